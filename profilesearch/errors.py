@@ -1,0 +1,32 @@
+"""The one exception that users see: a clear sentence with the fix."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UsageError(ValueError):
+    """A request that cannot be met, or an input that is missing or broken.
+
+    The message is one sentence that names what is wrong and how to put it right. Commands print it and exit with 2.
+    """
+
+
+def choose(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Returns `name` if it is among `valid`, and otherwise says which ones come near.
+
+    Raises:
+        UsageError: `name` is unknown.
+    """
+    names = list(valid)
+    if name in names:
+        return name
+    raise UsageError(f"unknown {kind} '{name}'; {nearest(name, names)}")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns a phrase that offers the valid names closest to `name`."""
+    names = list(valid)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"choose from {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"

@@ -1,0 +1,160 @@
+"""Weights: foreign ones loaded as they are, pruned ones saved so that they rebuild themselves. No code is ever run."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from profilesearch.errors import UsageError
+from profilesearch.files import write_atomically
+from profilesearch.networks.architectures import build
+from profilesearch.networks.surgery import assign
+
+METADATA_KEY = "profilesearch"
+_WRAPPERS = ("state_dict", "model", "net")
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads a checkpoint file.
+
+    Args:
+        path: A safetensors file, or a torch file with a state dict, bare or wrapped in a dictionary.
+
+    Returns:
+        Tensors by state-dict name without a `module.` prefix, half precision widened to float32; and the metadata
+        that profilesearch stored, empty for other files.
+
+    Raises:
+        UsageError: The file is missing or broken, or would run code when loaded.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            value: Any = load_file(path)
+        else:
+            metadata = {}
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"{path} is broken or holds more than tensors, and loading it could run code; save its state dict with "
+            "safetensors or torch.save and use that file"
+        ) from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} is no checkpoint or is broken ({_first_line(error)}); fetch it again") from error
+    return _clean(path, value), metadata
+
+
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Loads tensors into a network whose names and shapes must fit exactly.
+
+    Raises:
+        UsageError: With the first tensor that does not fit.
+    """
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            if name.endswith("num_batches_tracked"):
+                continue
+            raise UsageError(f"{source} is of another architecture: it has no tensor '{name}'")
+        if tensors[name].shape != tensor.shape:
+            raise UsageError(
+                f"{source} does not fit: '{name}' has shape {tuple(tensors[name].shape)}, the network expects "
+                f"{tuple(tensor.shape)}; check --arch and the number of classes"
+            )
+    extra = next((name for name in tensors if name not in expected), None)
+    if extra is not None:
+        raise UsageError(f"{source} is of another architecture: its tensor '{extra}' has no place in this network")
+    model.load_state_dict(dict(tensors), strict=False)
+
+
+def load_network(architecture: str, path: Path) -> nn.Module:
+    """Builds the full network that a checkpoint belongs to; classes and input channels are read from its tensors.
+
+    Raises:
+        UsageError: The file is broken or of another architecture.
+    """
+    tensors, _ = load_tensors(path)
+    classes, channels = dimensions(tensors)
+    model = build(architecture, classes, channels)
+    load_into(model, tensors, str(path))
+    return model.eval()
+
+
+def dimensions(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Returns classes (rows of the last weight) and input channels (columns of the first) of a classifier."""
+    weights = [tensor for name, tensor in tensors.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
+    first = next((tensor for tensor in weights if tensor.dim() == 4), None)
+    matrices = [tensor for tensor in weights if tensor.dim() == 2] or weights
+    if first is None:
+        raise UsageError("the checkpoint has no convolution; it is of no network that can be pruned here")
+    return len(matrices[-1]), first.shape[1]
+
+
+def save_network(path: Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
+    """Writes a network's tensors with metadata, atomically.
+
+    Args:
+        path: A file that ends in `.safetensors`.
+        model: Full or pruned.
+        metadata: Plain data; `architecture`, `num_classes` and `in_channels` let `load_pruned` rebuild it.
+        half: Stores half precision, half the size.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    header = {METADATA_KEY: json.dumps(dict(metadata))}
+    write_atomically(path, lambda temporary: _save(tensors, temporary, header))
+
+
+def load_pruned(path: str | Path) -> nn.Module:
+    """Rebuilds a pruned network from its file: the stock architecture, cut to the stored shapes.
+
+    Returns:
+        The network in evaluation mode, with bit-identical outputs to the one that was saved.
+
+    Raises:
+        UsageError: The file is broken or was not written by profilesearch.
+    """
+    tensors, metadata = load_tensors(Path(path))
+    try:
+        model = build(metadata["architecture"], metadata["num_classes"], metadata["in_channels"])
+    except KeyError as error:
+        raise UsageError(f"{path} does not say how to rebuild its network; use a file that 'apply' wrote") from error
+    expected = model.state_dict()
+    if tensors.keys() != expected.keys():
+        raise UsageError(f"{path} does not hold the tensors of {metadata['architecture']}; the file is damaged")
+    assign(model, tensors)
+    return model.eval()
+
+
+def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, header)
+    except safetensors.SafetensorError as error:  # how a full disk shows
+        raise OSError(0, str(error)) from error
+
+
+def _clean(path: Path, value: Any) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
+            value = value[wrapper]
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{path} holds a {type(value).__name__} instead of a state dict; save model.state_dict()")
+    tensors = {name.removeprefix("module."): item for name, item in value.items() if isinstance(item, Tensor)}
+    if not tensors:
+        raise UsageError(f"{path} holds no tensors; save model.state_dict()")
+    return {n: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for n, t in tensors.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,118 @@
+"""Criteria: which channels of a group stay."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
+
+Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor"]
+CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor")
+Batch = tuple[Tensor, Tensor]
+"""Normalized images (N, C, H, W) and labels (N,)."""
+
+
+def rank_channels(
+    model: nn.Module, table: GroupTable, criterion: str, seed: int = 0, batch: Batch | None = None
+) -> dict[str, Tensor]:
+    """Orders the channels of every group, the most important first.
+
+    `random`: a draw that depends on the seed and the group's name. `l1`, `l2`: norm of the filter (Li et al. 2017,
+    arXiv 1608.08710). `fpgm`: sum of distances to the other filters (He et al. 2019, arXiv 1811.00250). `bn`: size of
+    the BatchNorm scale (Liu et al. 2017, arXiv 1708.06519). `taylor`: squared first-order change of the loss when the
+    filter is removed (Molchanov et al. 2019, arXiv 1906.10771).
+    Where several layers make a group's channels, their normalized importances are averaged.
+
+    Args:
+        model: The full network.
+        table: Its channel groups.
+        criterion: One of `CRITERIA`.
+        seed: Of the random draw; the other criteria ignore it.
+        batch: Training images and labels; needed by `taylor` alone.
+
+    Returns:
+        Channel indices, shape (channels,), by group name.
+
+    Raises:
+        UsageError: An unknown criterion, no batch for `taylor`, or a group without BatchNorm for `bn`.
+    """
+    choose("criterion", criterion, CRITERIA)
+    if criterion == "random":
+        return {group.name: _draw(group, seed) for group in table.groups}
+    if criterion == "taylor":
+        if batch is None:
+            raise UsageError("criterion 'taylor' needs training images; use l1 where there are none")
+        measure = _taylor(model, *batch)
+    elif criterion == "bn":
+        measure = _scale
+    else:
+        measure = {"l1": _l1, "l2": _l2, "fpgm": _distances}[criterion]
+    tensors = dict(model.named_parameters())
+    return {group.name: _importance(group, tensors, measure, criterion).argsort(descending=True, stable=True)
+            for group in table.groups}  # fmt: skip
+
+
+def keep_channels(order: Mapping[str, Tensor], table: GroupTable, widths: IntArray) -> dict[str, Tensor]:
+    """Returns the kept channels of every group, sorted ascending, for widths of shape (G,)."""
+    return {name: order[name][: int(width)].sort().values for name, width in zip(table.names, widths, strict=True)}
+
+
+Measure = Callable[[str, Tensor], Tensor | None]
+"""From a parameter's name and value to one number a filter, or None where it says nothing."""
+
+
+def _importance(group: ChannelGroup, tensors: Mapping[str, Tensor], measure: Measure, criterion: str) -> Tensor:
+    votes = []
+    for part in group.slices:
+        if part.dim == 0 and part.tensor in tensors:
+            vote = measure(part.tensor, tensors[part.tensor].detach().float())
+            if vote is not None:
+                vote = vote[torch.from_numpy(part.rows)].sum(dim=1)
+                votes.append(vote / vote.mean().clamp_min(1e-12))
+    if not votes:
+        raise UsageError(f"criterion '{criterion}' says nothing about group '{group.name}'; use l1")
+    return torch.stack(votes).mean(dim=0)
+
+
+def _draw(group: ChannelGroup, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(crc32(f"{seed} {group.name}".encode()))
+    return torch.randperm(group.channels, generator=generator)
+
+
+def _l1(_: str, weight: Tensor) -> Tensor | None:
+    return weight.flatten(1).norm(p=1, dim=1) if weight.dim() > 1 else None
+
+
+def _l2(_: str, weight: Tensor) -> Tensor | None:
+    return weight.flatten(1).norm(dim=1) if weight.dim() > 1 else None
+
+
+def _distances(_: str, weight: Tensor) -> Tensor | None:
+    if weight.dim() == 1:
+        return None
+    filters = weight.flatten(1)
+    return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(dim=1)
+
+
+def _scale(name: str, weight: Tensor) -> Tensor | None:
+    return weight.abs() if weight.dim() == 1 and name.endswith(".weight") else None
+
+
+def _taylor(model: nn.Module, images: Tensor, labels: Tensor) -> Measure:
+    model.eval()
+    named = {name: tensor for name, tensor in model.named_parameters() if tensor.dim() > 1}
+    loss = functional.cross_entropy(model(images), labels)
+    gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+
+    def measure(name: str, weight: Tensor) -> Tensor | None:
+        gradient = gradients.get(name)
+        if gradient is None:
+            return None
+        return (named[name].detach() * gradient).flatten(1).sum(dim=1).square()
+
+    return measure

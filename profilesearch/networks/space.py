@@ -1,0 +1,156 @@
+"""The profile space: keep ratios to widths, and any proposal to the budget surface."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import CostModel, FloatArray
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.profile import Budget, Profile, Scope
+
+TOLERANCE = 0.005
+"""Largest relative distance of a projected profile from its budget."""
+
+
+def round_widths(ratios: FloatArray, channels: IntArray, multiple: int = 1, least: float = 0.0) -> IntArray:
+    """Rounds keep ratios to whole channels: nearest, with a floor, and monotone.
+
+    The admissible widths of a group are the multiples of `multiple` and all its channels.
+
+    Args:
+        ratios: Keep ratios in [0, 1], shape (..., G).
+        channels: Channels of each group, shape (G,).
+        multiple: Widths are multiples of this, except for full groups.
+        least: Smallest keep ratio; at least one channel (or one multiple) always stays.
+
+    Returns:
+        Widths, shape (..., G).
+    """
+    wanted = np.clip(ratios, least, 1.0) * channels
+    below = np.floor(wanted / multiple) * multiple
+    above = np.minimum(below + multiple, channels)
+    nearest = np.where(wanted - below < above - wanted, below, above)
+    smallest = np.minimum(channels, multiple * np.maximum(1, np.ceil(least * channels / multiple - 1e-9)))
+    return np.clip(nearest, smallest, channels).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileSpace:
+    """All profiles of an architecture under a budget.
+
+    Attributes:
+        architecture: Name of the architecture.
+        scope: Which groups are touched; `table` holds just these.
+        table: The channel groups, G of them.
+        cost: Their cost model.
+        budget: What the profiles may cost.
+        multiple: Widths are multiples of this.
+        least: Smallest keep ratio of any group.
+
+    Raises:
+        UsageError: The budget is below what the smallest profile costs.
+    """
+
+    architecture: str
+    scope: Scope
+    table: GroupTable
+    cost: CostModel
+    budget: Budget
+    multiple: int = 1
+    least: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.table.groups:
+            raise UsageError(f"{self.architecture} has no group in scope '{self.scope}'; nothing can be pruned")
+        if self.multiple < 1:
+            raise UsageError(f"--multiple-of must be at least 1, got {self.multiple}")
+        low = self.reach()[0]
+        if self.budget.keep < low * (1 - TOLERANCE):
+            raise UsageError(
+                f"keep {self.budget.keep:g} of the {self.budget.metric} is out of reach for {self.architecture} in "
+                f"scope '{self.scope}'; the reachable range is {np.ceil(low * 1000) / 1000:.3f} to 1"
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of groups, G."""
+        return len(self.table.groups)
+
+    def widths(self, ratios: FloatArray) -> IntArray:
+        """Rounds keep ratios of shape (..., G) to widths."""
+        return round_widths(ratios, self.table.channels, self.multiple, self.least)
+
+    def relative(self, widths: IntArray) -> FloatArray:
+        """Cost of widths (..., G) in the budget's metric, as a fraction of the full network's."""
+        return self.cost.relative(widths, self.budget.metric)
+
+    def reach(self) -> tuple[float, float]:
+        """Returns the smallest and largest relative cost that profiles of this space have."""
+        ends = self.widths(np.array([[0.0], [1.0]]) * np.ones(self.table.channels.shape))
+        low, high = self.relative(ends)
+        return float(low), float(high)
+
+    def project(self, ratios: FloatArray) -> IntArray:
+        """Moves proposals onto the budget surface by scaling all keep ratios by one factor.
+
+        The factor is found by bisection on the rounded cost, which is monotone; then single steps of width fill what
+        rounding left below the budget.
+
+        Args:
+            ratios: Keep ratios, shape (N, G).
+
+        Returns:
+            Widths, shape (N, G), that cost at most the budget and within half a percent of it wherever the
+            granularity of the widths allows.
+        """
+        ratios = np.clip(np.atleast_2d(ratios), self.least, 1.0)
+        low = np.log(self.least / ratios.max(axis=1))
+        high = -np.log(ratios.min(axis=1))
+        for _ in range(40):
+            middle = (low + high) / 2
+            fits = self.relative(self._scaled(ratios, middle)) <= self.budget.keep
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        # The upper end is tested as well: the full network is its own projection at keep 1.
+        top = self.relative(self._scaled(ratios, high)) <= self.budget.keep
+        return self._fill(self._scaled(ratios, np.where(top, high, low)))
+
+    def _scaled(self, ratios: FloatArray, log_factor: FloatArray) -> IntArray:
+        return self.widths(ratios * np.exp(log_factor)[:, None])
+
+    def _fill(self, widths: IntArray) -> IntArray:
+        """Adds single steps of width, the largest that fits first, until none fits below the budget."""
+        channels, size = self.table.channels, self.size
+        while True:
+            step = np.minimum(self.multiple, channels - widths)
+            wider = widths[:, None, :] + step[:, :, None] * np.eye(size, dtype=np.int64)
+            costs = np.where(step > 0, self.relative(wider), np.inf)
+            costs[costs > self.budget.keep] = -np.inf
+            best = costs.argmax(axis=1)
+            rows = np.flatnonzero(np.isfinite(costs[np.arange(len(widths)), best]))
+            if not len(rows):
+                return widths
+            widths = widths.copy()
+            widths[rows] = wider[rows, best[rows]]
+
+    def uniform(self) -> IntArray:
+        """Returns the widths of the uniform profile on the budget surface, shape (G,)."""
+        return self.project(np.full((1, self.size), 0.5))[0]
+
+    def sample(self, count: int, random: np.random.Generator) -> IntArray:
+        """Draws profiles on the budget surface: independent keep ratios, then projection; shape (count, G)."""
+        return self.project(random.uniform(self.least, 1.0, size=(count, self.size)))
+
+    def profile(self, widths: IntArray, found: Mapping[str, object]) -> Profile:
+        """Makes the profile of the given widths, shape (G,)."""
+        ratios = widths / self.table.channels
+        return Profile(
+            architecture=self.architecture,
+            scope=self.scope,
+            fingerprint=self.table.fingerprint,
+            keep={name: float(ratio) for name, ratio in zip(self.table.names, ratios, strict=True)},
+            budget=self.budget,
+            reached=float(self.relative(widths)),
+            found=found,
+        )

@@ -1,0 +1,168 @@
+"""Profile and Budget: what a search finds, as one validated JSON file."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from profilesearch.errors import UsageError
+from profilesearch.files import write_json
+
+SCHEMA = 1
+CONVENTION = "1 MAC = 1 multiply-add of convolution and linear layers"
+Metric = Literal["macs", "params"]
+Scope = Literal["block", "all"]
+METRICS: tuple[Metric, ...] = ("macs", "params")
+SCOPES: tuple[Scope, ...] = ("block", "all")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a pruned network may cost, relative to the full one.
+
+    Attributes:
+        metric: `macs` (multiply-adds of one image) or `params`.
+        keep: Fraction of the full network's cost, in (0, 1].
+
+    Raises:
+        UsageError: An unknown metric, or a fraction outside (0, 1].
+    """
+
+    metric: Metric = "macs"
+    keep: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise UsageError(f"unknown metric '{self.metric}'; choose from {', '.join(METRICS)}")
+        if not 0 < self.keep <= 1:
+            raise UsageError(f"keep must be in (0, 1], got {self.keep:g}; 0.5 keeps half of the cost")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Keep ratio of every prunable channel group of an architecture, with its budget and evidence.
+
+    Attributes:
+        architecture: Name of the architecture, such as `resnet56`.
+        scope: Which groups the profile may touch.
+        fingerprint: Hash of the architecture's group names, widths and couplings.
+        keep: Keep ratio in (0, 1] by group name, in network order.
+        budget: The budget that was asked for.
+        reached: Fraction of the full cost that the profile really has.
+        found: How the profile was found: searcher, evaluations, seed, pool, score settings, versions, date.
+        evidence: Measured results, each with data set, model, accuracies, seeds and intervals.
+    """
+
+    architecture: str
+    scope: Scope
+    fingerprint: str
+    keep: Mapping[str, float]
+    budget: Budget
+    reached: float
+    found: Mapping[str, Any] = field(default_factory=dict)
+    evidence: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.keep:
+            raise UsageError("the profile has no channel group; give 'keep' at least one ratio by group name")
+        for name, ratio in self.keep.items():
+            if not _is_number(ratio) or not 0 < ratio <= 1:
+                raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {ratio!r}")
+
+    def with_evidence(self, entry: Mapping[str, Any]) -> "Profile":
+        """Returns a copy with one more evidence entry; an equal entry is not added twice."""
+        if entry in self.evidence:
+            return self
+        return replace(self, evidence=(*self.evidence, entry))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the plain object that the profile file holds, keys in a stable order."""
+        budget = {**asdict(self.budget), "reached": round(self.reached, 6), "convention": CONVENTION}
+        return {
+            "schema": SCHEMA,
+            "architecture": self.architecture,
+            "scope": self.scope,
+            "fingerprint": self.fingerprint,
+            "budget": budget,
+            "keep": {name: round(ratio, 6) for name, ratio in self.keep.items()},
+            "found": dict(self.found),
+            "evidence": [dict(entry) for entry in self.evidence],
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes the profile file atomically.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path) -> "Profile":
+        """Reads a profile file.
+
+        Raises:
+            UsageError: The file is missing, is no profile, is broken, or has another schema version.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read the profile {path}: {error.strerror}") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"{path} is no profile file: broken JSON ({error}); fetch or search it again") from error
+        try:
+            return cls.from_json(value)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Profile":
+        """Builds a profile from the plain object of a profile file.
+
+        Raises:
+            UsageError: A field is missing or has a wrong type or range.
+        """
+        if not isinstance(value, dict) or "schema" not in value:
+            raise UsageError("this is no profile file: it has no 'schema' field")
+        if value["schema"] != SCHEMA:
+            raise UsageError(f"profile schema {value['schema']!r} is unknown, this version reads {SCHEMA}; upgrade")
+        budget = _field(value, "budget", dict)
+        scope = _field(value, "scope", str)
+        if scope not in SCOPES:
+            raise UsageError(f"unknown scope '{scope}'; choose from {', '.join(SCOPES)}")
+        reached = _field(budget, "reached", float)
+        if not 0 < reached <= 1:
+            raise UsageError(f"the reached cost must be in (0, 1], got {reached!r}")
+        return cls(
+            architecture=_field(value, "architecture", str),
+            scope=cast(Scope, scope),
+            fingerprint=_field(value, "fingerprint", str),
+            keep=_field(value, "keep", dict),
+            budget=Budget(cast(Metric, _field(budget, "metric", str)), _field(budget, "keep", float)),
+            reached=reached,
+            found=_field(value, "found", dict),
+            evidence=tuple(_entries(_field(value, "evidence", list))),
+        )
+
+
+def _field(value: Mapping[str, Any], key: str, kind: type) -> Any:
+    item = value.get(key)
+    good = _is_number(item) if kind is float else isinstance(item, kind)
+    if not good:
+        raise UsageError(f"the profile's field '{key}' is missing or is no {_KINDS[kind]}")
+    return item
+
+
+_KINDS = {str: "text", dict: "object", list: "list", float: "number"}
+
+
+def _entries(evidence: list[Any]) -> list[dict[str, Any]]:
+    if not all(isinstance(entry, dict) for entry in evidence):
+        raise UsageError("the profile's evidence must be a list of objects")
+    return evidence
+
+
+def _is_number(item: object) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item)

@@ -1,0 +1,171 @@
+"""Data sets by name, in memory, as bytes."""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from profilesearch.errors import UsageError, choose
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Also for CIFAR: the public checkpoints of the small-image ResNets were trained with these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A labelled image set.
+
+    Attributes:
+        pixels: uint8, shape (N, C, H, W).
+        labels: int64, shape (N,).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> "Images":
+        return Images(self.pixels[index], self.labels[index])
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of pixels and labels."""
+        digest = hashlib.sha256(self.pixels.numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A classification task.
+
+    Attributes:
+        name: As on the command line.
+        train: Images that weights and searches may use, through a split.
+        test: Images for final reports alone.
+        num_classes: How many labels there are.
+        mean: Of each channel, of pixels scaled to [0, 1].
+        std: Likewise.
+        flips: Mirrored images have the same label.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flips: bool
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train.pixels.shape[1:]
+        return channels, height, width
+
+    def normalize(self, pixels: Tensor, in_channels: int | None = None) -> Tensor:
+        """Scales uint8 pixels (N, C, H, W) to float32 with the data set's mean and standard deviation.
+
+        Args:
+            pixels: From this data set.
+            in_channels: What the network takes; a grey image is repeated for a network that takes colours.
+
+        Raises:
+            UsageError: The network takes another number of channels.
+        """
+        shape = (1, -1, 1, 1)
+        scaled = pixels.float().div_(255).sub_(torch.tensor(self.mean).view(shape))
+        scaled = scaled.div_(torch.tensor(self.std).view(shape))
+        if in_channels in (None, scaled.shape[1]):
+            return scaled
+        if scaled.shape[1] == 1 and in_channels is not None:
+            return scaled.expand(-1, in_channels, -1, -1)
+        raise UsageError(f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}")
+
+
+def load_data(name: str, folder: Path | None = None, download: bool = False) -> DataSet:
+    """Loads a data set by name.
+
+    Args:
+        name: `digits` (comes with scikit-learn), `cifar10`, `cifar100` or `fashionmnist`.
+        folder: Where torchvision's data sets lie; unused by `digits`.
+        download: Fetches missing files from the data set's own site into `folder`.
+
+    Raises:
+        UsageError: The name is unknown, or files are missing or damaged; the message has the path and the fix.
+    """
+    choose("data set", name, DATA_SETS)
+    if name == "digits":
+        return _digits()
+    if folder is None:
+        raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
+    return _LOADERS[name](folder, download)
+
+
+def is_present(name: str, folder: Path | None) -> bool:
+    """Says whether the files of a data set lie in `folder`; `digits` always does."""
+    return name == "digits" or (folder is not None and (folder / _PLACES[name]).exists())
+
+
+def _digits() -> DataSet:
+    """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998); every fifth is a test image."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415  a second to import, for this data set alone
+
+    loaded = load_digits()
+    pixels = torch.from_numpy(np.round(loaded.images * (255 / 16)).astype(np.uint8))[:, None]
+    images = Images(pixels, torch.from_numpy(loaded.target.astype(np.int64)))
+    is_test = torch.arange(len(images)) % 5 == 4
+    return DataSet("digits", images[~is_test], images[is_test], 10, (0.305,), (0.376,), flips=False)
+
+
+def _cifar(kind: type[datasets.CIFAR10], name: str, classes: int) -> "Loader":
+    def load(folder: Path, download: bool) -> DataSet:
+        train, test = (_read(kind, name, folder, train, download) for train in (True, False))
+        return DataSet(name, _from_rgb(train), _from_rgb(test), classes, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+
+    return load
+
+
+def _fashionmnist(folder: Path, download: bool) -> DataSet:
+    train, test = (_read(datasets.FashionMNIST, "fashionmnist", folder, train, download) for train in (True, False))
+    return DataSet("fashionmnist", _from_grey(train), _from_grey(test), 10, (0.286,), (0.353,), flips=True)
+
+
+def _read(kind: Callable[..., Any], name: str, folder: Path, train: bool, download: bool) -> Any:
+    place = folder / _PLACES[name]
+    fix = f"put the files there, or add --download to fetch them into {folder}"
+    if not download and not place.exists():
+        raise UsageError(f"{name} is not in {place}; {fix}")
+    try:
+        return kind(str(folder), train=train, download=download)
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise UsageError(f"{name} in {place} is incomplete or damaged ({reason}); {fix}") from error
+
+
+def _from_rgb(data: datasets.CIFAR10) -> Images:
+    return Images(torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets))
+
+
+def _from_grey(data: datasets.FashionMNIST) -> Images:
+    return Images(data.data[:, None].contiguous(), data.targets.long())
+
+
+Loader = Callable[[Path, bool], DataSet]
+_LOADERS: dict[str, Loader] = {
+    "cifar10": _cifar(datasets.CIFAR10, "cifar10", 10),
+    "cifar100": _cifar(datasets.CIFAR100, "cifar100", 100),
+    "fashionmnist": _fashionmnist,
+}
+_PLACES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashionmnist": "FashionMNIST/raw"}
+DATA_SETS = ("digits", *_LOADERS)
