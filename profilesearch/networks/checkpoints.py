@@ -1,5 +1,6 @@
 """Weights: foreign ones loaded as they are, pruned ones saved so that they rebuild themselves. No code is ever run."""
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -107,13 +108,37 @@ def save_network(path: Path, model: nn.Module, metadata: Mapping[str, Any], half
         model: Full or pruned.
         metadata: Plain data; `architecture`, `num_classes` and `in_channels` let `load_pruned` rebuild it.
         half: Stores half precision, half the size.
+
+    Raises:
+        UsageError: The file cannot be written.
     """
     tensors = {
-        name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+        name: tensor.half() if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    header = {METADATA_KEY: json.dumps(dict(metadata))}
-    write_atomically(path, lambda temporary: _save(tensors, temporary, header))
+    write_atomically(path, lambda temporary: write_tensors(temporary, tensors, metadata))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Fills a safetensors file; call it through `write_atomically`.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, {METADATA_KEY: json.dumps(dict(metadata))})
+    except safetensors.SafetensorError as error:  # how a full disk shows
+        raise OSError(0, str(error)) from error
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_pruned(path: str | Path) -> nn.Module:
@@ -135,13 +160,6 @@ def load_pruned(path: str | Path) -> nn.Module:
         raise UsageError(f"{path} does not hold the tensors of {metadata['architecture']}; the file is damaged")
     assign(model, tensors)
     return model.eval()
-
-
-def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, header)
-    except safetensors.SafetensorError as error:  # how a full disk shows
-        raise OSError(0, str(error)) from error
 
 
 def _clean(path: Path, value: Any) -> dict[str, Tensor]:

@@ -106,15 +106,22 @@ class ProfileSpace:
             granularity of the widths allows.
         """
         ratios = np.clip(np.atleast_2d(ratios), self.least, 1.0)
+        return self._fill(self._scaled(ratios, self._log_factor(ratios)))
+
+    def uniform_ratio(self) -> float:
+        """Returns the largest keep ratio that, the same in every group, stays within the budget."""
+        return float(np.exp(self._log_factor(np.ones((1, self.size))))[0])
+
+    def _log_factor(self, ratios: FloatArray) -> FloatArray:
+        """Logarithm of the largest factor for which scaled ratios, shape (N, G), fit the budget; shape (N,)."""
         low = np.log(self.least / ratios.max(axis=1))
-        high = -np.log(ratios.min(axis=1))
+        top = high = -np.log(ratios.min(axis=1))
         for _ in range(40):
             middle = (low + high) / 2
             fits = self.relative(self._scaled(ratios, middle)) <= self.budget.keep
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-        # The upper end is tested as well: the full network is its own projection at keep 1.
-        top = self.relative(self._scaled(ratios, high)) <= self.budget.keep
-        return self._fill(self._scaled(ratios, np.where(top, high, low)))
+        # Bisection never tries its upper end, and there the full network meets a budget of 1.
+        return np.where(self.relative(self._scaled(ratios, top)) <= self.budget.keep, top, low)
 
     def _scaled(self, ratios: FloatArray, log_factor: FloatArray) -> IntArray:
         return self.widths(ratios * np.exp(log_factor)[:, None])

@@ -1,0 +1,180 @@
+"""The one contract of all searchers: a problem, a number of evaluations and a seed in; a result with its history out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.groups import IntArray
+from profilesearch.scoring.problem import Problem
+
+FINALISTS = 8
+"""How many of a search's best profiles are scored again on fresh images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One profile that a searcher tried.
+
+    Attributes:
+        widths: On the budget surface, shape (G,).
+        fitness: Mean accuracy relative to the unpruned models, on search images.
+        own_cost: Relative cost that the searcher itself proposed, before the projection.
+        is_policy: Whether it is the deterministic profile of a policy.
+    """
+
+    widths: IntArray
+    fitness: float
+    own_cost: float
+    is_policy: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Finalist:
+    """A profile that was scored again on fresh images.
+
+    Attributes:
+        evaluation: Its first score.
+        fresh: Mean accuracy relative to the unpruned models, on images that the search never saw.
+    """
+
+    evaluation: Evaluation
+    fresh: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a search found.
+
+    Attributes:
+        searcher: Its name.
+        seed: Of the search.
+        history: Every evaluation, in order.
+        finalists: The best of them on search images, and a policy's last profile, scored again on fresh images.
+        policy: The policy's own last profile, for searchers that have a policy.
+    """
+
+    searcher: str
+    seed: int
+    history: tuple[Evaluation, ...]
+    finalists: tuple[Finalist, ...]
+    policy: Finalist | None = None
+
+    @property
+    def winner(self) -> Finalist:
+        """The finalist that holds up best on fresh images."""
+        return max(self.finalists, key=lambda finalist: finalist.fresh)
+
+    def best_so_far(self) -> FloatArray:
+        """Best fitness on search images after each evaluation, shape (evaluations,)."""
+        return np.maximum.accumulate([evaluation.fitness for evaluation in self.history])
+
+
+Progress = Callable[[int, int, float], None]
+"""Called after every evaluation with evaluations done, evaluations in all, and the best fitness so far."""
+
+
+class Trial:
+    """Counts and records the evaluations of one search.
+
+    Args:
+        problem: What is solved.
+        evaluations: How many the search may use.
+        progress: Called after each.
+
+    Attributes:
+        problem: As given.
+        history: What was evaluated so far.
+    """
+
+    def __init__(self, problem: Problem, evaluations: int, progress: Progress | None) -> None:
+        self.problem = problem
+        self.evaluations = evaluations
+        self.history: list[Evaluation] = []
+        self._progress = progress
+        self._best = -np.inf
+
+    @property
+    def left(self) -> int:
+        """Evaluations that may still be used."""
+        return self.evaluations - len(self.history)
+
+    def evaluate(self, widths: IntArray, own_cost: FloatArray | None = None, is_policy: bool = False) -> FloatArray:
+        """Evaluates profiles on the budget surface.
+
+        Args:
+            widths: Shape (N, G), N at most `left`.
+            own_cost: Relative costs before the projection, shape (N,); those of the widths where None.
+            is_policy: Marks the deterministic profile of a policy.
+
+        Returns:
+            Accuracies on search images, shape (N, M).
+        """
+        if len(widths) > self.left:
+            raise ValueError(f"{len(widths)} profiles proposed, but only {self.left} evaluations are left")
+        costs = self.problem.space.relative(widths) if own_cost is None else own_cost
+
+        def record(index: int, accuracies: FloatArray) -> None:
+            fitness = float(self.problem.fitness(accuracies))
+            self.history.append(Evaluation(widths[index], fitness, float(costs[index]), is_policy))
+            self._best = max(self._best, fitness)
+            if self._progress:
+                self._progress(len(self.history), self.evaluations, self._best)
+
+        return self.problem.evaluate(widths, each=record)
+
+    def fitness(self, widths: IntArray) -> FloatArray:
+        """Evaluates profiles of shape (N, G) and returns their fitness, shape (N,)."""
+        return self.problem.fitness(self.evaluate(widths))
+
+
+class Searcher(ABC):
+    """Proposes profiles on the budget surface, within a number of evaluations."""
+
+    name: str
+    """As on the command line."""
+
+    def search(
+        self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None
+    ) -> Result:
+        """Searches, then scores the finalists again on fresh images.
+
+        The result depends on the arguments alone: with the scores of an interrupted search in the problem's ledger,
+        the same call replays them and goes on.
+
+        Args:
+            problem: What to solve.
+            evaluations: How many profiles may be scored; a searcher with fewer candidates uses fewer.
+            seed: Of all random choices.
+            progress: Called after every evaluation.
+
+        Raises:
+            UsageError: Fewer than one evaluation.
+        """
+        if evaluations < 1:
+            raise UsageError(f"a search needs at least 1 evaluation, got {evaluations}")
+        trial = Trial(problem, evaluations, progress)
+        self.propose(trial, seed)
+        return self._conclude(trial, seed)
+
+    @abstractmethod
+    def propose(self, trial: Trial, seed: int) -> None:
+        """Evaluates profiles through `trial` until it has none left, or the searcher has no more to propose."""
+
+    def _conclude(self, trial: Trial, seed: int) -> Result:
+        last = next((e for e in reversed(trial.history) if e.is_policy), None)
+        ranked = sorted(trial.history, key=lambda evaluation: -evaluation.fitness)
+        chosen: dict[bytes, Evaluation] = {last.widths.tobytes(): last} if last else {}
+        for evaluation in ranked:
+            if len(chosen) == FINALISTS:
+                break
+            chosen.setdefault(evaluation.widths.tobytes(), evaluation)
+        candidates = list(chosen.values())
+        accuracies = trial.problem.evaluate(np.array([c.widths for c in candidates]), "fresh")
+        fresh = trial.problem.fitness(accuracies, "fresh")
+        finalists = tuple(Finalist(c, float(f)) for c, f in zip(candidates, fresh, strict=True))
+        policy = finalists[0] if last else None
+        return Result(self.name, seed, tuple(trial.history), finalists, policy)

@@ -1,0 +1,139 @@
+"""The core of the environment: N episodes in lock step, all arithmetic until their profiles are scored together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.reward import TARGET_WEIGHT, reward
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profile import Budget
+from profilesearch.scoring.problem import Problem
+
+FEATURES = (
+    "place of the group in the network",
+    "place of the group among its neighbours of equal width",
+    "channels, relative to the widest group",
+    "share of the cost, relative to the costliest group",
+    "keep of the budget",
+    "uniform keep ratio of the budget",
+    "share of the groups' cost that is decided",
+    "cost saved by the decided groups",
+    "forecast: own cost minus budget, the rest kept uniformly",
+    "last action",
+)
+"""What the policy sees, all scaled to about [-1, 1]: the architecture, the budget, its own past; never the model."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """N finished episodes.
+
+    Attributes:
+        widths: Projected onto the budget surface, shape (N, G).
+        own_cost: Relative cost before the projection, shape (N,).
+    """
+
+    widths: IntArray
+    own_cost: FloatArray
+
+
+class EpisodeBatch:
+    """The state of N episodes that decide one group a step.
+
+    Args:
+        space: The profile space under the episodes' budget.
+        count: Number of episodes, N.
+    """
+
+    def __init__(self, space: ProfileSpace, count: int) -> None:
+        self.space = space
+        self.count = count
+        self._uniform = space.uniform_ratio()
+        shares = space.cost.shares(space.budget.metric)
+        self._decided_share = np.concatenate([[0.0], np.cumsum(shares) / shares.sum()])
+        channels = space.table.channels
+        self._static = np.stack(
+            [
+                np.linspace(0, 1, space.size),
+                _place_in_run(channels),
+                channels / channels.max(),
+                shares / shares.max(),
+            ],
+            axis=1,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Starts N new episodes."""
+        self.step = 0
+        self._ratios = np.full((self.count, self.space.size), self._uniform)
+        self._last = np.zeros(self.count)
+
+    @property
+    def done(self) -> bool:
+        """Whether every group is decided."""
+        return self.step == self.space.size
+
+    def observe(self) -> NDArray[np.float32]:
+        """Returns the observations, shape (N, len(FEATURES)); after the last step, those of the last group again."""
+        group = min(self.step, self.space.size - 1)
+        saved = np.where(np.arange(self.space.size) < self.step, self._ratios, 1.0)
+        keep = self.space.budget.keep
+        columns = [
+            *np.broadcast_to(self._static[group][:, None], (4, self.count)),
+            np.full(self.count, keep),
+            np.full(self.count, self._uniform),
+            np.full(self.count, self._decided_share[self.step]),
+            1 - self.space.relative(self.space.widths(saved)),
+            self.space.relative(self.space.widths(self._ratios)) - keep,
+            self._last,
+        ]
+        return np.clip(np.stack(columns, axis=1), -1, 1).astype(np.float32)
+
+    def act(self, actions: NDArray[np.float32]) -> None:
+        """Decides the next group in every episode.
+
+        Args:
+            actions: In [-1, 1], shape (N,): 0 is the uniform keep ratio of the budget, -1 the smallest ratio, 1 full
+                width; linear in between.
+        """
+        actions = np.clip(actions.astype(np.float64), -1, 1)
+        room = np.where(actions < 0, self._uniform - self.space.least, 1 - self._uniform)
+        self._ratios[:, self.step] = self._uniform + actions * room
+        self._last = actions
+        self.step += 1
+
+    def finish(self) -> Finished:
+        """Returns the finished profiles."""
+        own_cost = self.space.relative(self.space.widths(self._ratios))
+        return Finished(self.space.project(self._ratios), own_cost)
+
+
+def rewards(
+    problem: Problem, finished: Finished, accuracies: FloatArray, model: int | None = None, weight: float = TARGET_WEIGHT
+) -> FloatArray:
+    """Rewards of finished episodes from their accuracies (N, M), over all members or one of them; shape (N,)."""
+    relative = accuracies / np.maximum(problem.base(), 1e-9)
+    fitness = relative.mean(axis=1) if model is None else relative[:, model]
+    return reward(fitness, finished.own_cost, problem.space.budget.keep, weight)
+
+
+def with_keep(problem: Problem, keep: float | None) -> Problem:
+    """Returns the problem under another keep fraction, or itself.
+
+    Raises:
+        UsageError: The fraction is out of reach.
+    """
+    if keep is None or keep == problem.space.budget.keep:
+        return problem
+    return problem.with_budget(Budget(problem.space.budget.metric, keep))
+
+
+def _place_in_run(channels: IntArray) -> FloatArray:
+    """Place of each group, from 0 to 1, among consecutive groups of equal width."""
+    starts = np.flatnonzero(np.diff(channels, prepend=-1))
+    ends = np.append(starts[1:], len(channels))
+    return np.concatenate([np.linspace(0, 1, end - start) for start, end in zip(starts, ends, strict=True)])

@@ -1,0 +1,116 @@
+"""The ledger: a durable record of every evaluation, shared by all searches."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from profilesearch.errors import UsageError
+from profilesearch.files import cannot_write
+
+_HEADER = {"ledger": "profilesearch", "schema": 1}
+
+
+class Ledger:
+    """Scores by key, in a file that is only ever appended to.
+
+    One line a score, each with a checksum, written in one system call. A kill loses at most the line being written;
+    several processes can append at once; a damaged line is skipped, and its score is measured again.
+
+    Args:
+        path: The file; created with its folders at the first score. None keeps the scores in memory.
+
+    Attributes:
+        damaged: How many lines were skipped when the file was read.
+
+    Raises:
+        UsageError: The file is no ledger, or cannot be read.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.damaged = 0
+        self._scores: dict[str, float] = {}
+        self._descriptor: int | None = None
+        self._lock = threading.Lock()
+        if path is not None and path.exists():
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def get(self, key: str) -> float | None:
+        """Returns the score under `key`, or None."""
+        return self._scores.get(key)
+
+    def put(self, key: str, score: float, **about: Any) -> None:
+        """Records a score.
+
+        Args:
+            key: Hash of everything that the score depends on.
+            score: Accuracy in [0, 1].
+            about: What a person who reads the file wants to know.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        with self._lock:
+            self._scores[key] = score
+            if self.path is not None:
+                self._append(self.path, _line({"key": key, "score": score, **about}))
+
+    def close(self) -> None:
+        """Closes the file; it is opened again by the next `put`."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _append(self, path: Path, line: bytes) -> None:
+        try:
+            if self._descriptor is None:
+                line = self._open(path) + line
+            assert self._descriptor is not None  # noqa: S101
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                raise OSError(28, "no space left on the device")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _open(self, path: Path) -> bytes:
+        """Opens the file for appending; returns what must come before the next line."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self._descriptor).st_size
+        if size == 0:
+            return _line(_HEADER)
+        return b"" if os.pread(self._descriptor, 1, size - 1) == b"\n" else b"\n"
+
+    def _read(self, path: Path) -> None:
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise UsageError(f"cannot read the ledger {path}: {error.strerror}") from error
+        if lines[0] and _parse(lines[0]) != _HEADER:
+            raise UsageError(f"{path} is no ledger of this version; move it away or choose another --runs folder")
+        for line in filter(None, lines[1:]):
+            row = _parse(line)
+            if row is None:
+                self.damaged += 1
+            elif "key" in row:
+                self._scores[row["key"]] = float(row["score"])
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    text = json.dumps(row, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Returns the row of a line, or None if its checksum does not fit."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % crc32(text):
+        return None
+    row: dict[str, Any] = json.loads(text)
+    return row

@@ -1,0 +1,177 @@
+"""The problem that every searcher solves: a profile space, a pool to score on, and the ledger."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import Plan
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profile import Budget, Scope
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.score import Scorer, ScoreSettings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, example_shape
+from profilesearch.tasks.splits import Part, split
+
+
+class Problem:
+    """Finds out how good profiles are, on all members of a pool. It cannot reach test images.
+
+    One evaluation is one profile scored on every member of the pool.
+
+    Args:
+        members: Trained models of one architecture, M of them.
+        data: The members' data sets by name.
+        budget: What profiles may cost.
+        settings: How they are scored.
+        ledger: Where scores are looked up and recorded.
+        scope: Which groups profiles touch.
+        multiple: Widths are multiples of this.
+
+    Attributes:
+        space: The profile space, G groups.
+        members: As given.
+        settings: As given.
+
+    Raises:
+        UsageError: The pool is empty or of mixed structure, or the budget is out of reach.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        data: Mapping[str, DataSet],
+        budget: Budget,
+        settings: ScoreSettings,
+        ledger: Ledger,
+        scope: Scope = "block",
+        multiple: int = 1,
+    ) -> None:
+        if not members:
+            raise UsageError("the pool is empty; train a member with `profilesearch pool`, or give --checkpoint FILE")
+        self.members = tuple(members)
+        self.settings = settings
+        self._data = data
+        self._ledger = ledger
+        self._networks = [(member.load(), data[member.data]) for member in members]
+        plans = [
+            Plan(member.architecture, network, example_shape(network, its_data))
+            for member, (network, its_data) in zip(members, self._networks, strict=True)
+        ]
+        self.space: ProfileSpace = plans[0].space(budget, scope, multiple)
+        self._tables = [plan.table.within(scope) for plan in plans]
+        for member, table in zip(members, self._tables, strict=True):
+            if table.fingerprint != self.space.table.fingerprint:
+                raise UsageError(f"{member.name} has other channel groups than {members[0].name}; pool one architecture")
+        self._scorers: dict[Part, list[Scorer]] = {}
+        self._base: dict[Part, FloatArray] = {}
+
+    def with_budget(self, budget: Budget) -> "Problem":
+        """Returns the same problem under another budget; models, scores and ledger are shared."""
+        other = object.__new__(Problem)
+        other.__dict__.update(self.__dict__, space=replace(self.space, budget=budget))
+        return other
+
+    def evaluate(
+        self, widths: IntArray, part: Part = "search", each: Callable[[int, FloatArray], None] | None = None
+    ) -> FloatArray:
+        """Scores profiles on all members.
+
+        Args:
+            widths: Shape (N, G).
+            part: Held-out images that the search uses, or fresh ones.
+            each: Called with the index of every finished profile and its accuracies (M,).
+
+        Returns:
+            Accuracies in [0, 1], shape (N, M).
+
+        Raises:
+            UsageError: The ledger cannot be written.
+        """
+        scorers = self._scorers.get(part) or self._scorers.setdefault(part, self._make_scorers(part))
+        accuracies = np.empty((len(widths), len(self.members)))
+        for index, row in enumerate(widths):
+            for place, scorer in enumerate(scorers):
+                accuracies[index, place] = self._look_up(scorer, place, part, row)
+            if each:
+                each(index, accuracies[index])
+        return accuracies
+
+    def base(self, part: Part = "search") -> FloatArray:
+        """Accuracies of the unpruned members under the same settings, shape (M,)."""
+        if part not in self._base:
+            self._base[part] = self.evaluate(self.space.table.channels[None], part)[0]
+        return self._base[part]
+
+    def fitness(self, accuracies: FloatArray, part: Part = "search") -> FloatArray:
+        """Mean over the members of the accuracy relative to the unpruned one; (N, M) to (N,)."""
+        mean: FloatArray = (accuracies / np.maximum(self.base(part), 1e-9)).mean(axis=-1)
+        return mean
+
+    def _look_up(self, scorer: Scorer, place: int, part: Part, widths: IntArray) -> float:
+        key = scorer.key(widths)
+        score = self._ledger.get(key)
+        if score is None:
+            score = scorer.score(widths)
+            self._ledger.put(key, score, model=self.members[place].name, part=part, widths=widths.tolist())
+        return score
+
+    def _make_scorers(self, part: Part) -> list[Scorer]:
+        made = []
+        for member, (network, data), table in zip(self.members, self._networks, self._tables, strict=True):
+            parts = split(data, member.split_seed)
+            images, train = parts.images(data, part), parts.images(data, "train")
+            made.append(Scorer(network, table, data, images, train, self.settings))
+        return made
+
+
+class TestProblem:
+    """Scores profiles on the test images of one model: for final reports, never for a search.
+
+    Args:
+        member: A model that the search did not see.
+        data: Its data set.
+        table: The channel groups that the profiles are about.
+        settings: How profiles are scored; all test images are used.
+        ledger: Where scores are looked up and recorded.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(
+        self, member: Member, data: DataSet, table: GroupTable, settings: ScoreSettings, ledger: Ledger
+    ) -> None:
+        self.member = member
+        self._ledger = ledger
+        network = member.load()
+        its_table = table_of(member, network, data, table)
+        train = split(data, member.split_seed).images(data, "train")
+        every = replace(settings, images=len(data.test))
+        self._scorer = Scorer(network, its_table, data, data.test, train, every)
+
+    def score(self, widths: IntArray) -> float:
+        """Returns the accuracy in [0, 1] on all test images for widths of shape (G,)."""
+        key = self._scorer.key(widths)
+        score = self._ledger.get(key)
+        if score is None:
+            score = self._scorer.score(widths)
+            self._ledger.put(key, score, model=self.member.name, part="test", widths=widths.tolist())
+        return score
+
+
+def table_of(member: Member, network: nn.Module, data: DataSet, like: GroupTable) -> GroupTable:
+    """Returns a network's own channel groups, restricted to those of another table of the same architecture.
+
+    Raises:
+        UsageError: The network lacks one of the groups.
+    """
+    own = Plan(member.architecture, network, example_shape(network, data)).table
+    table = replace(own, groups=tuple(group for group in own.groups if group.name in like.names))
+    if table.fingerprint != like.fingerprint:
+        raise UsageError(f"{member.name} has other channel groups than the pool; use one architecture")
+    return table

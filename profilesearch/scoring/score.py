@@ -1,0 +1,160 @@
+"""The score: accuracy of a pruned network without fine-tuning, a pure function of profile, model, images, settings."""
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.checkpoints import tensor_digest
+from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.surgery import Pruner
+from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
+from profilesearch.tasks.training import input_channels
+
+Statistics = Literal["batch", "reestimate", "none"]
+STATISTICS: tuple[Statistics, ...] = ("batch", "reestimate", "none")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How profiles are scored; part of every score's key.
+
+    Attributes:
+        statistics: Where BatchNorm takes mean and variance from, after pruning. `batch`: from the scored images, a
+            batch at a time, in one pass. `reestimate`: from a pass over training images (Li et al. 2020,
+            arXiv 2007.02491). `none`: those of the full network.
+        images: How many images are scored, at most.
+        statistics_images: How many training images `reestimate` passes over, and how many `taylor` sees.
+        batch: Images a forward pass.
+        criterion: Which channels stay.
+        seed: Of the `random` criterion.
+        precision: Of the forward pass; the processor's best where not given.
+    """
+
+    statistics: Statistics = "batch"
+    images: int = 1000
+    statistics_images: int = 1000
+    batch: int = 250
+    criterion: str = "l1"
+    seed: int = 0
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        choose("criterion", self.criterion, CRITERIA)
+        choose("statistics", self.statistics, STATISTICS)
+        if self.images < 1 or self.batch < 1 or self.statistics_images < 1:
+            raise UsageError(f"scoring needs at least one image, got --images {self.images}")
+
+
+def default_settings(images: int = 1000, criterion: str = "l1", seed: int = 0) -> ScoreSettings:
+    """Returns the settings that searches use, in the best precision of this processor."""
+    return ScoreSettings(images=images, criterion=criterion, seed=seed, precision=best_precision())
+
+
+class Scorer:
+    """Scores the profiles of one network on one set of images.
+
+    Args:
+        model: The full, trained network; never changed.
+        table: Its channel groups.
+        data: Gives the normalization.
+        images: What to classify; the first `settings.images` of them are used.
+        train: Training images, for `reestimate` and `taylor`.
+        settings: How.
+
+    Attributes:
+        digest: Hash of everything that a score depends on, except the widths.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        table: GroupTable,
+        data: DataSet,
+        images: Images,
+        train: Images,
+        settings: ScoreSettings,
+    ) -> None:
+        self.settings = settings
+        self._table = table
+        model = copy.deepcopy(model).eval().float()
+        images, train = images[: settings.images], train[: settings.statistics_images]
+        about = [tensor_digest(model.state_dict()), table.fingerprint, images.digest, asdict(settings)]
+        uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
+        about += [train.digest] if uses_train else []
+        self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+        channels = input_channels(model)
+        sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion == "taylor" else None
+        self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
+        self._dtype = DTYPES[settings.precision]
+        self._batches = self._prepare(data.normalize(images.pixels, channels))
+        self._labels = images.labels
+        self._train_batches: list[Tensor] = []
+        if settings.statistics == "reestimate":
+            self._train_batches = self._prepare(data.normalize(train.pixels, channels))
+        self._pruner = Pruner(_cast(model, self._dtype), table)
+
+    def key(self, widths: IntArray) -> str:
+        """Returns the ledger's key for widths of shape (G,)."""
+        return f"{self.digest}-{hashlib.sha256(widths.tobytes()).hexdigest()[:16]}"
+
+    def score(self, widths: IntArray) -> float:
+        """Prunes to the given widths, shape (G,), and returns the accuracy in [0, 1]."""
+        with torch.inference_mode():
+            pruned = self._pruner.prune(keep_channels(self._order, self._table, widths), share=True)
+            norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            if self.settings.statistics == "batch":
+                use_batch_statistics(norms)
+            elif self.settings.statistics == "reestimate":
+                reestimate(pruned, norms, self._train_batches)
+            predicted = torch.cat([pruned(batch).argmax(dim=1) for batch in self._batches])
+        return int((predicted == self._labels).sum()) / len(self._labels)
+
+    def _prepare(self, pixels: Tensor) -> list[Tensor]:
+        """Cuts images into batches of nearly equal size, so that no batch's statistics rest on a few images."""
+        count = -(-len(pixels) // self.settings.batch)
+        return [
+            part.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            for part in torch.tensor_split(pixels, count)
+        ]
+
+
+def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
+    """Makes BatchNorm layers normalize every batch by itself, and keep no record of it."""
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+
+
+def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], batches: list[Tensor]) -> None:
+    """Replaces the running statistics of BatchNorm layers by the average over the given batches of images."""
+    for norm in norms:
+        if norm.running_mean is None or norm.running_var is None:
+            continue
+        # New tensors: the old ones may be shared with the full network.
+        norm.running_mean = torch.zeros_like(norm.running_mean)
+        norm.running_var = torch.ones_like(norm.running_var)
+        norm.num_batches_tracked = torch.tensor(0)
+        norm.momentum = None  # plain average over the batches
+        norm.train()
+    for batch in batches:
+        model(batch)
+    for norm in norms:
+        norm.eval()
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Casts all layers but BatchNorm, whose statistics stay in full precision."""
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+    return model

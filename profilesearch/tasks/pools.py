@@ -1,0 +1,143 @@
+"""Model pools: several trained models of one architecture."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_network, load_tensors, save_network
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.splits import split
+from profilesearch.tasks.training import Progress, Recipe, accuracy, input_channels, train
+
+TrainedOn = Literal["train", "all"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained model of a pool.
+
+    Attributes:
+        name: Short name for tables and the ledger.
+        architecture: Name of its architecture.
+        data: Name of the data set that it classifies.
+        path: Its weights.
+        trained_on: `train` if its weights never saw the held-out images, `all` if they did (or may have); searches
+            then score on images that the weights learned from, and say so.
+        split_seed: Of the split that it was trained with.
+    """
+
+    name: str
+    architecture: str
+    data: str
+    path: Path
+    trained_on: TrainedOn
+    split_seed: int = 0
+
+    def load(self) -> nn.Module:
+        """Builds the network with its weights, in evaluation mode."""
+        return load_network(self.architecture, self.path)
+
+
+def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
+    """Takes a checkpoint from elsewhere into a pool.
+
+    Raises:
+        UsageError: The checkpoint is broken, of another architecture, or has another number of classes than `data`.
+    """
+    _, metadata = load_tensors(path)
+    model = load_network(architecture, path)
+    classes = model(torch.zeros(1, *example_shape(model, data))).shape[1]
+    if classes != data.num_classes:
+        raise UsageError(
+            f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with --data"
+        )
+    trained_on: TrainedOn = "train" if metadata.get("trained_on") == "train" else "all"
+    return Member(path.stem, architecture, data.name, path, trained_on, int(metadata.get("split_seed", 0)))
+
+
+def example_shape(model: nn.Module, data: DataSet) -> tuple[int, int, int]:
+    """Shape of one input, (C, H, W): the network's channels, the data set's resolution."""
+    return input_channels(model), *data.image_shape[1:]
+
+
+def pool_path(folder: Path, architecture: str, data: str, seed: int) -> Path:
+    """Where a member that we train lies."""
+    return folder / architecture / f"{data}-seed{seed}.safetensors"
+
+
+def default_recipe(data: DataSet) -> Recipe:
+    """The recipe that pools are trained with: 100 epochs, or 30 gentler ones for the tiny images of digits."""
+    if min(data.image_shape[1:]) < 16:
+        return Recipe(epochs=30, lr=0.05, batch=64, shift=1)
+    return Recipe(epochs=100, lr=0.1, batch=128, shift=4)
+
+
+def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) -> Member | None:
+    """Returns a member that was trained before, or None.
+
+    Raises:
+        UsageError: Its file is broken.
+    """
+    path = pool_path(folder, architecture, data.name, seed)
+    if not path.exists():
+        return None
+    _, metadata = load_tensors(path)
+    name = f"{architecture}-{data.name}-seed{seed}"
+    return Member(name, architecture, data.name, path, "train", int(metadata.get("split_seed", 0)))
+
+
+def train_member(
+    architecture: str,
+    data: DataSet,
+    seed: int,
+    folder: Path,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> Member:
+    """Trains a member on the train part of the split, unless it is there already; resumes an interrupted training.
+
+    Args:
+        architecture: Its name.
+        data: What it shall classify.
+        seed: Of initialization, order and augmentation.
+        folder: Of all pools.
+        recipe: How; the default recipe of the data set where None.
+        progress: Called after every batch.
+
+    Raises:
+        UsageError: The folder cannot be written, or the training diverges.
+    """
+    member = trained_member(architecture, data, seed, folder)
+    if member is not None:
+        return member
+    path = pool_path(folder, architecture, data.name, seed)
+    recipe = replace(recipe or default_recipe(data), seed=seed)
+    channels = data.image_shape[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(architecture, data.num_classes, channels)
+    parts = split(data)
+    train(model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"))
+    metadata = {
+        "architecture": architecture,
+        "num_classes": data.num_classes,
+        "in_channels": channels,
+        "data": data.name,
+        "seed": seed,
+        "split_seed": parts.seed,
+        "trained_on": "train",
+        "recipe": asdict(recipe),
+        "held_out_accuracy": accuracy(model, data, parts.images(data, "fresh"), "fp32"),
+    }
+    save_network(path, model, metadata)
+    return Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", parts.seed)
+
+
+def held_out_accuracy(member: Member, data: DataSet) -> float:
+    """Accuracy of a member on the fresh held-out images."""
+    return accuracy(member.load(), data, split(data, member.split_seed).images(data, "fresh"))
