@@ -1,4 +1,4 @@
-"""The one contract of all searchers: a problem, a number of evaluations and a seed in; a result with its history out."""
+"""The one contract of all searchers: problem, evaluations and seed in, a result with its history out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -137,9 +137,7 @@ class Searcher(ABC):
     name: str
     """As on the command line."""
 
-    def search(
-        self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None
-    ) -> Result:
+    def search(self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None) -> Result:
         """Searches, then scores the finalists again on fresh images.
 
         The result depends on the arguments alone: with the scores of an interrupted search in the problem's ledger,

@@ -77,5 +77,5 @@ def _segments(space: ProfileSpace) -> IntArray:
     """Assigns every group to a segment, shape (G,): runs of equal width, merged to at most `SEGMENTS`."""
     channels = space.table.channels
     runs = np.cumsum(np.diff(channels, prepend=channels[0]) != 0)
-    merged = runs * min(SEGMENTS, runs[-1] + 1) // (runs[-1] + 1)
-    return merged.astype(np.int64)
+    merged: IntArray = (runs * min(SEGMENTS, runs[-1] + 1) // (runs[-1] + 1)).astype(np.int64)
+    return merged

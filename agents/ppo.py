@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.base import Searcher, Trial
@@ -94,11 +95,11 @@ class PpoSearcher(Searcher):
         )
 
 
-def play(policy: PPO, trial: Trial, count: int, deterministic: bool) -> None:
+def play(policy: BaseAlgorithm, trial: Trial, count: int, deterministic: bool) -> None:
     """Evaluates profiles of a policy: its deterministic one, or random draws."""
     episodes = EpisodeBatch(trial.problem.space, count)
     while not episodes.done:
-        actions, _ = policy.predict(episodes.observe(), deterministic=deterministic)  # type: ignore[arg-type]
+        actions, _ = policy.predict(episodes.observe(), deterministic=deterministic)
         episodes.act(np.asarray(actions).reshape(count))
     finished = episodes.finish()
     trial.evaluate(finished.widths, finished.own_cost, is_policy=deterministic)
@@ -113,7 +114,7 @@ class _AfterUpdate(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps:  # not before the first update
-            play(self.model, self._trial, 1, deterministic=True)  # type: ignore[arg-type]
+            play(self.model, self._trial, 1, deterministic=True)
 
     def _on_step(self) -> bool:
         return True

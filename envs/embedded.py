@@ -14,7 +14,7 @@ from profilesearch.tasks.pools import train_member
 
 @cache
 def embedded_problem() -> Problem:
-    """Trains a ResNet-20 on scikit-learn's digits, in a few seconds, once a process; half of its MACs are the budget."""
+    """Trains a ResNet-20 on digits, in a few seconds, once a process; half of its MACs are the budget."""
     data = load_data("digits")
     with TemporaryDirectory(prefix="profilesearch-") as folder:
         member = train_member("resnet20", data, 0, Path(folder))

@@ -70,7 +70,7 @@ class EpisodeBatch:
         """Starts N new episodes."""
         self.step = 0
         self._ratios = np.full((self.count, self.space.size), self._uniform)
-        self._last = np.zeros(self.count)
+        self._last: FloatArray = np.zeros(self.count)
 
     @property
     def done(self) -> bool:
@@ -91,7 +91,8 @@ class EpisodeBatch:
             self.space.relative(self.space.widths(self._ratios)) - keep,
             self._last,
         ]
-        return np.clip(np.stack(columns, axis=1), -1, 1).astype(np.float32)
+        observations: NDArray[np.float32] = np.clip(np.stack(columns, axis=1), -1, 1).astype(np.float32)
+        return observations
 
     def act(self, actions: NDArray[np.float32]) -> None:
         """Decides the next group in every episode.
@@ -100,10 +101,10 @@ class EpisodeBatch:
             actions: In [-1, 1], shape (N,): 0 is the uniform keep ratio of the budget, -1 the smallest ratio, 1 full
                 width; linear in between.
         """
-        actions = np.clip(actions.astype(np.float64), -1, 1)
-        room = np.where(actions < 0, self._uniform - self.space.least, 1 - self._uniform)
-        self._ratios[:, self.step] = self._uniform + actions * room
-        self._last = actions
+        bounded = np.clip(actions.astype(np.float64), -1, 1)
+        room = np.where(bounded < 0, self._uniform - self.space.least, 1 - self._uniform)
+        self._ratios[:, self.step] = self._uniform + bounded * room
+        self._last = bounded
         self.step += 1
 
     def finish(self) -> Finished:
@@ -113,7 +114,11 @@ class EpisodeBatch:
 
 
 def rewards(
-    problem: Problem, finished: Finished, accuracies: FloatArray, model: int | None = None, weight: float = TARGET_WEIGHT
+    problem: Problem,
+    finished: Finished,
+    accuracies: FloatArray,
+    model: int | None = None,
+    weight: float = TARGET_WEIGHT,
 ) -> FloatArray:
     """Rewards of finished episodes from their accuracies (N, M), over all members or one of them; shape (N,)."""
     relative = accuracies / np.maximum(problem.base(), 1e-9)

@@ -1,0 +1,1 @@
+"""Networks as plain data: architectures, channel groups, cost, criteria, surgery, files."""

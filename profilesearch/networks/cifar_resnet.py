@@ -76,7 +76,8 @@ class CifarResNet(nn.Module):
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
+        logits: Tensor = self.linear(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
+        return logits
 
 
 def _stage(blocks: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

@@ -69,7 +69,8 @@ class CostModel:
         dims = self._sizes - np.einsum("...g,tdg->...td", removed, self._slopes, optimize=True)
         factor = self._factors[:, 0 if metric == "macs" else 1]
         total = (dims.prod(axis=-1) * factor).sum(axis=-1) + self._fixed[metric]
-        return np.rint(total).astype(np.int64)
+        whole: IntArray = np.rint(total).astype(np.int64)
+        return whole
 
     def relative(self, widths: IntArray, metric: Metric) -> FloatArray:
         """Returns the cost as a fraction of the full network's, in (0, 1], shape (...)."""

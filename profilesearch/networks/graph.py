@@ -21,7 +21,7 @@ _NORMS = (nn.modules.batchnorm._BatchNorm,)
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
-class _Excluded(Exception):
+class _ExcludedError(Exception):
     """The group cannot be pruned; the message is the reason that users see."""
 
 
@@ -53,7 +53,7 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
             members = list(_members(graph, layer, channels))
             seen.update(names[m] for m, out, _, _ in members if out and m in names)
             groups.append(_group(name, channels, members, names))
-        except _Excluded as reason:
+        except _ExcludedError as reason:
             excluded.append(OutOfScope(name, channels, str(reason)))
     return GroupTable(tuple(groups), tuple(excluded))
 
@@ -80,7 +80,7 @@ def _members(graph: "torch_pruning.DependencyGraph", layer: nn.Module, channels:
     try:
         items = graph.get_pruning_group(layer, prune_out, idxs=list(range(channels)))
     except Exception as error:
-        raise _Excluded(f"its couplings cannot be traced ({type(error).__name__})") from error
+        raise _ExcludedError(f"its couplings cannot be traced ({type(error).__name__})") from error
     for item in items:
         yield item.dep.target.module, graph.is_out_channel_pruning_fn(item.dep.handler), item.idxs, item.root_idxs
 
@@ -89,7 +89,7 @@ def _group(name: str, channels: int, members: list[Member], names: dict[nn.Modul
     """Turns the members into slices.
 
     Raises:
-        _Excluded: With the reason why the group is out of scope.
+        _ExcludedError: With the reason why the group is out of scope.
     """
     rows: dict[tuple[str, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     producers: set[str] = set()
@@ -102,18 +102,19 @@ def _group(name: str, channels: int, members: list[Member], names: dict[nn.Modul
         _check_kind(member, module, is_output)
         if is_output and isinstance(module, nn.Conv2d | nn.Linear):
             if len(indices) != len(module.weight):
-                raise _Excluded(f"tied to {member} by a shortcut that pads channels ({channels} to {len(module.weight)})")
+                padded = f"{channels} to {len(module.weight)}"
+                raise _ExcludedError(f"tied to {member} by a shortcut that pads channels ({padded})")
             if not _is_depthwise(module):
                 producers.add(member)
         consumed |= not is_output
         for tensor, dim, size in _tensors(module, is_output):
             if max(indices) >= size:
-                raise _Excluded(f"its couplings are traced wrongly at {member} (index {max(indices)} of {size})")
+                raise _ExcludedError(f"its couplings are traced wrongly at {member} (index {max(indices)} of {size})")
             for index, root in zip(indices, roots, strict=True):
                 if index not in rows[f"{member}.{tensor}", dim][root]:
                     rows[f"{member}.{tensor}", dim][root].append(index)
     if not consumed:
-        raise _Excluded("makes the outputs of the network")
+        raise _ExcludedError("makes the outputs of the network")
     slices = tuple(Slice(tensor, dim, _matrix(by_root, channels)) for (tensor, dim), by_root in rows.items())
     return ChannelGroup(name, channels, "all" if summed and len(producers) > 1 else "block", slices)
 
@@ -122,10 +123,10 @@ def _check_kind(name: str, module: nn.Module, is_output: bool) -> None:
     if isinstance(module, _NORMS):
         return
     if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise _Excluded(f"tied to {name}, a {type(module).__name__}, which is not supported yet")
+        raise _ExcludedError(f"tied to {name}, a {type(module).__name__}, which is not supported yet")
     if isinstance(module, nn.Conv2d) and module.groups > 1 and not _is_depthwise(module):
         side = "outputs" if is_output else "inputs"
-        raise _Excluded(f"tied to the {side} of {name}, a grouped convolution, which is not supported yet")
+        raise _ExcludedError(f"tied to the {side} of {name}, a grouped convolution, which is not supported yet")
 
 
 def _tensors(module: nn.Module, is_output: bool) -> Iterator[tuple[str, int, int]]:
@@ -135,14 +136,14 @@ def _tensors(module: nn.Module, is_output: bool) -> Iterator[tuple[str, int, int
             tensor = getattr(module, name, None)
             if isinstance(tensor, Tensor):
                 yield name, 0, tensor.shape[0]
-    else:
-        yield "weight", 1, module.weight.shape[1]  # type: ignore[union-attr, misc]
+    elif isinstance(module.weight, Tensor):
+        yield "weight", 1, module.weight.shape[1]
 
 
 def _matrix(by_root: dict[int, list[int]], channels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     lengths = {len(indices) for indices in by_root.values()}
     if set(by_root) != set(range(channels)) or len(lengths) != 1:
-        raise _Excluded("its couplings are traced wrongly (some channels have no place in a tied layer)")
+        raise _ExcludedError("its couplings are traced wrongly (some channels have no place in a tied layer)")
     return np.array([sorted(by_root[root]) for root in range(channels)], dtype=np.int64)
 
 

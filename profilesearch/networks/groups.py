@@ -89,7 +89,7 @@ class GroupTable:
 
     def within(self, scope: Scope) -> "GroupTable":
         """Returns the table restricted to the groups that `scope` may touch."""
-        kept = tuple(group for group in self.groups if scope == "all" or group.scope == scope)
+        kept = tuple(group for group in self.groups if scope in ("all", group.scope))
         left = [group for group in self.groups if group not in kept]
         reason = "tied by a residual sum; use --scope all to prune it"
         return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, reason) for g in left)))

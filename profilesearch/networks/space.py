@@ -102,8 +102,8 @@ class ProfileSpace:
             ratios: Keep ratios, shape (N, G).
 
         Returns:
-            Widths, shape (N, G), that cost at most the budget and within half a percent of it wherever the
-            granularity of the widths allows.
+            Widths, shape (N, G): at most the budget, or beyond it by less than what they would fall short. Within half
+            a percent of it wherever the granularity of the widths allows.
         """
         ratios = np.clip(np.atleast_2d(ratios), self.least, 1.0)
         return self._fill(self._scaled(ratios, self._log_factor(ratios)))
@@ -121,29 +121,44 @@ class ProfileSpace:
             fits = self.relative(self._scaled(ratios, middle)) <= self.budget.keep
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
         # Bisection never tries its upper end, and there the full network meets a budget of 1.
-        return np.where(self.relative(self._scaled(ratios, top)) <= self.budget.keep, top, low)
+        fits = self.relative(self._scaled(ratios, top)) <= self.budget.keep
+        factor: FloatArray = np.where(fits, top, low)
+        return factor
 
     def _scaled(self, ratios: FloatArray, log_factor: FloatArray) -> IntArray:
         return self.widths(ratios * np.exp(log_factor)[:, None])
 
     def _fill(self, widths: IntArray) -> IntArray:
-        """Adds single steps of width, the largest that fits first, until none fits below the budget."""
-        channels, size = self.table.channels, self.size
+        """Adds single steps of width, the largest that fits first, until none fits below the budget.
+
+        Where that still leaves more than the tolerance, one step beyond the budget is taken if it ends nearer to it.
+        """
         while True:
-            step = np.minimum(self.multiple, channels - widths)
-            wider = widths[:, None, :] + step[:, :, None] * np.eye(size, dtype=np.int64)
-            costs = np.where(step > 0, self.relative(wider), np.inf)
-            costs[costs > self.budget.keep] = -np.inf
-            best = costs.argmax(axis=1)
-            rows = np.flatnonzero(np.isfinite(costs[np.arange(len(widths)), best]))
+            wider, costs = self._steps(widths)
+            best = np.where(costs <= self.budget.keep, costs, -np.inf).argmax(axis=1)
+            rows = np.flatnonzero(costs[np.arange(len(widths)), best] <= self.budget.keep)
             if not len(rows):
-                return widths
-            widths = widths.copy()
-            widths[rows] = wider[rows, best[rows]]
+                break
+            filled = widths.copy()
+            filled[rows] = wider[rows, best[rows]]
+            widths = filled
+        missing = self.budget.keep - self.relative(widths)
+        nearest = costs.argmin(axis=1)
+        beyond = costs[np.arange(len(widths)), nearest] - self.budget.keep
+        take = (missing > TOLERANCE * self.budget.keep) & (beyond < missing)
+        result: IntArray = np.where(take[:, None], wider[np.arange(len(widths)), nearest], widths)
+        return result
+
+    def _steps(self, widths: IntArray) -> tuple[IntArray, FloatArray]:
+        """Widths (N, G) after one step in each group, (N, G, G), and their costs (N, G), infinite for full groups."""
+        step = np.minimum(self.multiple, self.table.channels - widths)
+        wider: IntArray = widths[:, None, :] + step[:, :, None] * np.eye(self.size, dtype=np.int64)
+        return wider, np.where(step > 0, self.relative(wider), np.inf)
 
     def uniform(self) -> IntArray:
         """Returns the widths of the uniform profile on the budget surface, shape (G,)."""
-        return self.project(np.full((1, self.size), 0.5))[0]
+        widths: IntArray = self.project(np.full((1, self.size), 0.5))[0]
+        return widths
 
     def sample(self, count: int, random: np.random.Generator) -> IntArray:
         """Draws profiles on the budget surface: independent keep ratios, then projection; shape (count, G)."""

@@ -67,7 +67,9 @@ class Problem:
         self._tables = [plan.table.within(scope) for plan in plans]
         for member, table in zip(members, self._tables, strict=True):
             if table.fingerprint != self.space.table.fingerprint:
-                raise UsageError(f"{member.name} has other channel groups than {members[0].name}; pool one architecture")
+                raise UsageError(
+                    f"{member.name} has other channel groups than {members[0].name}; pool one architecture"
+                )
         self._scorers: dict[Part, list[Scorer]] = {}
         self._base: dict[Part, FloatArray] = {}
 

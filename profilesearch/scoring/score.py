@@ -153,7 +153,7 @@ def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], b
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision."""
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)

@@ -1,0 +1,1 @@
+"""Data sets, splits, training, and pools of trained models."""

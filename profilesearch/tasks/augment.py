@@ -16,7 +16,7 @@ def augment(images: Tensor, generator: torch.Generator, shift: int, flips: bool)
     Returns:
         New images of the same shape.
     """
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (shift,) * 4)
     down, right = torch.randint(2 * shift + 1, (2, count), generator=generator)
     rows = down[:, None] + torch.arange(height)

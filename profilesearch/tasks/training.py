@@ -99,7 +99,7 @@ def train(
     Raises:
         UsageError: The loss is no longer finite, or the state file belongs to another training.
     """
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,
@@ -169,7 +169,9 @@ def _epoch(
         optimizer.step()
         total += float(loss.detach())
         if not math.isfinite(total):
-            raise UsageError(f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}")
+            raise UsageError(
+                f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
+            )
         if progress:
             progress(step + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
     return total / batches

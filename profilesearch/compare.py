@@ -1,0 +1,215 @@
+"""`profilesearch compare`: searchers at equal cost and equal evaluations, on models that they did not see."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents import SEARCHERS, Result
+from profilesearch.console import Output, parser_for, run
+from profilesearch.errors import UsageError, choose
+from profilesearch.files import write_json
+from profilesearch.measure import mean_interval
+from profilesearch.networks.groups import IntArray
+from profilesearch.plots import plot_searches
+from profilesearch.profile import Profile
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.tasks.pools import Member
+from profilesearch.workspace import Workspace, add_pool_options, add_search_options
+
+DESCRIPTION = """\
+Compare searchers at equal cost and equal evaluations, on models that the search did not see.
+
+Every searcher gets the same pool, budget and number of evaluations, and has its best profiles scored again
+on fresh images. The winners are then scored, without fine-tuning, on all test images of the target models.
+The table also has the unpruned model, the uniform profile and the median of random profiles.
+
+Searches are shared with `train` through the ledger: what was scored once is not scored again."""
+EPILOG = """\
+examples:
+  profilesearch compare --arch resnet56
+  profilesearch compare --arch resnet56 --data cifar10 --checkpoint a.th b.safetensors --target c.safetensors
+  profilesearch compare --arch resnet20 --searchers ppo random tpe cmaes --evaluations 1000 --repeats 3
+  profilesearch compare --arch resnet56 --profile profiles/resnet56/mine.json --searchers random
+
+files:
+  runs/ARCH/compare/   curves.png, result.json"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    made = parser_for("compare", DESCRIPTION, EPILOG)
+    add_pool_options(made)
+    add_search_options(made)
+    group = made.add_argument_group("comparison")
+    group.add_argument(
+        "--target",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="models that the search does not see, as for --checkpoint (default: one more trained member)",
+    )
+    group.add_argument(
+        "--searchers",
+        nargs="+",
+        default=["ppo", "random", "exhaustive", "tpe", "cmaes"],
+        metavar="NAME",
+        help=f"any of {', '.join(SEARCHERS)}",
+    )
+    group.add_argument("--profile", nargs="+", type=Path, default=[], metavar="FILE", help="stored profiles to include")
+    group.add_argument("--repeats", type=int, default=1, metavar="N", help="searches of each, from --seed upwards")
+    group.add_argument("--random-sample", type=int, default=20, metavar="N", help="random profiles behind the median")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(arguments)
+    output = Output.of(options)
+    names = [choose("searcher", name, SEARCHERS) for name in options.searchers if name != "uniform"]
+    if options.repeats < 1 or options.random_sample < 1:
+        raise UsageError("--repeats and --random-sample must be at least 1")
+    workspace = Workspace(options, output)
+    workspace.check_budget()
+    pool = workspace.pool()
+    problem = workspace.problem(pool)
+    profiles = {path.stem: _stored_widths(problem, Profile.load(path)) for path in options.profile}
+    targets = _targets(options, workspace, pool)
+    results = {name: _searches(name, problem, options, output) for name in names}
+    ledger = Ledger(options.runs / "ledger.jsonl")
+    tests = [TestProblem(t, workspace.data(t.data), problem.space.table, problem.settings, ledger) for t in targets]
+    rows = _rows(problem, tests, results, profiles, options, output)
+    folder = options.runs / options.arch / "compare"
+    plot_searches(
+        {name: [run.best_so_far().tolist() for run in runs] for name, runs in results.items()},
+        {},
+        folder / "curves.png",
+    )
+    report = {
+        "pool": [member.name for member in pool],
+        "targets": [{"name": t.name, "data": t.data, "trained_on": t.trained_on} for t in targets],
+        "rows": rows,
+    }
+    write_json(folder / "result.json", report)
+    _show(output, rows, problem, targets)
+    output.say(f"curves and numbers in {folder}")
+    output.result(report)
+
+
+def _targets(options: argparse.Namespace, workspace: Workspace, pool: Sequence[Member]) -> list[Member]:
+    """Returns the target models; one that the pool holds as well is refused."""
+    if not options.target and options.checkpoint:
+        raise UsageError("name models that the search does not see with --target FILE")
+    targets = workspace.foreign(options.target)
+    if not targets:
+        targets = [workspace.trained(name, max(options.seeds) + 1) for name in workspace.names]
+    seen = {member.path.resolve() for member in pool}
+    for target in targets:
+        if target.path.resolve() in seen:
+            raise UsageError(f"{target.path} is in the pool; a target must be a model that the search does not see")
+    return targets
+
+
+def _stored_widths(problem: Problem, profile: Profile) -> IntArray:
+    space = problem.space
+    widths = space.widths(space.table.ratios(profile))
+    if abs(float(space.relative(widths)) / space.budget.keep - 1) > 0.01:
+        raise UsageError(
+            f"the stored profile costs {space.relative(widths):.1%} of the {space.budget.metric}, the comparison is at "
+            f"{space.budget.keep:.1%}; give the same --keep and --metric"
+        )
+    return widths
+
+
+def _searches(name: str, problem: Problem, options: argparse.Namespace, output: Output) -> list[Result]:
+    runs = []
+    for seed in range(options.seed, options.seed + options.repeats):
+        with output.search_progress(f"{name}, seed {seed}", options.evaluations) as move:
+            runs.append(SEARCHERS[name]().search(problem, options.evaluations, seed, move))
+    return runs
+
+
+def _rows(
+    problem: Problem,
+    tests: Sequence[TestProblem],
+    results: Mapping[str, Sequence[Result]],
+    profiles: Mapping[str, IntArray],
+    options: argparse.Namespace,
+    output: Output,
+) -> list[dict[str, Any]]:
+    """Scores all winners on the test images of all targets; accuracies are averaged over the targets."""
+    space = problem.space
+    sample = space.sample(options.random_sample, np.random.default_rng([options.seed, 1]))
+    winners = {name: [run.winner.evaluation.widths for run in runs] for name, runs in results.items()}
+    policies = [run.policy.evaluation for run in results.get("ppo", ()) if run.policy is not None]
+    entries: dict[str, list[IntArray]] = {"unpruned": [space.table.channels], "uniform": [space.uniform()]}
+    entries["random, median"] = list(sample)
+    if policies:
+        entries["ppo, the policy's own"] = [policy.widths for policy in policies]
+    entries |= winners | {f"stored {name}": [widths] for name, widths in profiles.items()}
+    rows: list[dict[str, Any]] = []
+    with output.progress("scoring on test images", sum(map(len, entries.values()))) as move:
+        done, total = 0, sum(map(len, entries.values()))
+        for name, candidates in entries.items():
+            accuracies = []
+            for widths in candidates:
+                accuracies.append(float(np.mean([test.score(widths) for test in tests])))
+                done += 1
+                move(done, total, name)
+            rows.append(_row(name, candidates, accuracies, problem, results.get(name, ())))
+    return rows
+
+
+def _row(
+    name: str, candidates: Sequence[IntArray], accuracies: Sequence[float], problem: Problem, runs: Sequence[Result]
+) -> dict[str, Any]:
+    mean, half = mean_interval(accuracies)
+    row: dict[str, Any] = {
+        "name": name,
+        "evaluations": max((len(run.history) for run in runs), default=None),
+        "cost": float(np.mean([problem.space.relative(widths) for widths in candidates])),
+        "test_accuracy": mean,
+        "interval": None if np.isnan(half) else half,
+        "runs": list(accuracies),
+    }
+    if name == "random, median":
+        low, middle, high = np.quantile(accuracies, [0.025, 0.5, 0.975])
+        row |= {"test_accuracy": float(middle), "interval": None, "range": [float(low), float(high)]}
+    if runs:
+        row["search"] = float(np.mean([run.winner.evaluation.fitness for run in runs]))
+        row["fresh"] = float(np.mean([run.winner.fresh for run in runs]))
+        row["own_cost"] = float(np.mean([run.winner.evaluation.own_cost for run in runs]))
+    return row
+
+
+def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, targets: Sequence[Member]) -> None:
+    cells = []
+    for row in rows:
+        accuracy = f"{row['test_accuracy']:.2%}"
+        if row["interval"] is not None:
+            accuracy += f" ± {row['interval'] * 100:.2f}"
+        if "range" in row:
+            accuracy += f" ({row['range'][0]:.1%} to {row['range'][1]:.1%})"
+        relative = [f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh")]
+        cells.append([row["name"], str(row["evaluations"] or ""), *relative, f"{row['cost']:.2%}", accuracy])
+    head = [
+        "profile",
+        "evaluations",
+        "search",
+        "fresh",
+        f"{problem.space.budget.metric}",
+        "test images, not fine-tuned",
+    ]
+    names = ", ".join(f"{target.name} ({target.data})" for target in targets)
+    output.table(f"searchers on {names}, not seen by any search", head, cells)
+    output.say(
+        "search, fresh: accuracy relative to the unpruned pool, on held-out images that the search used and on fresh "
+        "ones; ±: 95 % interval over repeats; in brackets: where 95 % of random profiles lie"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

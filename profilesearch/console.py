@@ -1,0 +1,125 @@
+"""What all commands share: options, output, progress, and one clear sentence for every mistake."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from profilesearch.errors import UsageError
+
+DATA_VARIABLE = "PROFILESEARCH_DATA"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command talks to: people, or with `--json` a program.
+
+    Attributes:
+        as_json: The result is one JSON object on standard output; everything else goes to standard error.
+        console: For people.
+    """
+
+    as_json: bool
+    console: Console
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Output":
+        """Makes the output that the options ask for."""
+        return cls(options.json, Console(stderr=options.json, highlight=False))
+
+    def say(self, text: str) -> None:
+        """Prints a line for people."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Prints a table; all columns but the first are aligned right."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, column in enumerate(head):
+            table.add_column(column, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Prints the result object, with `--json` alone."""
+        if self.as_json:
+            json.dump(value, sys.stdout)
+            sys.stdout.write("\n")
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int, int, str], None]]:
+        """Shows a live bar with time left on standard error; yields the function (done, total, note) that moves it."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(what, total=total, note="")
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+    @contextmanager
+    def search_progress(self, what: str, total: int) -> Iterator[Callable[[int, int, float], None]]:
+        """Like `progress`, with the best fitness so far as the note."""
+        with self.progress(what, total) as move:
+            yield lambda done, total, best: move(done, total, f"best {best:.3f}")
+
+
+def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Returns a parser whose help reads like a manual page, with the options that every command takes."""
+    parser = argparse.ArgumentParser(
+        prog=f"profilesearch {verb}",
+        description=description,
+        epilog=epilog,
+        formatter_class=_ManualPage,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--arch", required=True, metavar="NAME", help="architecture, such as resnet56 or mobilenet_v2")
+    where = os.environ.get(DATA_VARIABLE)
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=Path(where) if where else None,
+        help=f"folder of the data sets (default: ${DATA_VARIABLE}, or ./data if there is one)",
+    )
+    parser.add_argument("--download", action="store_true", help="fetch a missing data set into --data-dir")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random choices")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
+    return parser
+
+
+def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; a mistake ends in one sentence and exit code 2, an interruption in a hint and 130."""
+    try:
+        command(arguments)
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing is lost, the same command goes on from here\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _ManualPage(argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of description and examples, and appends the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        silent = action.default in (None, False, argparse.SUPPRESS) or "default" in text
+        return text if silent or not action.option_strings else f"{text} (default: %(default)s)"

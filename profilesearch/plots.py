@@ -1,0 +1,72 @@
+"""Pictures: a profile as bars over the network, and the curves of searches."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from profilesearch.files import write_atomically
+from profilesearch.networks.groups import GroupTable, IntArray
+
+_FULL, _KEPT, _LINE = "#d9dee5", "#2f6f9f", "#c1553b"
+
+
+def plot_profile(table: GroupTable, widths: IntArray, title: str, path: Path) -> None:
+    """Draws kept over all channels of every group, with the keep ratios as a line.
+
+    Args:
+        table: The channel groups, G of them.
+        widths: Kept channels, shape (G,).
+        title: Above the picture.
+        path: PNG file to write.
+    """
+    places = np.arange(len(widths))
+    figure = Figure(figsize=(max(6.0, 0.3 * len(widths)), 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(places, table.channels, color=_FULL, label="all channels", width=0.8)
+    axes.bar(places, widths, color=_KEPT, label="kept", width=0.8)
+    axes.set_xticks(places, table.names, rotation=90, fontsize=7)
+    axes.set_ylabel("channels")
+    axes.set_title(title, fontsize=10)
+    ratios = axes.twinx()
+    ratios.plot(places, widths / table.channels, color=_LINE, marker="o", markersize=3, linewidth=1, label="keep ratio")
+    ratios.set_ylim(0, 1.05)
+    ratios.set_ylabel("keep ratio")
+    handles = [*axes.get_legend_handles_labels()[0], *ratios.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, fontsize=7, loc="upper left")
+    _save(figure, path)
+
+
+def plot_searches(
+    curves: Mapping[str, Sequence[Sequence[float]]], policies: Mapping[str, Sequence[tuple[int, float]]], path: Path
+) -> None:
+    """Draws best-so-far against evaluations.
+
+    Args:
+        curves: By searcher, the best fitness after each evaluation, once for every seed.
+        policies: By searcher, (evaluation, fitness) of a policy's deterministic profiles.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, runs) in enumerate(curves.items()):
+        color = mpl.colormaps["tab10"](index % 10)
+        for number, run in enumerate(runs):
+            label = name if number == 0 else None
+            steps = np.arange(1, len(run) + 1)
+            marker = "o" if len(run) == 1 else None
+            axes.plot(steps, run, color=color, label=label, linewidth=1.4, drawstyle="steps-post", marker=marker)
+        if name in policies:
+            at, values = zip(*policies[name], strict=True)
+            axes.plot(at, values, ".", color=color, markersize=5, label=f"{name}: the policy's own profile")
+    axes.set_xlabel("evaluations")
+    axes.set_ylabel("accuracy relative to the unpruned models\n(search images)")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110, metadata={"Software": None}))

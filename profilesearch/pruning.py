@@ -1,0 +1,81 @@
+"""The applier: a trained network and a profile in, a smaller network out. Also the library's three-line use."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import Plan
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.space import round_widths
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profile import Profile
+from profilesearch.scoring.score import reestimate
+from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.training import input_channels
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A pruned network and what it was cut by.
+
+    Attributes:
+        network: With smaller tensors, independent of the full network.
+        table: The channel groups that the profile covers, G of them.
+        widths: Kept channels, shape (G,).
+        cost: The cost model of the full network.
+    """
+
+    network: nn.Module
+    table: GroupTable
+    widths: IntArray
+    cost: CostModel
+
+
+def prune_with_profile(
+    model: nn.Module,
+    profile: Profile,
+    image_shape: tuple[int, int, int] = (3, 32, 32),
+    criterion: str = "l1",
+    seed: int = 0,
+    batch: Batch | None = None,
+) -> Pruned:
+    """Prunes a trained network with a profile.
+
+    Args:
+        model: The full network; never changed.
+        profile: Of this network's architecture; class count, resolution and input channels may differ.
+        image_shape: Of one input image, (C, H, W).
+        criterion: Which channels stay.
+        seed: Of the `random` criterion.
+        batch: Normalized training images and labels, for `taylor`.
+
+    Raises:
+        UsageError: The profile is of another architecture; the message has the first name that does not fit.
+    """
+    plan = Plan(profile.architecture, model, image_shape)
+    table = plan.table.within(profile.scope)
+    widths = round_widths(table.ratios(profile), table.channels)
+    order = rank_channels(model, table, criterion, seed, batch)
+    network = Pruner(model, table).prune(keep_channels(order, table, widths)).eval()
+    return Pruned(network, table, widths, CostModel(model, table, plan.example))
+
+
+def reestimate_statistics(model: nn.Module, data: DataSet, images: Images, batch: int = 250) -> None:
+    """Re-estimates the BatchNorm statistics of a network on training images, in place.
+
+    Raises:
+        UsageError: There are no images.
+    """
+    if not len(images):
+        raise UsageError("re-estimating BatchNorm needs training images, got none")
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    pixels = data.normalize(images.pixels, input_channels(model))
+    with torch.no_grad():
+        reestimate(model.eval(), norms, list(torch.split(pixels, batch)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

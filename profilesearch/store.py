@@ -1,0 +1,115 @@
+"""The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from profilesearch.errors import UsageError
+from profilesearch.profile import Metric, Profile
+
+_PACKAGE = Path(__file__).parent
+SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
+"""Profiles inside an installed wheel, or in the source tree of an editable installation."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A profile and its file."""
+
+    profile: Profile
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """File name without the ending."""
+        return self.path.stem
+
+
+class Store:
+    """Lists, finds and adds profiles.
+
+    Args:
+        folder: Where new profiles are written, and where profiles are looked for first.
+        shipped: A folder that is looked through afterwards, and never written.
+    """
+
+    def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
+        self.folder = folder
+        self._folders = list(dict.fromkeys(f.resolve() for f in (folder, shipped)))
+
+    def profiles(self, architecture: str) -> Iterator[Stored]:
+        """Yields the profiles of an architecture, by name; a name in both folders comes from the user's.
+
+        Raises:
+            UsageError: A file is broken.
+        """
+        _check(architecture)
+        files: dict[str, Path] = {}
+        for folder in self._folders:
+            for path in sorted((folder / architecture).glob("*.json")):
+                files.setdefault(path.stem, path)
+        for name in sorted(files):
+            yield Stored(Profile.load(files[name]), files[name])
+
+    def add(self, profile: Profile, name: str) -> Path:
+        """Writes a profile, without ever losing another one.
+
+        Args:
+            profile: What to store.
+            name: Of the file; where a different profile has it, a number is appended.
+
+        Returns:
+            The file. A profile that is there already, with equal ratios and origin, keeps its evidence.
+
+        Raises:
+            UsageError: The name is no plain file name, or the folder cannot be written.
+        """
+        _check(profile.architecture)
+        _check(name)
+        number = 1
+        while True:
+            path = self.folder / profile.architecture / f"{name}{f'-{number}' if number > 1 else ''}.json"
+            if not path.exists():
+                break
+            there = Profile.load(path)
+            if there.to_json() | {"evidence": []} == profile.to_json() | {"evidence": []}:
+                for entry in there.evidence:
+                    profile = profile.with_evidence(entry)
+                break
+            number += 1
+        profile.save(path)
+        return path
+
+    def best(self, architecture: str, keep: float, metric: Metric, data: str) -> Stored:
+        """Returns the stored profile for a budget that is best by its own record.
+
+        Profiles that were searched on the same data set come first; then counts the gain over the uniform profile,
+        measured on images that the search did not see.
+
+        Raises:
+            UsageError: There is none for this budget; the message says which budgets there are.
+        """
+        every = list(self.profiles(architecture))
+        fitting = [s for s in every if s.profile.budget.metric == metric and abs(s.profile.budget.keep - keep) < 1e-9]
+        if not fitting:
+            budgets = sorted({f"{s.profile.budget.keep:g} of the {s.profile.budget.metric}" for s in every})
+            have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
+            raise UsageError(
+                f"no stored profile of {architecture} keeps {keep:g} of the {metric}; {have}; search one with "
+                f"`profilesearch train --arch {architecture} --keep {keep:g} --metric {metric}`"
+            )
+        return max(fitting, key=lambda stored: _record(stored.profile, data))
+
+
+def _record(profile: Profile, data: str) -> tuple[bool, float]:
+    pool = profile.found.get("pool", [])
+    same_data = any(member.get("data") == data for member in pool)
+    score = profile.found.get("score", {})
+    return same_data, float(score.get("fresh", 0.0)) - float(score.get("uniform_fresh", 0.0))
+
+
+def _check(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a stored profile; use letters, digits, '.', '_' and '-'")

@@ -1,0 +1,183 @@
+"""`profilesearch train`: searches a profile over a pool of trained models and stores it."""
+
+import argparse
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from agents import SEARCHERS, Result
+from profilesearch.console import Output, parser_for, run
+from profilesearch.errors import choose
+from profilesearch.files import write_json, write_text
+from profilesearch.networks.groups import IntArray
+from profilesearch.plots import plot_profile, plot_searches
+from profilesearch.scoring.problem import Problem
+from profilesearch.store import Store
+from profilesearch.workspace import Workspace, add_pool_options, add_search_options
+
+DESCRIPTION = """\
+Search a layer-wise channel pruning profile and store it.
+
+The profile says which fraction of its channels every group of layers keeps, so that the whole network
+keeps a given part of its cost. It is searched by PPO (or another searcher) over a pool of trained models
+of the architecture: a candidate is pruned for real, BatchNorm is re-estimated, and its accuracy on
+held-out training images is its score. Test images are never looked at.
+
+Every score goes to a ledger at once. A search that was stopped, even killed, goes on where it was when
+the same command is given again."""
+EPILOG = """\
+examples:
+  profilesearch train --arch resnet56
+  profilesearch train --arch resnet56 --data cifar10 --checkpoint a.th b.safetensors --keep 0.3
+  profilesearch train --arch resnet20 --data cifar10 cifar100 --seeds 0 1 2 --evaluations 1000
+
+files:
+  profiles/ARCH/NAME.json   the profile, with how it was found
+  runs/NAME/                profile.png, search.png, history.csv, result.json
+  runs/ledger.jsonl         every score ever measured; may be deleted, at the price of measuring again"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    made = parser_for("train", DESCRIPTION, EPILOG)
+    add_pool_options(made)
+    add_search_options(made)
+    made.add_argument("--searcher", default="ppo", metavar="NAME", help=f"one of {', '.join(SEARCHERS)}")
+    made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
+    made.add_argument("--name", metavar="NAME", help="of the stored profile (default: from budget, data and searcher)")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(arguments)
+    output = Output.of(options)
+    choose("searcher", options.searcher, SEARCHERS)
+    workspace = Workspace(options, output)
+    workspace.check_budget()
+    problem = workspace.problem(workspace.pool())
+    problem.base()
+    with output.search_progress(f"searching with {options.searcher}", options.evaluations) as move:
+        result = SEARCHERS[options.searcher]().search(problem, options.evaluations, options.seed, move)
+    found = describe(problem, result)
+    widths = result.winner.evaluation.widths
+    profile = problem.space.profile(widths, found)
+    name = options.name or default_name(options, workspace.names)
+    path = Store(options.store).add(profile, name)
+    folder = options.runs / options.arch / path.stem
+    save_run(
+        folder, problem, result, f"{options.arch} {path.stem}: {profile.reached:.1%} of the {profile.budget.metric}"
+    )
+    show(output, problem, result, found)
+    output.say(f"stored {path}\npictures and history in {folder}")
+    output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
+
+
+def default_name(options: argparse.Namespace, data: Sequence[str]) -> str:
+    """Names a profile after its budget, data, searcher and seed."""
+    extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
+    return (
+        f"{options.metric}{options.keep:g}{extras}-{'-'.join(data)}-{options.searcher}{options.evaluations}"
+        f"-seed{options.seed}"
+    )
+
+
+def describe(problem: Problem, result: Result) -> dict[str, Any]:
+    """Returns how a profile was found, for its file. Scores are relative to the unpruned models."""
+    uniform = problem.space.uniform()
+    fresh_base = problem.base("fresh")
+    pool = [
+        {"name": m.name, "data": m.data, "trained_on": m.trained_on, "held_out_accuracy": round(float(base), 4)}
+        for m, base in zip(problem.members, fresh_base, strict=True)
+    ]
+    policy = result.policy
+    found: dict[str, Any] = {
+        "searcher": result.searcher,
+        "evaluations": len(result.history),
+        "seed": result.seed,
+        "chosen": "policy" if policy is not None and result.winner is policy else "best of the history",
+        "score": {
+            "search": round(result.winner.evaluation.fitness, 4),
+            "fresh": round(result.winner.fresh, 4),
+            "uniform_search": round(_score(problem, uniform, "search"), 4),
+            "uniform_fresh": round(_score(problem, uniform, "fresh"), 4),
+        },
+    }
+    if policy is not None:
+        found["policy"] = {
+            "own_cost": round(policy.evaluation.own_cost, 4),
+            "search": round(policy.evaluation.fitness, 4),
+            "fresh": round(policy.fresh, 4),
+        }
+    found["pool"] = pool
+    found["score_settings"] = asdict(problem.settings)
+    found["multiple_of"] = problem.space.multiple
+    found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
+    found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return found
+
+
+def _score(problem: Problem, widths: IntArray, part: Any) -> float:
+    return float(problem.fitness(problem.evaluate(widths[None], part), part)[0])
+
+
+def save_run(folder: Path, problem: Problem, result: Result, title: str) -> None:
+    """Writes pictures and the history of a search."""
+    table = problem.space.table
+    plot_profile(table, result.winner.evaluation.widths, title, folder / "profile.png")
+    policies = [(i + 1, e.fitness) for i, e in enumerate(result.history) if e.is_policy]
+    plot_searches(
+        {result.searcher: [result.best_so_far().tolist()]},
+        {result.searcher: policies} if policies else {},
+        folder / "search.png",
+    )
+    lines = [",".join(["evaluation", "fitness", "own_cost", "is_policy", *table.names])]
+    for number, e in enumerate(result.history, 1):
+        numbers = [number, round(e.fitness, 6), round(e.own_cost, 6), int(e.is_policy), *e.widths.tolist()]
+        lines.append(",".join(map(str, numbers)))
+    write_text(folder / "history.csv", "\n".join(lines) + "\n")
+    finalists = [
+        {
+            "search": f.evaluation.fitness,
+            "fresh": f.fresh,
+            "own_cost": f.evaluation.own_cost,
+            "is_policy": f.evaluation.is_policy,
+            "widths": f.evaluation.widths.tolist(),
+        }
+        for f in result.finalists
+    ]
+    write_json(folder / "result.json", {"searcher": result.searcher, "seed": result.seed, "finalists": finalists})
+
+
+def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]) -> None:
+    """Prints the result table."""
+    space, score = problem.space, found["score"]
+    uniform = space.relative(space.uniform())
+    winner = result.winner.evaluation
+    cost = f"of the {space.budget.metric}"
+    rows = [
+        ["unpruned", "1.000", "1.000", "100.00%", ""],
+        ["uniform", f"{score['uniform_search']:.3f}", f"{score['uniform_fresh']:.3f}", f"{uniform:.2%}", ""],
+    ]
+    if result.policy is not None:
+        own = result.policy.evaluation
+        reached = f"{space.relative(own.widths):.2%}"
+        rows.append(
+            ["the policy's own", f"{own.fitness:.3f}", f"{result.policy.fresh:.3f}", reached, f"{own.own_cost:.2%}"]
+        )
+    rows.append([
+        f"stored ({found['chosen']})",
+        f"{winner.fitness:.3f}",
+        f"{result.winner.fresh:.3f}",
+        f"{space.relative(winner.widths):.2%}",
+        f"{winner.own_cost:.2%}",
+    ])  # fmt: skip
+    head = ["profile", "search images", "fresh images", cost, "unprojected"]
+    output.table("accuracy relative to the unpruned models, mean of the pool", head, rows)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,195 @@
+"""From options to a problem: data sets found, pools assembled or trained, budgets checked before any work."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profilesearch.console import DATA_VARIABLE, Output
+from profilesearch.errors import choose
+from profilesearch.networks.architectures import Plan, architecture_names, build
+from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profile import METRICS, SCOPES, Budget
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DATA_SETS, DataSet, is_present, load_data
+from profilesearch.tasks.pools import Member, foreign_member, train_member, trained_member
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which trained models to use."""
+    group = parser.add_argument_group("models")
+    group.add_argument(
+        "--data",
+        nargs="+",
+        metavar="NAME",
+        help=f"data sets: {', '.join(DATA_SETS)} (default: cifar10 where it is on disk, else digits)",
+    )
+    group.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
+        "--data; without any, the pool is trained",
+    )
+    group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
+    group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what to search, and how to score it."""
+    group = parser.add_argument_group("search")
+    group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
+    group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
+    group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
+    group.add_argument("--multiple-of", type=int, default=1, metavar="N", help="widths are multiples of N")
+    group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
+    group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
+    group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
+    group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")
+
+
+def data_names(options: argparse.Namespace, output: Output) -> list[str]:
+    """Returns the data sets to use, and says so when it falls back to the embedded one."""
+    if options.data_dir is None and Path("data").is_dir():
+        options.data_dir = Path("data")
+    if options.data:
+        return [choose("data set", name, DATA_SETS) for name in options.data]
+    if is_present("cifar10", options.data_dir):
+        return ["cifar10"]
+    folder = options.data_dir or Path("data")
+    output.say(
+        f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10:\n"
+        f"  {DATA_VARIABLE}=DIR python -m profilesearch.train --arch {options.arch} --data cifar10 "
+        f"[--download to fetch it into DIR]"
+    )
+    return ["digits"]
+
+
+class Workspace:
+    """Data sets and models that a command works with.
+
+    Args:
+        options: With the pool options.
+        output: Where to talk to.
+
+    Attributes:
+        names: The data sets to use.
+
+    Raises:
+        UsageError: The architecture or a data set is unknown.
+    """
+
+    def __init__(self, options: argparse.Namespace, output: Output) -> None:
+        choose("architecture", options.arch, architecture_names())
+        self._options = options
+        self._output = output
+        self.names = data_names(options, output)
+        self.loaded: dict[str, DataSet] = {}
+
+    def data(self, name: str) -> DataSet:
+        """Loads a data set once."""
+        if name not in self.loaded:
+            self.loaded[name] = load_data(name, self._options.data_dir, self._options.download)
+        return self.loaded[name]
+
+    def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
+        """Makes pool members of checkpoint files, given as FILE or DATA=FILE."""
+        members = []
+        for entry in checkpoints:
+            name, separator, file = entry.partition("=")
+            known = bool(separator) and name in DATA_SETS
+            data = self.data(name if known else self.names[0])
+            members.append(foreign_member(self._options.arch, Path(file if known else entry), data))
+        return members
+
+    def trained(self, data: str, seed: int, **recipe: Any) -> Member:
+        """Returns a member that we train ourselves, training it if it is missing."""
+        arch, folder = self._options.arch, self._options.pool_dir
+        there = trained_member(arch, self.data(data), seed, folder)
+        if there is not None:
+            return there
+        with self._output.progress(f"training {arch} on {data}, seed {seed}", 1) as move:
+            return train_member(arch, self.data(data), seed, folder, progress=move, **recipe)
+
+    def pool(self) -> list[Member]:
+        """Returns the pool: the given checkpoints, or trained members of all data sets and seeds."""
+        if self._options.checkpoint:
+            members = self.foreign(self._options.checkpoint)
+            seen = [member.name for member in members if member.trained_on == "all"]
+            if seen:
+                self._output.say(
+                    f"{', '.join(seen)}: may have been trained on every training image, so searches score these on "
+                    "images that they learned from"
+                )
+            return members
+        return [self.trained(name, seed) for name in self.names for seed in self._options.seeds]
+
+    def problem(self, members: Sequence[Member]) -> Problem:
+        """Returns the problem that the search options describe."""
+        options = self._options
+        ledger = Ledger(options.runs / "ledger.jsonl")
+        if ledger.damaged:
+            self._output.say(
+                f"{ledger.damaged} damaged lines of the ledger are skipped; those scores are measured again"
+            )
+        settings = default_settings(options.images, options.criterion, options.seed)
+        data = {name: self.data(name) for name in {member.data for member in members}}
+        return Problem(members, data, budget_of(options), settings, ledger, options.scope, options.multiple_of)
+
+    def check_budget(self) -> ProfileSpace:
+        """Checks the budget on an untrained network, before any training or scoring, and prints what it means.
+
+        Raises:
+            UsageError: The budget is out of reach.
+        """
+        options = self._options
+        choose("criterion", options.criterion, CRITERIA)
+        data = self.data(self.names[0])
+        channels, height, width = data.image_shape
+        if options.checkpoint:
+            channels, height, width = self._input_of(self.foreign(options.checkpoint[:1])[0], data)
+        network = build(options.arch, data.num_classes, channels)
+        plan = Plan(options.arch, network, (channels, height, width))
+        space = plan.space(budget_of(options), options.scope, options.multiple_of)
+        feasibility(space, self._output)
+        return space
+
+    def _input_of(self, member: Member, data: DataSet) -> tuple[int, int, int]:
+        channels = next(p.shape[1] for p in member.load().parameters() if p.dim() == 4)
+        return channels, *data.image_shape[1:]
+
+
+def budget_of(options: argparse.Namespace) -> Budget:
+    """Returns the budget of the options.
+
+    Raises:
+        UsageError: An unknown metric or scope, or a fraction outside (0, 1].
+    """
+    choose("scope", options.scope, SCOPES)
+    return Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
+
+
+def feasibility(space: ProfileSpace, output: Output) -> None:
+    """Prints what the smallest, the uniform and the full profile cost."""
+    ends = space.widths(np.array([[0.0], [1.0]]) * np.ones(space.size))
+    low, high = space.reach()
+    title = (
+        f"{space.architecture}: {space.size} channel groups in scope '{space.scope}'; "
+        f"budget {space.budget.keep:.1%} of the {space.budget.metric}, reachable {low:.1%} to {high:.1%}"
+    )
+    rows = []
+    for name, widths in (("smallest", ends[0]), ("uniform", space.uniform()), ("full", ends[1])):
+        rows.append([
+            name,
+            f"{(widths / space.table.channels).mean():.3f}",
+            f"{space.cost.macs(widths) / 1e6:.2f} M",
+            f"{space.cost.params(widths) / 1e3:.1f} k",
+            f"{space.relative(widths):.2%}",
+        ])  # fmt: skip
+    output.table(title, ["profile", "mean keep ratio", "MACs", "parameters", f"of the {space.budget.metric}"], rows)

@@ -1,0 +1,52 @@
+"""Real things, made once: a small network trained on real digits, and the problem around it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from profilesearch.profile import Budget
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.pools import Member, train_member
+
+
+@pytest.fixture(scope="session")
+def digits() -> DataSet:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def pool_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture(scope="session")
+def members(digits: DataSet, pool_dir: Path) -> list[Member]:
+    """Two ResNet-20s, trained on digits in a few seconds."""
+    return [train_member("resnet20", digits, seed, pool_dir) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="session")
+def problem(members: list[Member], digits: DataSet) -> Problem:
+    return Problem(members[:1], {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with CIFAR-10; the test is skipped without it."""
+    folder = os.environ.get("PROFILESEARCH_DATA")
+    if not folder or not (Path(folder) / "cifar-10-batches-py").is_dir():
+        pytest.skip("set PROFILESEARCH_DATA to a folder with CIFAR-10")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Folder with public checkpoints; the test is skipped without it."""
+    folder = os.environ.get("PROFILESEARCH_WEIGHTS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set PROFILESEARCH_WEIGHTS to a folder with public checkpoints")
+    return Path(folder)

@@ -1,0 +1,103 @@
+"""The environment and its vectorized twin."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+from envs import ENV_ID
+from envs.layerwise import LayerWiseEnv
+from envs.reward import reward
+from envs.vector import LayerWiseVectorEnv
+from profilesearch.errors import UsageError
+from profilesearch.scoring.problem import Problem
+
+
+def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], float, dict[str, object]]:
+    observations = [env.reset(seed=0)[0]]
+    for action in actions:
+        observation, value, terminated, truncated, info = env.step(action)
+        observations.append(observation)
+        assert not truncated
+    assert terminated
+    return observations, value, info
+
+
+def test_registered_environment_passes_both_checkers() -> None:
+    env = gymnasium.make(ENV_ID)
+    check_env(env.unwrapped, skip_render_check=True)
+    check_env_sb3(env.unwrapped)
+
+
+def test_episodes_repeat_bit_for_bit(problem: Problem) -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (9, 1)).astype(np.float32)
+    one, two = (play(LayerWiseEnv(problem), actions) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one[0], two[0], strict=True))
+    assert one[1] == two[1]
+
+
+def test_zero_actions_are_the_uniform_profile_on_budget(problem: Problem) -> None:
+    _, _, info = play(LayerWiseEnv(problem), np.zeros((9, 1), np.float32))
+    assert info["own_cost"] == pytest.approx(0.5, rel=0.02)
+    assert np.abs(info["widths"] - problem.space.uniform()).max() <= 1
+
+
+def test_extreme_actions_reach_both_ends(problem: Problem) -> None:
+    for action, expected in ((1.0, problem.space.reach()[1]), (-1.0, problem.space.reach()[0])):
+        _, value, info = play(LayerWiseEnv(problem), np.full((9, 1), action, np.float32))
+        assert info["own_cost"] == pytest.approx(expected)
+        assert problem.space.relative(info["widths"]) == pytest.approx(0.5, rel=0.005)
+        assert value < 1 - abs(expected / 0.5 - 1) + 0.05
+
+
+def test_options_set_budget_and_model(problem: Problem) -> None:
+    env = LayerWiseEnv(problem)
+    env.reset(options={"keep": 0.3, "model": problem.members[0].name})
+    assert env.problem.space.budget.keep == 0.3
+    _, _, info = play(env, np.zeros((9, 1), np.float32))
+    assert info["own_cost"] == pytest.approx(0.3, rel=0.03)
+    for options, message in (
+        ({"keep": 0.01}, "out of reach"),
+        ({"keep": 2.0}, r"in \(0, 1\]"),
+        ({"model": "nobody"}, "unknown pool member"),
+        ({"budget": 0.3}, "unknown reset option"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            env.reset(options=options)
+
+
+def test_step_after_the_end_is_refused(problem: Problem) -> None:
+    env = LayerWiseEnv(problem)
+    play(env, np.zeros((9, 1), np.float32))
+    with pytest.raises(UsageError, match="call reset"):
+        env.step(np.zeros(1, np.float32))
+
+
+def test_vectorized_twin_plays_the_same_episodes(problem: Problem) -> None:
+    actions = np.random.default_rng(1).uniform(-1, 1, (9, 4, 1)).astype(np.float32)
+    twin = LayerWiseVectorEnv(4, problem)
+    observations = [twin.reset()[0]]
+    for step in range(9):
+        observation, values, ended, _, infos = twin.step(actions[step])
+        observations.append(observation)
+        assert ended.all() == (step == 8)
+    for episode in range(4):
+        seen, value, info = play(LayerWiseEnv(problem), actions[:, episode])
+        assert all(np.array_equal(a, b[episode]) for a, b in zip(seen[:-1], observations[:-1], strict=True))
+        assert np.array_equal(seen[-1], infos["final_obs"][episode])
+        assert value == values[episode]
+        assert np.array_equal(info["widths"], infos["widths"][episode])
+    assert np.array_equal(observations[-1], observations[0])  # the next episodes have begun
+
+
+def test_twin_is_made_by_gymnasium(problem: Problem) -> None:
+    twin = gymnasium.make_vec(ENV_ID, num_envs=3, vectorization_mode="vector_entry_point", problem=problem)
+    observations, _ = twin.reset()
+    assert observations.shape == (3, *twin.single_observation_space.shape)
+
+
+def test_reward_is_two_sided_and_zero_on_the_budget() -> None:
+    values = reward(np.full(3, 0.9), np.array([0.45, 0.5, 0.55]), 0.5, weight=1.0)
+    assert values == pytest.approx([0.8, 0.9, 0.8])
+    assert reward(np.full(1, 0.9), np.array([0.9]), 0.5, weight=0.0) == pytest.approx([0.9])

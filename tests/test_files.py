@@ -1,0 +1,165 @@
+"""Profiles, the store and checkpoints: what is written comes back, what is broken is refused in one sentence."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from profilesearch import load_network, load_pruned
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.profile import Budget, Profile
+from profilesearch.pruning import prune_with_profile
+from profilesearch.store import Store
+
+
+@pytest.fixture
+def profile() -> Profile:
+    space = Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
+    widths = space.sample(1, np.random.default_rng(0))[0]
+    return space.profile(widths, {"searcher": "random", "pool": [{"data": "digits"}]})
+
+
+def test_profile_round_trip_keeps_the_widths(profile: Profile, tmp_path: Path) -> None:
+    profile.save(tmp_path / "p.json")
+    loaded = Profile.load(tmp_path / "p.json")
+    assert loaded.to_json() == profile.to_json()
+    model = build("resnet20", 100, 1)
+    one, two = (prune_with_profile(model, p, (1, 28, 28)).widths for p in (profile, loaded))
+    assert np.array_equal(one, two)
+
+
+BREAKS: dict[str, Any] = {
+    "no profile file": {"hello": 1},
+    "schema 99 is unknown": {"schema": 99},
+    "'keep' is missing": {"keep": None},
+    r"must be in \(0, 1\]": {"keep": {"layer1.0.conv1": 1.5}},
+    "no channel group": {"keep": {}},
+    "unknown scope": {"scope": "everything"},
+    "'reached' is missing": {"budget": {"metric": "macs", "keep": 0.5}},
+    "unknown metric": {"budget": {"metric": "time", "keep": 0.5, "reached": 0.5}},
+    "'evidence' is missing": {"evidence": {}},
+}
+
+
+@pytest.mark.parametrize("message", BREAKS)
+def test_broken_profiles_are_refused(profile: Profile, tmp_path: Path, message: str) -> None:
+    value = BREAKS[message] if message == "no profile file" else profile.to_json() | BREAKS[message]
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(UsageError, match=message):
+        Profile.load(path)
+
+
+def test_truncated_profiles_are_refused(profile: Profile, tmp_path: Path) -> None:
+    text = json.dumps(profile.to_json())
+    for length in range(0, len(text) - 1, 97):
+        (tmp_path / "p.json").write_text(text[:length])
+        with pytest.raises(UsageError, match="broken JSON"):
+            Profile.load(tmp_path / "p.json")
+
+
+def test_profile_of_another_architecture_names_the_first_misfit(profile: Profile) -> None:
+    with pytest.raises(UsageError, match=r"no keep ratio for group 'layer1\.3\.conv1'"):
+        prune_with_profile(build("resnet32", 10), profile)
+    ratios = dict(profile.keep)
+    ratios["layer1.0.convX"] = ratios.pop("layer1.0.conv1")
+    misspelt = Profile.from_json(profile.to_json() | {"keep": ratios})
+    with pytest.raises(UsageError, match=r"'layer1\.0\.convX' does not exist.*did you mean layer1\.0\.conv1"):
+        prune_with_profile(build("resnet20", 10), misspelt)
+
+
+def test_store_never_loses_another_profile(profile: Profile, tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=tmp_path / "none")
+    first = store.add(profile.with_evidence({"data": "digits", "gain": 1}), "mine")
+    assert store.add(profile, "mine") == first
+    assert Profile.load(first).evidence == ({"data": "digits", "gain": 1},)
+    other = Profile.from_json(profile.to_json() | {"found": {"searcher": "ppo"}})
+    assert store.add(other, "mine").name == "mine-2.json"
+    assert [stored.name for stored in store.profiles("resnet20")] == ["mine", "mine-2"]
+
+
+def test_store_picks_by_data_then_by_measured_gain(profile: Profile, tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=tmp_path / "none")
+    for name, data, fresh in (("a", "cifar10", 0.9), ("b", "digits", 0.6), ("c", "digits", 0.7)):
+        found = {"pool": [{"data": data}], "score": {"fresh": fresh, "uniform_fresh": 0.5}}
+        store.add(Profile.from_json(profile.to_json() | {"found": found}), name)
+    assert store.best("resnet20", 0.5, "macs", "digits").name == "c"
+    assert store.best("resnet20", 0.5, "macs", "cifar100").name == "a"
+    with pytest.raises(UsageError, match=r"keeps 0\.3 of the macs; there are profiles that keep 0\.5 of the macs"):
+        store.best("resnet20", 0.3, "macs", "digits")
+    with pytest.raises(UsageError, match="none is stored yet"):
+        store.best("resnet32", 0.5, "macs", "digits")
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "/etc/passwd"])
+def test_profile_names_cannot_leave_the_store(profile: Profile, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a stored profile"):
+        Store(tmp_path).add(profile, name)
+
+
+def test_pruned_files_rebuild_themselves_bit_for_bit(profile: Profile, tmp_path: Path) -> None:
+    pruned = prune_with_profile(build("resnet20", 100, 1), profile, (1, 28, 28)).network
+    path = tmp_path / "pruned.safetensors"
+    save_network(path, pruned, {"architecture": "resnet20", "num_classes": 100, "in_channels": 1})
+    images = torch.rand(2, 1, 28, 28)
+    with torch.inference_mode():
+        assert torch.equal(load_pruned(path)(images), pruned(images))
+
+
+@pytest.mark.parametrize("form", ["bare", "wrapped", "half"])
+def test_public_checkpoint_forms_load(tmp_path: Path, form: str) -> None:
+    model = build("resnet20", 10)
+    state = model.state_dict()
+    if form == "half":
+        path = tmp_path / "w.safetensors"
+        save_network(path, model, {}, half=True)
+    else:
+        path = tmp_path / "w.th"
+        value = {"state_dict": {f"module.{k}": v for k, v in state.items()}, "best_prec1": 92.0}
+        torch.save(state if form == "bare" else value, path)
+    loaded = load_network("resnet20", path).state_dict()
+    for name, tensor in state.items():
+        expected = tensor.half().float() if form == "half" and tensor.is_floating_point() else tensor
+        assert torch.equal(loaded[name], expected)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_hostile_checkpoints_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": _Bomb()}, "bomb.th")
+    Path("bare.th").write_bytes(pickle.dumps(_Bomb()))
+    for name in ("bomb.th", "bare.th"):
+        with pytest.raises(UsageError, match="could run code"):
+            load_network("resnet20", Path(name))
+    assert not Path("exploded").exists()
+
+
+def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
+    torch.save(build("resnet20", 10).state_dict(), tmp_path / "w.th")
+    with pytest.raises(UsageError, match=r"no tensor 'layer1\.3\.conv1\.weight'"):
+        load_network("resnet56", tmp_path / "w.th")
+    with pytest.raises(UsageError, match="cannot read"):
+        load_network("resnet20", tmp_path / "missing.th")
+    content = (tmp_path / "w.th").read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        for ending in (".th", ".safetensors"):
+            path = tmp_path / f"cut{ending}"
+            path.write_bytes(content[:length])
+            with pytest.raises(UsageError):
+                load_network("resnet20", path)
+
+
+def test_a_read_only_place_gives_one_sentence(profile: Profile, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.raises(UsageError, match="cannot write"):
+        Store(tmp_path / "file").add(profile, "mine")

@@ -1,0 +1,188 @@
+"""The score, the ledger and the problem."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from profilesearch.errors import UsageError
+from profilesearch.profile import Budget
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member
+from profilesearch.tasks.splits import split
+from profilesearch.tasks.training import accuracy
+
+
+def scorer(member: Member, data: DataSet, problem: Problem, settings: ScoreSettings) -> Scorer:
+    parts = split(data)
+    search, train = parts.images(data, "search"), parts.images(data, "train")
+    return Scorer(member.load(), problem.space.table, data, search, train, settings)
+
+
+def test_full_network_without_statistics_scores_its_accuracy(
+    problem: Problem, members: list[Member], digits: DataSet
+) -> None:
+    plain = scorer(members[0], digits, problem, ScoreSettings(statistics="none"))
+    expected = accuracy(members[0].load(), digits, split(digits).images(digits, "search"), "fp32")
+    assert plain.score(problem.space.table.channels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("statistics", ["batch", "reestimate", "none"])
+@pytest.mark.parametrize("criterion", ["l1", "random", "taylor"])
+def test_scores_are_pure(
+    problem: Problem, members: list[Member], digits: DataSet, statistics: str, criterion: str
+) -> None:
+    settings = replace(default_settings(), statistics=statistics, criterion=criterion)
+    profiles = problem.space.sample(3, np.random.default_rng(0))
+    one = scorer(members[0], digits, problem, settings)
+    first = [one.score(widths) for widths in profiles]
+    torch.manual_seed(99)
+    other = scorer(members[0], digits, problem, settings)
+    assert [other.score(widths) for widths in profiles[::-1]] == first[::-1]
+    assert one.digest == other.digest
+
+
+def test_statistics_matter(problem: Problem, members: list[Member], digits: DataSet) -> None:
+    profiles = problem.space.sample(5, np.random.default_rng(0))
+
+    def mean(statistics: str) -> float:
+        one = scorer(members[0], digits, problem, replace(default_settings(), statistics=statistics))
+        return float(np.mean([one.score(widths) for widths in profiles]))
+
+    assert min(mean("batch"), mean("reestimate")) > mean("none") + 0.2
+
+
+def test_keys_tell_models_settings_and_profiles_apart(problem: Problem, members: list[Member], digits: DataSet) -> None:
+    base = default_settings()
+    variants = [base, replace(base, images=100), replace(base, criterion="l2"), replace(base, statistics="none")]
+    scorers = [scorer(members[0], digits, problem, settings) for settings in variants]
+    scorers.append(scorer(members[1], digits, problem, base))
+    keys = {one.key(widths) for one in scorers for widths in problem.space.sample(4, np.random.default_rng(0))}
+    assert len(keys) == 5 * 4
+
+
+def test_ledger_keeps_scores_and_skips_damage(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "ledger.jsonl"
+    ledger = Ledger(path)
+    for index in range(20):
+        ledger.put(f"key{index}", index / 20, model="m")
+    ledger.close()
+    content = path.read_bytes()
+    dice = random.Random(0)
+    for _ in range(100):
+        broken = bytearray(content)
+        at = dice.randrange(content.index(b"\n") + 1, len(content))
+        broken[at] ^= 1 << dice.randrange(8)
+        path.write_bytes(broken)
+        read = Ledger(path)
+        found = {index: read.get(f"key{index}") for index in range(20)}
+        assert all(score in (None, index / 20) for index, score in found.items())
+        assert sum(score is None for score in found.values()) in (1, 2)  # two, where the line's end was hit
+    header, *rows = content.splitlines()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        if 0 < length < len(header):
+            with pytest.raises(UsageError, match="no ledger"):
+                Ledger(path)
+            continue
+        whole = set(content[:length].splitlines()) & set(rows)
+        read = Ledger(path)
+        assert len(read) == len(whole)
+        read.put("new", 0.5)
+        read.close()
+        again = Ledger(path)
+        assert again.get("new") == 0.5
+        assert len(again) == len(whole) + 1
+
+
+def test_foreign_files_are_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("once upon a time\n")
+    with pytest.raises(UsageError, match="no ledger of this version"):
+        Ledger(tmp_path / "x")
+
+
+def _write(path: Path, name: str) -> None:
+    ledger = Ledger(path)
+    for index in range(300):
+        ledger.put(f"{name}{index}", index / 300, padding="x" * 200)
+
+
+def test_two_processes_share_a_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(path, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    ledger = Ledger(path)
+    assert ledger.damaged == 0
+    assert len(ledger) == 600
+
+
+def test_a_killed_writer_loses_nothing_it_reported(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from profilesearch.scoring.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "for index in range(10**9):\n"
+        "    ledger.put(f'key{index}', 0.5); print(index, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.2)
+        os.kill(writer.pid, signal.SIGKILL)
+        reported = [int(line) for line in writer.stdout.read().split("\n")[:-1]]
+    ledger = Ledger(path)
+    assert all(ledger.get(f"key{index}") == 0.5 for index in range(reported[-1] + 1))
+
+
+def test_a_full_disk_is_one_sentence_and_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    code = (
+        "import resource, sys; from pathlib import Path; from profilesearch.scoring.ledger import Ledger\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "try:\n"
+        "    for index in range(1000): ledger.put(f'key{index}', 0.5)\n"
+        "except Exception as error: print(type(error).__name__, error, index)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("UsageError cannot write")
+    ledger = Ledger(path)
+    assert len(ledger) == int(said.split()[-1])
+    ledger.put("new", 0.25)
+    assert Ledger(path).get("new") == 0.25
+
+
+def test_problem_looks_scores_up(members: list[Member], digits: DataSet, tmp_path: Path) -> None:
+    def make() -> Problem:
+        ledger = Ledger(tmp_path / "ledger.jsonl")
+        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), ledger)
+
+    problem = make()
+    profiles = problem.space.sample(3, np.random.default_rng(0))
+    first = problem.evaluate(profiles)
+    assert first.shape == (3, 2)
+    size = (tmp_path / "ledger.jsonl").stat().st_size
+    assert np.array_equal(make().evaluate(profiles), first)
+    assert (tmp_path / "ledger.jsonl").stat().st_size == size
+    assert problem.fitness(problem.base()[None]) == pytest.approx([1.0])
+
+
+def test_empty_pool_says_the_fix(digits: DataSet) -> None:
+    with pytest.raises(UsageError, match="pool is empty"):
+        Problem([], {"digits": digits}, Budget(), default_settings(), Ledger())

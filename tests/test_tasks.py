@@ -1,0 +1,116 @@
+"""Data, splits, augmentation and the training loop."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.tasks.augment import augment
+from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
+from profilesearch.tasks.splits import split
+from profilesearch.tasks.training import Recipe, accuracy, train
+
+
+def test_split_parts_are_disjoint_and_repeat(digits: DataSet) -> None:
+    one, two, other = split(digits, 0), split(digits, 0), split(digits, 1)
+    parts = [one.train, one.search, one.fresh]
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(digits.train)))
+    assert one.digest == two.digest != other.digest
+
+
+def test_unknown_and_missing_data_say_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean cifar10"):
+        load_data("cifar", tmp_path)
+    with pytest.raises(UsageError, match=r"cifar-10-batches-py; .*--download"):
+        load_data("cifar10", tmp_path)
+    with pytest.raises(UsageError, match="PROFILESEARCH_DATA"):
+        load_data("cifar100")
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(UsageError, match="incomplete or damaged"):
+        load_data("cifar10", tmp_path)
+
+
+def test_augmentation_shifts_and_mirrors() -> None:
+    images = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5) + 1
+    same = augment(images, torch.Generator().manual_seed(0), shift=0, flips=False)
+    assert torch.equal(same, images)
+    generator = torch.Generator().manual_seed(0)
+    many = augment(images[:1].expand(200, -1, -1, -1), generator, shift=1, flips=True)
+    seen = {tuple(image.flatten().tolist()) for image in many}
+    assert len(seen) == 2 * 3 * 3
+    assert tuple(images[0].flip(2).flatten().tolist()) in seen
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_learning_rate_rises_then_falls_to_zero(schedule: str) -> None:
+    recipe = Recipe(epochs=1, lr=0.1, schedule=schedule)  # type: ignore[arg-type]
+    rates = [recipe.rate(step, 100) for step in range(101)]
+    assert max(rates) == rates[9] == pytest.approx(0.1)
+    assert rates[100] == pytest.approx(0)
+    assert sorted(rates[10:], reverse=True) == rates[10:]
+
+
+def test_training_learns_digits(members: list[Member], digits: DataSet) -> None:
+    assert held_out_accuracy(members[0], digits) > 0.95
+
+
+def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, lr=0.05, batch=64, shift=1, distill=0.5, label_smoothing=0.1)
+    torch.manual_seed(1)
+    teacher = build("resnet20", 10, 1).eval()
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def weights(stop_at: int | None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = build("resnet20", 10, 1)
+
+        def progress(done: int, total: int, note: str) -> None:
+            if done == stop_at:
+                raise Stop
+
+        train(model, digits, digits.train[:256], recipe, teacher, progress, tmp_path / "state.safetensors")
+        return model.state_dict()
+
+    straight = weights(None)
+    with pytest.raises(Stop):
+        weights(stop_at=10)  # in the third epoch
+    assert (tmp_path / "state.safetensors").exists()
+    resumed = weights(None)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_diverging_training_says_which_rate_to_try(digits: DataSet) -> None:
+    torch.manual_seed(0)
+    model = build("resnet20", 10, 1)
+    with pytest.raises(UsageError, match="no longer finite.*try a learning rate of"):
+        train(model, digits, digits.train, Recipe(epochs=5, lr=1e20, batch=64))
+
+
+def test_distillation_pulls_towards_the_teacher(members: list[Member], digits: DataSet) -> None:
+    teacher = members[0].load()
+    wrong = replace(digits, train=replace(digits.train, labels=(digits.train.labels + 1) % 10))
+    torch.manual_seed(0)
+    model = build("resnet20", 10, 1)
+    train(model, digits, wrong.train, Recipe(epochs=5, lr=0.05, batch=64, shift=1, distill=1.0), teacher)
+    assert accuracy(model, digits, digits.test) > 0.8
+
+
+def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_dir: Path) -> None:
+    path = pool_path(pool_dir, "resnet20", "digits", 0)
+    before = path.stat().st_mtime_ns
+    again = train_member("resnet20", digits, 0, pool_dir)
+    assert again == members[0]
+    assert path.stat().st_mtime_ns == before
+
+
+def test_checkpoints_with_other_classes_are_refused(digits: DataSet, tmp_path: Path) -> None:
+    torch.save(build("resnet20", 100, 1).state_dict(), tmp_path / "w.th")
+    with pytest.raises(UsageError, match="100 classes, but digits has 10"):
+        foreign_member("resnet20", tmp_path / "w.th", digits)
