@@ -89,7 +89,7 @@ def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp
 def test_diverging_training_says_which_rate_to_try(digits: DataSet) -> None:
     torch.manual_seed(0)
     model = build("resnet20", 10, 1)
-    with pytest.raises(UsageError, match="no longer finite.*try a learning rate of"):
+    with pytest.raises(UsageError, match=r"no longer finite.*try a learning rate of"):
         train(model, digits, digits.train, Recipe(epochs=5, lr=1e20, batch=64))
 
 
