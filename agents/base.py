@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.reward import reward
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
@@ -53,8 +54,9 @@ class Result:
         searcher: Its name.
         seed: Of the search.
         history: Every evaluation, in order.
-        finalists: The best of them on search images, and a policy's last profile, scored again on fresh images.
-        policy: The policy's own last profile, for searchers that have a policy.
+        finalists: The best of them on search images, and the policy's own profile, scored again on fresh images.
+        policy: The policy's own profile, for searchers that have a policy: of its deterministic profiles after each
+            update, the one with the highest reward on search images.
     """
 
     searcher: str
@@ -163,9 +165,9 @@ class Searcher(ABC):
         """Evaluates profiles through `trial` until it has none left, or the searcher has no more to propose."""
 
     def _conclude(self, trial: Trial, seed: int) -> Result:
-        last = next((e for e in reversed(trial.history) if e.is_policy), None)
+        own = self._own(trial)
         ranked = sorted(trial.history, key=lambda evaluation: -evaluation.fitness)
-        chosen: dict[bytes, Evaluation] = {last.widths.tobytes(): last} if last else {}
+        chosen: dict[bytes, Evaluation] = {own.widths.tobytes(): own} if own else {}
         for evaluation in ranked:
             if len(chosen) == FINALISTS:
                 break
@@ -174,5 +176,14 @@ class Searcher(ABC):
         accuracies = trial.problem.evaluate(np.array([c.widths for c in candidates]), "fresh")
         fresh = trial.problem.fitness(accuracies, "fresh")
         finalists = tuple(Finalist(c, float(f)) for c, f in zip(candidates, fresh, strict=True))
-        policy = finalists[0] if last else None
+        policy = finalists[0] if own else None
         return Result(self.name, seed, tuple(trial.history), finalists, policy)
+
+    @staticmethod
+    def _own(trial: Trial) -> Evaluation | None:
+        keep = trial.problem.space.budget.keep
+
+        def earned(evaluation: Evaluation) -> float:
+            return float(reward(np.array(evaluation.fitness), np.array(evaluation.own_cost), keep))
+
+        return max((e for e in trial.history if e.is_policy), key=earned, default=None)

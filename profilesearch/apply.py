@@ -10,7 +10,7 @@ from torch import nn
 
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
-from profilesearch.files import write_json
+from profilesearch.files import check_writable, write_json
 from profilesearch.measure import Speed, accuracy_interval, measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.cost import CostModel
@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     choose("schedule", options.schedule, ("cosine", "linear"))
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
+    check_writable(options.out)
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
     profile = _profile(options, data, output)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from profilesearch.errors import UsageError
@@ -42,7 +42,8 @@ class Output:
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Prints a table; all columns but the first are aligned right."""
-        table = Table(title=title, title_justify="left", title_style="bold")
+        self.say(title)
+        table = Table()
         for index, column in enumerate(head):
             table.add_column(column, justify="right" if index else "left")
         for row in rows:
@@ -60,10 +61,9 @@ class Output:
         """Shows a live bar with time left on standard error; yields the function (done, total, note) that moves it."""
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
@@ -75,7 +75,7 @@ class Output:
     def search_progress(self, what: str, total: int) -> Iterator[Callable[[int, int, float], None]]:
         """Like `progress`, with the best fitness so far as the note."""
         with self.progress(what, total) as move:
-            yield lambda done, total, best: move(done, total, f"best {best:.3f}")
+            yield lambda done, total, best: move(done, total, f"{done}/{total}, best {best:.3f}")
 
 
 def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:

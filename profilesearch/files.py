@@ -38,6 +38,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Finds out before any work whether files can be written to a folder, and leaves nothing there.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """Turns a failed write into the sentence for the user."""
     reason = error.strerror or str(error)

@@ -23,19 +23,19 @@ def plot_profile(table: GroupTable, widths: IntArray, title: str, path: Path) ->
         path: PNG file to write.
     """
     places = np.arange(len(widths))
-    figure = Figure(figsize=(max(6.0, 0.3 * len(widths)), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 0.3 * len(widths)), 4), layout="constrained")
     axes = figure.add_subplot()
     axes.bar(places, table.channels, color=_FULL, label="all channels", width=0.8)
     axes.bar(places, widths, color=_KEPT, label="kept", width=0.8)
     axes.set_xticks(places, table.names, rotation=90, fontsize=7)
     axes.set_ylabel("channels")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, pad=22)
     ratios = axes.twinx()
     ratios.plot(places, widths / table.channels, color=_LINE, marker="o", markersize=3, linewidth=1, label="keep ratio")
     ratios.set_ylim(0, 1.05)
     ratios.set_ylabel("keep ratio")
     handles = [*axes.get_legend_handles_labels()[0], *ratios.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, fontsize=7, loc="upper left")
+    axes.legend(handles=handles, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     _save(figure, path)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from agents import SEARCHERS, Result
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import choose
-from profilesearch.files import write_json, write_text
+from profilesearch.files import check_writable, write_json, write_text
 from profilesearch.networks.groups import IntArray
 from profilesearch.plots import plot_profile, plot_searches
 from profilesearch.scoring.problem import Problem
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     output = Output.of(options)
     choose("searcher", options.searcher, SEARCHERS)
+    for folder in (options.store, options.runs):
+        check_writable(folder)
     workspace = Workspace(options, output)
     workspace.check_budget()
     problem = workspace.problem(workspace.pool())
@@ -98,7 +100,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
-        "chosen": "policy" if policy is not None and result.winner is policy else "best of the history",
+        "chosen": "the policy" if policy is not None and result.winner is policy else "best of history",
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),
             "fresh": round(result.winner.fresh, 4),
@@ -169,7 +171,7 @@ def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]
             ["the policy's own", f"{own.fitness:.3f}", f"{result.policy.fresh:.3f}", reached, f"{own.own_cost:.2%}"]
         )
     rows.append([
-        f"stored ({found['chosen']})",
+        f"stored: {found['chosen']}",
         f"{winner.fitness:.3f}",
         f"{result.winner.fresh:.3f}",
         f"{space.relative(winner.widths):.2%}",

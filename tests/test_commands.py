@@ -1,0 +1,248 @@
+"""The commands as people run them: results, resuming after a kill, and one sentence for every mistake."""
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from profilesearch.__main__ import VERBS
+from profilesearch.console import run
+from profilesearch.networks.architectures import build
+from profilesearch.tasks.pools import Member
+
+Arguments = list[str | Path]
+
+
+def call(verb: str, *arguments: str | Path) -> None:
+    """Runs a command in this process, as `python -m profilesearch.VERB` does."""
+    run(importlib.import_module(f"profilesearch.{verb}").main, list(map(str, arguments)))
+
+
+@pytest.fixture
+def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a trained pool."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    assert members
+    shutil.copytree(pool_dir, tmp_path / "pools")
+    return tmp_path
+
+
+TRAIN: Arguments = ["--arch", "resnet20", "--evaluations", "40"]
+
+
+def train(capsys: pytest.CaptureFixture[str], *more: str | Path) -> dict[str, Any]:
+    call("train", *TRAIN, "--json", *more)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("train", *TRAIN, "--json")
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert "PROFILESEARCH_DATA=DIR python -m profilesearch.train --arch resnet20 --data cifar10" in err
+    assert "smallest" in err
+    assert "uniform" in err
+    profile = json.loads(Path(result["profile"]).read_text())
+    assert [member["data"] for member in profile["found"]["pool"]] == ["digits", "digits"]
+    assert profile["budget"]["reached"] == pytest.approx(0.5, rel=0.005)
+    assert profile["found"]["policy"]["own_cost"] > 0
+    folder = Path(result["run"])
+    assert {path.name for path in folder.iterdir()} == {"profile.png", "search.png", "history.csv", "result.json"}
+    assert len((folder / "history.csv").read_text().splitlines()) == 41
+
+
+def test_same_seed_stores_identical_profiles(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = Path(train(capsys, "--runs", "a", "--store", "a")["profile"]).read_bytes()
+    two = Path(train(capsys, "--runs", "b", "--store", "b")["profile"]).read_bytes()
+    assert one == two
+
+
+def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    straight = Path(train(capsys, "--runs", "straight", "--store", "straight")["profile"]).read_bytes()
+    arguments = [sys.executable, "-m", "profilesearch.train", *TRAIN, "--runs", "killed", "--store", "killed"]
+    ledger = place / "killed" / "ledger.jsonl"
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and (not ledger.exists() or ledger.read_bytes().count(b"\n") < 30):
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    done = ledger.read_bytes()
+    assert not list((place / "killed").glob("*/*.json"))
+    resumed = Path(train(capsys, "--runs", "killed", "--store", "killed")["profile"]).read_bytes()
+    assert resumed == straight
+    assert ledger.read_bytes().startswith(done[: done.rindex(b"\n")])
+    rows = ledger.read_text().splitlines()[1:]
+    assert len({row.split('"')[3] for row in rows}) == len(rows)  # nothing was scored twice
+
+
+def test_apply_writes_a_network_that_a_fresh_process_loads_bit_for_bit(
+    place: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
+) -> None:
+    train(capsys)
+    call("apply", "--arch", "resnet20", "--data", "digits", "--checkpoint", members[1].path, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
+    assert report["after"]["bytes"] < report["before"]["bytes"]
+    assert report["after"]["accuracy"] > 0.7
+    assert report["after"]["latency_ms"]["batch64"] > 0
+    assert json.loads(Path("applied/profile.json").read_text())["evidence"] == [report["evidence"]]
+    code = (
+        "import sys, torch; from profilesearch import load_pruned; torch.manual_seed(0)\n"
+        "torch.save(load_pruned('applied/pruned.safetensors')(torch.rand(4, 1, 8, 8)), sys.argv[1])\n"
+    )
+    for name in ("one.pt", "two.pt"):
+        subprocess.run([sys.executable, "-c", code, name], check=True)
+    from profilesearch import load_pruned  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    here = load_pruned("applied/pruned.safetensors")(torch.rand(4, 1, 8, 8))
+    assert torch.equal(torch.load("one.pt"), torch.load("two.pt"))
+    assert torch.equal(torch.load("one.pt"), here)
+
+
+def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(capsys, "--searcher", "uniform", "--keep", "0.3")
+    call("apply", "--arch", "resnet20", "--keep", "0.3", "--finetune", "3", "--json")
+    evidence = json.loads(capsys.readouterr().out)["evidence"]
+    assert evidence["finetuned_accuracy"] > evidence["pruned_accuracy"]
+    assert not list(Path("applied").glob("*resume*"))
+
+
+def test_compare_scores_all_searchers_on_an_unseen_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = train(capsys)["profile"]
+    searchers: Arguments = ["--searchers", "ppo", "random", "exhaustive", "--repeats", "2", "--random-sample", "5"]
+    call("compare", *TRAIN, "--seeds", "0", "--profile", stored, "--json", *searchers)
+    report = json.loads(capsys.readouterr().out)
+    assert [target["name"] for target in report["targets"]] == ["resnet20-digits-seed1"]
+    rows = {row["name"]: row for row in report["rows"]}
+    assert {"unpruned", "uniform", "random, median", "ppo", "random", "exhaustive"} <= rows.keys()
+    for name, row in rows.items():
+        assert name == "unpruned" or row["cost"] == pytest.approx(0.5, rel=0.005)
+    assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == 40
+    assert len(rows["ppo"]["runs"]) == 2
+    assert rows["ppo"]["interval"] >= 0
+    assert Path("runs/resnet20/compare/curves.png").exists()
+
+
+def test_pool_lists_own_and_foreign_members(
+    place: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
+) -> None:
+    call("pool", "--arch", "resnet20", "--data", "digits", "--list", "--json")
+    listed = json.loads(capsys.readouterr().out)["members"]
+    assert [row["name"] for row in listed] == ["resnet20-digits-seed0", "resnet20-digits-seed1"]
+    foreign = place / "foreign.th"
+    torch.save({"state_dict": members[0].load().state_dict()}, foreign)
+    call("pool", "--arch", "resnet20", "--data", "digits", "--checkpoint", f"digits={foreign}", "--json")
+    (row,) = json.loads(capsys.readouterr().out)["members"]
+    assert row["trained_on"] == "every training image"
+    assert row["held_out_accuracy"] == pytest.approx(listed[0]["held_out_accuracy"], abs=0.01)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        call(verb, "--help")
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "examples:" in text
+    assert "files" in text
+    assert "--seed" in text
+    assert "--json" in text
+
+
+def test_console_script_knows_its_verbs() -> None:
+    said = subprocess.run([sys.executable, "-m", "profilesearch", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in said.stdout for verb in VERBS)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "profilesearch", "trian"], capture_output=True, text=True, check=False
+    )
+    assert (wrong.returncode, wrong.stderr) == (2, "error: unknown verb 'trian'; did you mean train?\n")
+
+
+MISTAKES: dict[str, tuple[str, Arguments]] = {
+    "unknown architecture 'resnet57'; did you mean resnet56": ("train", ["--arch", "resnet57"]),
+    "unknown data set 'cifar'; did you mean cifar10": ("train", [*TRAIN, "--data", "cifar"]),
+    "unknown criterion 'l3'; did you mean l": ("train", [*TRAIN, "--criterion", "l3"]),
+    "unknown searcher 'pop'": ("train", [*TRAIN, "--searcher", "pop"]),
+    "unknown metric 'mac'; did you mean macs": ("train", [*TRAIN, "--metric", "mac"]),
+    "unknown scope 'blok'; did you mean block": ("train", [*TRAIN, "--scope", "blok"]),
+    "keep must be in (0, 1], got 1.5": ("train", [*TRAIN, "--keep", "1.5"]),
+    "the reachable range is 0.1": ("train", [*TRAIN, "--keep", "0.05"]),
+    "--multiple-of must be at least 1": ("train", [*TRAIN, "--multiple-of", "0"]),
+    "at least 1 evaluation": ("train", [*TRAIN, "--evaluations", "0"]),
+    "at least one image": ("train", [*TRAIN, "--images", "0"]),
+    "cifar-10-batches-py; put the files there": ("train", [*TRAIN, "--data", "cifar10", "--data-dir", "nowhere"]),
+    "cannot read the checkpoint missing.th": ("train", [*TRAIN, "--checkpoint", "missing.th"]),
+    "other.th is of another architecture": ("train", [*TRAIN, "--checkpoint", "other.th"]),
+    "classes.th has 7 classes, but digits has 10": ("train", [*TRAIN, "--checkpoint", "classes.th"]),
+    "cannot name a stored profile": ("train", [*TRAIN, "--name", "../x"]),
+    "is no ledger of this version": ("train", [*TRAIN, "--runs", "foreign"]),
+    "cannot write file:": ("train", [*TRAIN, "--store", "file"]),
+    "cannot write file/applied:": ("apply", ["--arch", "resnet20", "--out", "file/applied"]),
+    "none is stored yet": ("apply", ["--arch", "resnet20"]),
+    "broken JSON": ("apply", ["--arch", "resnet20", "--profile", "broken.json"]),
+    "cannot read the profile nowhere.json": ("apply", ["--arch", "resnet20", "--profile", "nowhere.json"]),
+    "--finetune must be 0 or more": ("apply", ["--arch", "resnet20", "--finetune", "-1"]),
+    "unknown schedule": ("apply", ["--arch", "resnet20", "--schedule", "step"]),
+    "a target must be a model that the search does not see": (
+        "compare",
+        [*TRAIN, "--data", "digits", "--target", "pools/resnet20/digits-seed0.safetensors"],
+    ),
+    "does not see with --target FILE": (
+        "compare",
+        [*TRAIN, "--checkpoint", "pools/resnet20/digits-seed0.safetensors"],
+    ),
+    "at least 1 epoch": ("pool", ["--arch", "resnet20", "--data", "digits", "--seeds", "9", "--epochs", "0"]),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_give_one_sentence_and_exit_code_2(
+    place: Path, capsys: pytest.CaptureFixture[str], message: str
+) -> None:
+    torch.save(build("resnet32", 10, 1).state_dict(), "other.th")
+    torch.save(build("resnet20", 7, 1).state_dict(), "classes.th")
+    Path("broken.json").write_text('{"schema": 1, "keep"')
+    Path("file").write_text("no folder")
+    Path("foreign").mkdir()
+    Path("foreign/ledger.jsonl").write_text("not ours\n")
+    verb, arguments = MISTAKES[message]
+    with pytest.raises(SystemExit) as stop:
+        call(verb, *arguments)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2
+    assert error.startswith("error: ")
+    assert message in error
+    assert not Path("profiles").exists()
+    assert not Path("applied").exists()
+
+
+def test_ctrl_c_leaves_a_hint(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("profilesearch.scoring.score.Scorer.score", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        call("train", *TRAIN)
+    assert stop.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_profile_of_another_architecture_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = train(capsys, "--searcher", "uniform")["profile"]
+    torch.save(build("resnet32", 10, 1).state_dict(), "other.th")
+    with contextlib.suppress(SystemExit):
+        call("apply", "--arch", "resnet32", "--data", "digits", "--checkpoint", "other.th", "--profile", stored)
+    assert "no keep ratio for group 'layer1.3.conv1'" in capsys.readouterr().err

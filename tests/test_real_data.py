@@ -1,0 +1,44 @@
+"""Networks that other people trained, on CIFAR-10. Runs where the images and weights are."""
+
+from pathlib import Path
+
+import pytest
+
+from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.pools import foreign_member
+from profilesearch.tasks.training import accuracy
+
+pytestmark = pytest.mark.data
+
+PUBLISHED = {
+    "resnet20-cifar10-12fca82f.th": 91.73,
+    "resnet20-cifar10-7b91455a.safetensors": 92.68,
+    "resnet20-cifar10-e4034010.safetensors": 92.63,
+    "resnet20-cifar10-4b83311b.safetensors": 92.00,
+    "resnet20-cifar10-b4b79a5f.safetensors": 91.74,
+    "resnet56-cifar10-4bfd9763.th": 93.39,
+    "resnet56-cifar10-2d9e562d.safetensors": 93.68,
+    "resnet56-cifar10-8a92920c.safetensors": 93.39,
+}
+
+
+@pytest.fixture(scope="module")
+def cifar(data_dir: Path) -> DataSet:
+    return load_data("cifar10", data_dir)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_public_weights_reach_their_accuracy(name: str, cifar: DataSet, weights_dir: Path) -> None:
+    member = foreign_member(name.split("-", maxsplit=1)[0], weights_dir / name, cifar)
+    assert member.trained_on == "all"
+    assert accuracy(member.load(), cifar, cifar.test, "fp32") * 100 == pytest.approx(PUBLISHED[name], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "shape"), [("cifar100", 100, (3, 32, 32)), ("fashionmnist", 10, (1, 28, 28))]
+)
+def test_data_sets_load(name: str, classes: int, shape: tuple[int, int, int], data_dir: Path) -> None:
+    data = load_data(name, data_dir)
+    assert data.image_shape == shape
+    assert data.num_classes == classes == int(data.train.labels.max()) + 1
+    assert set(data.test.labels.tolist()) == set(range(classes))
