@@ -22,8 +22,7 @@ class PpoSettings:
 
     Attributes:
         episodes: Episodes in lock step, between two updates of the policy.
-        learning_rate: Of Adam, at the start; it falls linearly to `final_rate` of it.
-        final_rate: Last learning rate, as a fraction of the first.
+        learning_rate: Of Adam.
         epochs: Passes over an update's steps.
         minibatches: Parts that the steps of an update are cut into.
         log_std: Logarithm of the policy's first standard deviation; an action is in [-1, 1].
@@ -35,7 +34,6 @@ class PpoSettings:
 
     episodes: int = 16
     learning_rate: float = 1e-3
-    final_rate: float = 0.1
     epochs: int = 10
     minibatches: int = 4
     log_std: float = -0.7
@@ -83,7 +81,7 @@ class PpoSearcher(Searcher):
         return PPO(
             "MlpPolicy",
             Sb3VectorEnv(env),
-            learning_rate=lambda left: chosen.learning_rate * (chosen.final_rate + left * (1 - chosen.final_rate)),
+            learning_rate=chosen.learning_rate,
             n_steps=env.problem.space.size,
             batch_size=max(2, -(-steps // chosen.minibatches)),
             n_epochs=chosen.epochs,

@@ -128,7 +128,9 @@ class Problem:
         for member, (network, data), table in zip(self.members, self._networks, self._tables, strict=True):
             parts = split(data, member.split_seed)
             images, train = parts.images(data, part), parts.images(data, "train")
-            made.append(Scorer(network, table, data, images, train, self.settings))
+            # Fresh images decide between finalists that are near each other: all of them are used.
+            settings = replace(self.settings, images=len(images)) if part == "fresh" else self.settings
+            made.append(Scorer(network, table, data, images, train, settings))
         return made
 
 
