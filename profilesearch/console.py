@@ -87,6 +87,7 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
         formatter_class=_ManualPage,
         allow_abbrev=False,
     )
+    parser.set_defaults(verb=verb)
     parser.add_argument("--arch", required=True, metavar="NAME", help="architecture, such as resnet56 or mobilenet_v2")
     where = os.environ.get(DATA_VARIABLE)
     parser.add_argument(

@@ -56,17 +56,18 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 
 def data_names(options: argparse.Namespace, output: Output) -> list[str]:
     """Returns the data sets to use, and says so when it falls back to the embedded one."""
-    if options.data_dir is None and Path("data").is_dir():
+    if options.data_dir is None and (options.download or Path("data").is_dir()):
         options.data_dir = Path("data")
     if options.data:
         return [choose("data set", name, DATA_SETS) for name in options.data]
     if is_present("cifar10", options.data_dir):
         return ["cifar10"]
     folder = options.data_dir or Path("data")
+    command = f"python -m profilesearch.{options.verb} --arch {options.arch} --data cifar10"
     output.say(
-        f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10:\n"
-        f"  {DATA_VARIABLE}=DIR python -m profilesearch.train --arch {options.arch} --data cifar10 "
-        f"[--download to fetch it into DIR]"
+        f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10, fetched or yours:\n"
+        f"  {command} --data-dir {folder} --download\n"
+        f"  {DATA_VARIABLE}=DIR {command}"
     )
     return ["digits"]
 

@@ -51,7 +51,7 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
     call("train", *TRAIN, "--json")
     out, err = capsys.readouterr()
     result = json.loads(out)
-    assert "PROFILESEARCH_DATA=DIR python -m profilesearch.train --arch resnet20 --data cifar10" in err
+    assert "python -m profilesearch.train --arch resnet20 --data cifar10 --data-dir data --download" in err
     assert "smallest" in err
     assert "uniform" in err
     profile = json.loads(Path(result["profile"]).read_text())

@@ -91,13 +91,14 @@ def train(
         recipe: How.
         teacher: The unpruned network, for distillation.
         progress: Called after every batch.
-        resume: File that holds the state after each epoch; an existing one is continued, and removed at the end.
+        resume: File that holds the state after each epoch, and is removed at the end. An existing one is continued; if
+            it is damaged or of another training, that starts anew.
 
     Returns:
         Mean loss of the last epoch.
 
     Raises:
-        UsageError: The loss is no longer finite, or the state file belongs to another training.
+        UsageError: The loss is no longer finite, or the state cannot be written.
     """
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -213,9 +214,12 @@ class _State:
         """Restores the saved state, if there is one; returns the number of finished epochs."""
         if self.path is None or not self.path.exists():
             return 0
-        tensors, metadata = load_tensors(self.path)
+        try:
+            tensors, metadata = load_tensors(self.path)
+        except UsageError:
+            tensors, metadata = {}, {}  # damaged
         if metadata.get("identity") != self.identity:
-            self.path.unlink()  # of a training with other settings: start anew
+            self.path.unlink()  # damaged, or of a training with other settings: start anew
             return 0
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
