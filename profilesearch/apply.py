@@ -11,7 +11,8 @@ from torch import nn
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.files import check_writable, write_json
-from profilesearch.measure import Speed, accuracy_interval, measure_speed
+from profilesearch.intervals import accuracy_interval
+from profilesearch.latency import Speed, measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import CRITERIA

@@ -11,7 +11,7 @@ from agents import SEARCHERS, Result
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.files import write_json
-from profilesearch.measure import mean_interval
+from profilesearch.intervals import mean_interval
 from profilesearch.networks.groups import IntArray
 from profilesearch.plots import plot_searches
 from profilesearch.profile import Profile

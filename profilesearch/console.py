@@ -61,7 +61,7 @@ class Output:
         """Shows a live bar with time left on standard error; yields the function (done, total, note) that moves it."""
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
             TextColumn("left"),

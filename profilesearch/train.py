@@ -100,7 +100,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
-        "chosen": "the policy" if policy is not None and result.winner is policy else "best of history",
+        "chosen": "the policy" if policy is not None and result.winner is policy else "of its history",
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),
             "fresh": round(result.winner.fresh, 4),
@@ -171,7 +171,7 @@ def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]
             ["the policy's own", f"{own.fitness:.3f}", f"{result.policy.fresh:.3f}", reached, f"{own.own_cost:.2%}"]
         )
     rows.append([
-        f"stored: {found['chosen']}",
+        f"stored, {'its own' if found['chosen'] == 'the policy' else 'of its history'}",
         f"{winner.fitness:.3f}",
         f"{result.winner.fresh:.3f}",
         f"{space.relative(winner.widths):.2%}",

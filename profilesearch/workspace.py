@@ -115,7 +115,7 @@ class Workspace:
         there = trained_member(arch, self.data(data), seed, folder)
         if there is not None:
             return there
-        with self._output.progress(f"training {arch} on {data}, seed {seed}", 1) as move:
+        with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
             return train_member(arch, self.data(data), seed, folder, progress=move, **recipe)
 
     def pool(self) -> list[Member]:

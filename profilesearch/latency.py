@@ -1,36 +1,13 @@
-"""Intervals for accuracies, and the measured size and speed of networks."""
+"""The measured speed of networks."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from profilesearch.networks.cost import evaluating
-
-_Z = 1.959964
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5 % quantiles of Student's t for 1 to 9 degrees of freedom; beyond, the normal one is near enough."""
-
-
-def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
-    centre = accuracy + _Z**2 / (2 * images)
-    spread = _Z * math.sqrt(accuracy * (1 - accuracy) / images + _Z**2 / (4 * images**2))
-    scale = 1 + _Z**2 / images
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the mean and the half width of its 95 % interval (Student's t); NaN for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, math.nan
-    quantile = _T[len(values) - 2] if len(values) - 2 < len(_T) else _Z
-    return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 @dataclass(frozen=True)
@@ -57,6 +34,8 @@ def measure_speed(models: Sequence[nn.Module], image_shape: tuple[int, int, int]
 
 
 def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
+    from torch.utils.benchmark import Timer  # noqa: PLC0415  looks for compilers, and may log what it finds
+
     timers = [Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
               for model in models]  # fmt: skip
     rounds: list[list[float]] = [[] for _ in models]

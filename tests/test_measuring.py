@@ -1,0 +1,31 @@
+"""Intervals against their textbook values, and measured speed."""
+
+import math
+
+import pytest
+from torch import nn
+
+from profilesearch.intervals import accuracy_interval, mean_interval
+from profilesearch.latency import measure_speed
+from profilesearch.networks.architectures import build
+
+
+def test_wilson_interval() -> None:
+    low, high = accuracy_interval(0.9, 100)
+    assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    assert accuracy_interval(1.0, 10)[1] == 1.0
+    assert accuracy_interval(0.0, 10)[0] == 0.0
+
+
+def test_mean_interval_is_students() -> None:
+    mean, half = mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
+    assert math.isnan(mean_interval([1.0])[1])
+
+
+def test_a_deeper_network_is_measured_slower() -> None:
+    networks: list[nn.Module] = [build("resnet20", 10).eval(), build("resnet56", 10).eval()]
+    shallow, deep = measure_speed(networks, (3, 16, 16))
+    assert shallow.batch1 < deep.batch1
+    assert shallow.batch64 < deep.batch64
