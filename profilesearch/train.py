@@ -92,7 +92,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
     uniform = problem.space.uniform()
     fresh_base = problem.base("fresh")
     pool = [
-        {"name": m.name, "data": m.data, "trained_on": m.trained_on, "held_out_accuracy": round(float(base), 4)}
+        {"name": m.name, "data": m.data, "trained_on": m.trained_on, "base_score": round(float(base), 4)}
         for m, base in zip(problem.members, fresh_base, strict=True)
     ]
     policy = result.policy
@@ -100,7 +100,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
-        "chosen": "the policy" if policy is not None and result.winner is policy else "of its history",
+        "chosen": "policy" if policy is not None and result.winner is policy else "history",
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),
             "fresh": round(result.winner.fresh, 4),
@@ -171,7 +171,7 @@ def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]
             ["the policy's own", f"{own.fitness:.3f}", f"{result.policy.fresh:.3f}", reached, f"{own.own_cost:.2%}"]
         )
     rows.append([
-        f"stored, {'its own' if found['chosen'] == 'the policy' else 'of its history'}",
+        f"stored, from the {found['chosen']}",
         f"{winner.fitness:.3f}",
         f"{result.winner.fresh:.3f}",
         f"{space.relative(winner.widths):.2%}",

@@ -9,7 +9,7 @@ import numpy as np
 
 from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
-from profilesearch.networks.architectures import Plan, architecture_names, build
+from profilesearch.networks.architectures import Plan, architecture_names, build, stem_channels
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import METRICS, SCOPES, Budget
@@ -17,7 +17,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DATA_SETS, DataSet, is_present, load_data
-from profilesearch.tasks.pools import Member, foreign_member, train_member, trained_member
+from profilesearch.tasks.pools import Member, example_shape, foreign_member, train_member, trained_member
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -152,18 +152,15 @@ class Workspace:
         options = self._options
         choose("criterion", options.criterion, CRITERIA)
         data = self.data(self.names[0])
-        channels, height, width = data.image_shape
         if options.checkpoint:
-            channels, height, width = self._input_of(self.foreign(options.checkpoint[:1])[0], data)
-        network = build(options.arch, data.num_classes, channels)
-        plan = Plan(options.arch, network, (channels, height, width))
+            network = self.foreign(options.checkpoint[:1])[0].load()
+        else:
+            channels = stem_channels(options.arch, data.image_shape[0])
+            network = build(options.arch, data.num_classes, channels)
+        plan = Plan(options.arch, network, example_shape(network, data))
         space = plan.space(budget_of(options), options.scope, options.multiple_of)
         feasibility(space, self._output)
         return space
-
-    def _input_of(self, member: Member, data: DataSet) -> tuple[int, int, int]:
-        channels = next(p.shape[1] for p in member.load().parameters() if p.dim() == 4)
-        return channels, *data.image_shape[1:]
 
 
 def budget_of(options: argparse.Namespace) -> Budget:

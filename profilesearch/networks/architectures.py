@@ -39,11 +39,16 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
     if name in CIFAR_RESNETS:
         return CIFAR_RESNETS[name](num_classes=num_classes, in_channels=in_channels)
     if in_channels != 3:
-        raise UsageError(f"{name} takes images with 3 channels, got {in_channels}; repeat the grey channel")
+        raise UsageError(f"{name} takes images with 3 channels, not {in_channels}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     return network
+
+
+def stem_channels(name: str, image_channels: int) -> int:
+    """Returns how many input channels a new network gets; torchvision's take 3, with grey images repeated."""
+    return image_channels if name in CIFAR_RESNETS else 3
 
 
 @dataclass(frozen=True, eq=False)

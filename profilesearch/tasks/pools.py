@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build
+from profilesearch.networks.architectures import build, stem_channels
 from profilesearch.networks.checkpoints import load_network, load_tensors, save_network
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.splits import split
@@ -117,7 +117,7 @@ def train_member(
         return member
     path = pool_path(folder, architecture, data.name, seed)
     recipe = replace(recipe or default_recipe(data), seed=seed)
-    channels = data.image_shape[0]
+    channels = stem_channels(architecture, data.image_shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(architecture, data.num_classes, channels)
