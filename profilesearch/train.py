@@ -16,6 +16,7 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.plots import plot_profile, plot_searches
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
+from profilesearch.tasks.splits import Part
 from profilesearch.workspace import Workspace, add_pool_options, add_search_options
 
 DESCRIPTION = """\
@@ -122,7 +123,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
     return found
 
 
-def _score(problem: Problem, widths: IntArray, part: Any) -> float:
+def _score(problem: Problem, widths: IntArray, part: Part) -> float:
     return float(problem.fitness(problem.evaluate(widths[None], part), part)[0])
 
 

@@ -17,7 +17,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DATA_SETS, DataSet, is_present, load_data
-from profilesearch.tasks.pools import Member, example_shape, foreign_member, train_member, trained_member
+from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +115,10 @@ class Workspace:
         there = trained_member(arch, self.data(data), seed, folder)
         if there is not None:
             return there
+        self._output.say(
+            f"there is no {pool_path(folder, arch, data, seed)} yet; training it, once (an interrupted training goes on "
+            "where it was); --checkpoint FILE uses a trained model instead"
+        )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
             return train_member(arch, self.data(data), seed, folder, progress=move, **recipe)
 

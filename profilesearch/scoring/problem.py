@@ -1,5 +1,6 @@
 """The problem that every searcher solves: a profile space, a pool to score on, and the ledger."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -75,8 +76,8 @@ class Problem:
 
     def with_budget(self, budget: Budget) -> "Problem":
         """Returns the same problem under another budget; models, scores and ledger are shared."""
-        other = object.__new__(Problem)
-        other.__dict__.update(self.__dict__, space=replace(self.space, budget=budget))
+        other = copy.copy(self)
+        other.space = replace(self.space, budget=budget)
         return other
 
     def evaluate(
