@@ -116,7 +116,7 @@ class Workspace:
         if there is not None:
             return there
         self._output.say(
-            f"there is no {pool_path(folder, arch, data, seed)} yet; training it, once (an interrupted training goes on "
+            f"there is no {pool_path(folder, arch, data, seed)} yet; training it once (if interrupted, it goes on "
             "where it was); --checkpoint FILE uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
