@@ -122,5 +122,8 @@ class _ManualPage(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
-        silent = action.default in (None, False, argparse.SUPPRESS) or "default" in text
-        return text if silent or not action.option_strings else f"{text} (default: %(default)s)"
+        default = action.default
+        if default is None or default is False or default in ([], argparse.SUPPRESS) or "default" in text:
+            return text
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        return f"{text} (default: {shown})"

@@ -24,7 +24,7 @@ Search a layer-wise channel pruning profile and store it.
 
 The profile says which fraction of its channels every group of layers keeps, so that the whole network
 keeps a given part of its cost. It is searched by PPO (or another searcher) over a pool of trained models
-of the architecture: a candidate is pruned for real, BatchNorm is re-estimated, and its accuracy on
+of the architecture: a candidate is pruned for real, BatchNorm takes new statistics, and its accuracy on
 held-out training images is its score. Test images are never looked at.
 
 Every score goes to a ledger at once. A search that was stopped, even killed, goes on where it was when
@@ -37,7 +37,7 @@ examples:
 
 files:
   profiles/ARCH/NAME.json   the profile, with how it was found
-  runs/NAME/                profile.png, search.png, history.csv, result.json
+  runs/ARCH/NAME/           profile.png, search.png, history.csv, result.json
   runs/ledger.jsonl         every score ever measured; may be deleted, at the price of measuring again"""
 
 

