@@ -144,6 +144,15 @@ def test_hostile_checkpoints_run_no_code(tmp_path: Path, monkeypatch: pytest.Mon
     assert not Path("exploded").exists()
 
 
+def test_checkpoints_with_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = build("resnet20", 10)
+    with torch.no_grad():
+        model.get_parameter("layer2.0.conv1.weight")[0, 0, 0, 0] = torch.nan
+    torch.save(model.state_dict(), tmp_path / "w.th")
+    with pytest.raises(UsageError, match=r"'layer2\.0\.conv1\.weight' in .* not finite"):
+        load_network("resnet20", tmp_path / "w.th")
+
+
 def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
     torch.save(build("resnet20", 10).state_dict(), tmp_path / "w.th")
     with pytest.raises(UsageError, match=r"no tensor 'layer1\.3\.conv1\.weight'"):

@@ -32,7 +32,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         that profilesearch stored, empty for other files.
 
     Raises:
-        UsageError: The file is missing or broken, or would run code when loaded.
+        UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
     """
     try:
         if path.suffix == ".safetensors":
@@ -171,6 +171,9 @@ def _clean(path: Path, value: Any) -> dict[str, Tensor]:
     tensors = {name.removeprefix("module."): item for name, item in value.items() if isinstance(item, Tensor)}
     if not tensors:
         raise UsageError(f"{path} holds no tensors; save model.state_dict()")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UsageError(f"'{name}' in {path} holds values that are not finite; train or fetch it again")
     return {n: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for n, t in tensors.items()}
 
 

@@ -98,7 +98,7 @@ def train(
         Mean loss of the last epoch.
 
     Raises:
-        UsageError: The loss is no longer finite, or the state cannot be written.
+        UsageError: The loss or a weight is no longer finite, or the state cannot be written.
     """
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -175,6 +175,11 @@ def _epoch(
             )
         if progress:
             progress(step + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise UsageError(
+            f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "
+            "larger images if those of the last layers are down to one pixel"
+        )
     return total / batches
 
 
