@@ -91,23 +91,23 @@ class Profile:
             "evidence": [dict(entry) for entry in self.evidence],
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes the profile file atomically.
 
         Raises:
             UsageError: The file cannot be written.
         """
-        write_json(path, self.to_json())
+        write_json(Path(path), self.to_json())
 
     @classmethod
-    def load(cls, path: Path) -> "Profile":
+    def load(cls, path: str | Path) -> "Profile":
         """Reads a profile file.
 
         Raises:
             UsageError: The file is missing, is no profile, is broken, or has another schema version.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"cannot read the profile {path}: {error.strerror}") from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -34,6 +34,18 @@ def test_profile_round_trip_keeps_the_widths(profile: Profile, tmp_path: Path) -
     assert np.array_equal(one, two)
 
 
+def test_the_readmes_three_lines_take_plain_strings(profile: Profile, tmp_path: Path) -> None:
+    torch.save(build("resnet20", 10).state_dict(), tmp_path / "mine.th")
+    profile.save(f"{tmp_path}/mine.json")
+    network = load_network("resnet20", f"{tmp_path}/mine.th")
+    pruned = prune_with_profile(network, Profile.load(f"{tmp_path}/mine.json")).network
+    about = {"architecture": "resnet20", "num_classes": 10, "in_channels": 3}
+    save_network(f"{tmp_path}/pruned.safetensors", pruned, about)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(load_pruned(f"{tmp_path}/pruned.safetensors")(images), pruned(images))
+
+
 BREAKS: dict[str, Any] = {
     "no profile file": {"hello": 1},
     "schema 99 is unknown": {"schema": 99},

@@ -21,7 +21,7 @@ METADATA_KEY = "profilesearch"
 _WRAPPERS = ("state_dict", "model", "net")
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads a checkpoint file.
 
     Args:
@@ -34,6 +34,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
     """
+    path = Path(path)
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
@@ -77,7 +78,7 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
     model.load_state_dict(dict(tensors), strict=False)
 
 
-def load_network(architecture: str, path: Path) -> nn.Module:
+def load_network(architecture: str, path: str | Path) -> nn.Module:
     """Builds the full network that a checkpoint belongs to; classes and input channels are read from its tensors.
 
     Raises:
@@ -100,7 +101,7 @@ def dimensions(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
     return len(matrices[-1]), first.shape[1]
 
 
-def save_network(path: Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
+def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
     """Writes a network's tensors with metadata, atomically.
 
     Args:
@@ -116,7 +117,7 @@ def save_network(path: Path, model: nn.Module, metadata: Mapping[str, Any], half
         name: tensor.half() if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    write_atomically(path, lambda temporary: write_tensors(temporary, tensors, metadata))
+    write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, metadata))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -150,7 +151,7 @@ def load_pruned(path: str | Path) -> nn.Module:
     Raises:
         UsageError: The file is broken or was not written by profilesearch.
     """
-    tensors, metadata = load_tensors(Path(path))
+    tensors, metadata = load_tensors(path)
     try:
         model = build(metadata["architecture"], metadata["num_classes"], metadata["in_channels"])
     except KeyError as error:

@@ -93,7 +93,7 @@ class DataSet:
         raise UsageError(f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}")
 
 
-def load_data(name: str, folder: Path | None = None, download: bool = False) -> DataSet:
+def load_data(name: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
     """Loads a data set by name.
 
     Args:
@@ -109,7 +109,7 @@ def load_data(name: str, folder: Path | None = None, download: bool = False) -> 
         return _digits()
     if folder is None:
         raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
-    return _LOADERS[name](folder, download)
+    return _LOADERS[name](Path(folder), download)
 
 
 def is_present(name: str, folder: Path | None) -> bool:
