@@ -22,8 +22,7 @@ from profilesearch.profile import METRICS, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import example_shape
-from profilesearch.tasks.splits import split
+from profilesearch.tasks.pools import example_shape, learning_images
 from profilesearch.tasks.training import Recipe, accuracy, train
 from profilesearch.workspace import Workspace
 
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
     full = member.load()
     shape = example_shape(full, data)
-    learn = data.train if member.trained_on == "all" else split(data, member.split_seed).images(data, "train")
+    learn = learning_images(member, data)
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))

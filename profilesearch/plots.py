@@ -36,7 +36,7 @@ def plot_profile(table: GroupTable, widths: IntArray, title: str, path: Path) ->
     ratios.set_ylabel("keep ratio")
     handles = [*axes.get_legend_handles_labels()[0], *ratios.get_legend_handles_labels()[0]]
     axes.legend(handles=handles, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_searches(
@@ -65,8 +65,9 @@ def plot_searches(
     axes.set_ylabel("accuracy relative to the unpruned models\n(search images)")
     axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, atomically."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110, metadata={"Software": None}))

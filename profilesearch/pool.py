@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     made = parser_for("pool", DESCRIPTION, EPILOG)
     add_pool_options(made)
-    made.add_argument("--epochs", type=int, metavar="N", help="of training (default: 100, and 30 on digits)")
+    made.add_argument("--epochs", type=int, metavar="N", help="of training (default: 40, and 30 on digits)")
     made.add_argument("--list", action="store_true", help="list what is there, train nothing")
     return made
 

@@ -40,6 +40,8 @@ class Recipe:
             arXiv 1503.02531); the labels have the rest. Ignored without a teacher.
         temperature: Of the softened outputs.
         shift: Largest random shift of the images, in pixels.
+        small: Share of the epochs, the first ones, that see the images at three quarters of their size, for little
+            more than half of the time (progressive resizing, as in Howard's entry to DAWNBench 2018).
         seed: Of order and augmentation.
     """
 
@@ -53,6 +55,7 @@ class Recipe:
     distill: float = 0.0
     temperature: float = 4.0
     shift: int = 4
+    small: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -163,6 +166,8 @@ def _epoch(
             group["lr"] = recipe.rate(step, batches * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
         pixels = augment(data.normalize(batch.pixels), generator, recipe.shift, data.flips)
+        if epoch < recipe.small * recipe.epochs:
+            pixels = functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
         pixels = pixels.expand(-1, input_channels(model), -1, -1)
         loss = _loss(model, teacher, pixels, batch.labels, recipe)
         optimizer.zero_grad()

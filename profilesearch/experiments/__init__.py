@@ -1,0 +1,23 @@
+"""The study: experiments that test the claims behind the project, resumable measurement by measurement."""
+
+from collections.abc import Callable
+
+from profilesearch.experiments.criteria import criteria
+from profilesearch.experiments.fidelity import fidelity
+from profilesearch.experiments.lab import Lab
+from profilesearch.experiments.landing import landing
+from profilesearch.experiments.page import Section
+from profilesearch.experiments.ranks import ranks
+from profilesearch.experiments.searchers import searchers
+from profilesearch.experiments.spread import spread
+from profilesearch.experiments.transfer import transfer
+
+EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
+    "fidelity": fidelity,
+    "criteria": criteria,
+    "ranks": ranks,
+    "spread": spread,
+    "searchers": searchers,
+    "landing": landing,
+    "transfer": transfer,
+}

@@ -1,0 +1,240 @@
+"""The three measurements that experiments are made of: scores, fine-tunings and searches, each a pure function."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher
+from profilesearch.errors import choose
+from profilesearch.experiments.thresholds import global_threshold
+from profilesearch.networks.architectures import Plan
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profile import Budget
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.score import Statistics, default_settings
+from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.pools import Member, example_shape, learning_images
+from profilesearch.tasks.training import Recipe, accuracy, train
+
+Widths = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where measurements find models and images.
+
+    Attributes:
+        architecture: Of all models.
+        members: Pool and targets.
+        data_dir: Folder of the data sets.
+        work: Folder of the ledger and of unfinished trainings.
+    """
+
+    architecture: str
+    members: tuple[Member, ...]
+    data_dir: Path | None
+    work: Path
+
+    def member(self, name: str) -> Member:
+        """Returns a member by name.
+
+        Raises:
+            UsageError: There is none.
+        """
+        names = [member.name for member in self.members]
+        return self.members[names.index(choose("model", name, names))]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score to measure: of one profile on one model; see `ScoreSettings`."""
+
+    model: str
+    part: str
+    widths: Widths
+    images: int = 1000
+    statistics: Statistics = "batch"
+    criterion: str = "l1"
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """A fine-tuning to measure.
+
+    Attributes:
+        model: Name of the member to prune.
+        widths: The profile; empty where Torch-Pruning's global threshold chooses the widths.
+        keep: Fraction of the MACs, for the global threshold alone.
+        criterion: Which channels stay.
+        epochs: Of fine-tuning.
+        lr: Peak learning rate.
+        distill: Weight of the unpruned model's outputs.
+        seed: Of the `random` criterion, order and augmentation.
+    """
+
+    model: str
+    widths: Widths
+    keep: float = 0.0
+    criterion: str = "l1"
+    epochs: int = 1
+    lr: float = 0.02
+    distill: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a fine-tuning measured, on all test images: accuracy before and after, and the relative MACs."""
+
+    before: float
+    after: float
+    cost: float
+    widths: Widths
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search to run; `images` of each pool member are scored, and `target_weight` is PPO's."""
+
+    searcher: str
+    pool: tuple[str, ...]
+    keep: float
+    evaluations: int
+    seed: int
+    images: int
+    target_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        widths: The winner on fresh images.
+        search: Its fitness on search images.
+        fresh: Its fitness on fresh images.
+        policy: Widths of the policy's own profile; empty for searchers without a policy.
+        own_cost: The policy's own, unprojected cost, after the last update.
+        curve: After each evaluation: fitness, own cost, and 1 for a policy's deterministic profile.
+    """
+
+    widths: Widths
+    search: float
+    fresh: float
+    policy: Widths
+    own_cost: float
+    curve: tuple[tuple[float, float, int], ...]
+
+
+Job = Score | FineTune | Search
+
+
+def identity(job: Job) -> str:
+    """Names a measurement by a hash of all that it depends on."""
+    text = json.dumps([type(job).__name__, asdict(job)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
+    """Measures scores that differ in nothing but the profile."""
+    first = jobs[0]
+    problem = _score_problem(sources, replace(first, widths=()))
+    return [problem(torch.tensor(job.widths).numpy()) for job in jobs]
+
+
+def run_finetune(sources: Sources, job: FineTune) -> Tuned:
+    """Prunes, re-estimates BatchNorm statistics, fine-tunes; the last epoch's accuracy on all test images."""
+    member = sources.member(job.model)
+    data = data_of(sources, member)
+    full = member.load()
+    learn = learning_images(member, data)
+    network, widths, cost = _cut(sources, job, full, data)
+    reestimate_statistics(network, data, learn[:2000])
+    before = accuracy(network, data, data.test)
+    after = before
+    if job.epochs:
+        recipe = Recipe(job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
+        teacher = full if job.distill else None
+        train(network, data, learn, recipe, teacher, None, sources.work / f"{identity(job)}.resume.safetensors")
+        after = accuracy(network, data, data.test)
+    return Tuned(before, after, cost, widths)
+
+
+def run_search(sources: Sources, job: Search) -> Found:
+    """Runs a search on search images, with the winner chosen on fresh ones."""
+    members = [sources.member(name) for name in job.pool]
+    data = {member.data: data_of(sources, member) for member in members}
+    ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
+    problem = Problem(members, data, Budget("macs", job.keep), default_settings(job.images), ledger)
+    result = _searcher(job).search(problem, job.evaluations, job.seed)
+    ledger.close()
+    return _found(result)
+
+
+def _searcher(job: Search) -> Searcher:
+    if job.searcher == "ppo":
+        return PpoSearcher(replace(PpoSettings(), target_weight=job.target_weight))
+    return SEARCHERS[job.searcher]()
+
+
+def _found(result: Result) -> Found:
+    winner = result.winner
+    last = [evaluation for evaluation in result.history if evaluation.is_policy]
+    return Found(
+        widths=tuple(winner.evaluation.widths.tolist()),
+        search=winner.evaluation.fitness,
+        fresh=winner.fresh,
+        policy=tuple(result.policy.evaluation.widths.tolist()) if result.policy else (),
+        own_cost=last[-1].own_cost if last else winner.evaluation.own_cost,
+        curve=tuple((e.fitness, e.own_cost, int(e.is_policy)) for e in result.history),
+    )
+
+
+def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tuple[nn.Module, Widths, float]:
+    """Returns the pruned network, its widths and its relative MACs."""
+    member = sources.member(job.model)
+    shape = example_shape(full, data)
+    plan = Plan(sources.architecture, full, shape)
+    table = plan.table.within("block")
+    cost = CostModel(full, table, plan.example)
+    sample = learning_images(member, data)[:512]
+    batch = (data.normalize(sample.pixels, shape[0]), sample.labels)
+    if not job.widths:
+        network, chosen = global_threshold(full, table, cost, job.keep, job.criterion, plan.example, batch)
+    else:
+        chosen = torch.tensor(job.widths).numpy()
+        order = rank_channels(full, table, job.criterion, job.seed, batch)
+        network = Pruner(full, table).prune(keep_channels(order, table, chosen)).eval()
+    return network, tuple(chosen.tolist()), float(cost.relative(chosen, "macs"))
+
+
+def data_of(sources: Sources, member: Member) -> DataSet:
+    """Loads a member's data set, once a process."""
+    return _data(member.data, sources.data_dir)
+
+
+@cache
+def _data(name: str, folder: Path | None) -> DataSet:
+    return load_data(name, folder)
+
+
+@cache
+def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
+    member = sources.member(like.model)
+    data = data_of(sources, member)
+    settings = replace(default_settings(like.images, like.criterion), statistics=like.statistics)
+    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), settings, Ledger())
+    if like.part == "test":
+        return TestProblem(member, data, problem.space.table, settings, Ledger()).score
+    return lambda widths: float(problem.evaluate(widths[None])[0, 0])

@@ -1,0 +1,233 @@
+"""The laboratory: hands measurements to worker processes, keeps every result, never takes one twice."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from profilesearch.console import Output
+from profilesearch.experiments.jobs import (
+    FineTune,
+    Found,
+    Job,
+    Score,
+    Search,
+    Sources,
+    Tuned,
+    Widths,
+    data_of,
+    identity,
+    run_finetune,
+    run_scores,
+    run_search,
+)
+from profilesearch.experiments.records import Records, Row
+from profilesearch.experiments.sizes import Sizes
+from profilesearch.experiments.workers import results
+from profilesearch.networks.architectures import Plan
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profile import Budget
+from profilesearch.tasks.pools import Member, example_shape
+
+AnyJob = TypeVar("AnyJob", Score, FineTune, Search)
+CHUNK = 25
+"""Scores that one task of a worker measures."""
+
+_SCORES = ("id", "model", "part", "images", "statistics", "criterion", "profile", "score")
+_TUNED = ("id", "model", "profile", "keep", "criterion", "epochs", "lr", "distill", "seed", "cost", "before", "after")
+_FOUND = (
+    "id", "searcher", "pool", "keep", "evaluations", "seed", "images", "target_weight",
+    "profile", "search", "fresh", "policy", "own_cost",
+)  # fmt: skip
+_CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
+
+
+class NotMeasured(Exception):  # noqa: N818  a state, not a mistake
+    """A measurement is asked for that is not on record, while none may be taken."""
+
+
+@dataclass
+class Lab:
+    """Takes measurements for experiments.
+
+    Attributes:
+        sources: Models and images.
+        pool: Names of the members that searches see.
+        targets: Names of the members that no search sees; the first is the subject of most fine-tunings.
+        folder: Records of the architecture.
+        sizes: How much to measure.
+        workers: Processes; each has its share of the processor's threads.
+        output: Progress.
+        offline: Measure nothing; what is not on record raises `NotMeasured`.
+        asked: Every measurement that was asked for, by identity.
+    """
+
+    sources: Sources
+    pool: tuple[str, ...]
+    targets: tuple[str, ...]
+    folder: Path
+    sizes: Sizes
+    workers: int
+    output: Output
+    offline: bool = False
+    asked: dict[str, Job] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def records(name: str, columns: Sequence[str]) -> Records:
+            return Records(self.folder / f"{name}.csv", columns)
+
+        self._profiles = records("profiles", ("profile", "widths"))
+        self._scores = records("scores", _SCORES)
+        self._tuned = records("finetunes", _TUNED)
+        self._found = records("searches", _FOUND)
+        self._curves = records("curves", _CURVES)
+        self._spaces: dict[float, ProfileSpace] = {}
+
+    def space(self, keep: float) -> ProfileSpace:
+        """Returns the profiles of the architecture under a budget of MACs."""
+        if keep not in self._spaces:
+            member = self.member(self.pool[0])
+            network = member.load()
+            shape = example_shape(network, data_of(self.sources, member))
+            self._spaces[keep] = Plan(member.architecture, network, shape).space(Budget("macs", keep))
+        return self._spaces[keep]
+
+    @property
+    def subject(self) -> str:
+        """The target that most fine-tunings are about."""
+        return self.targets[0]
+
+    def member(self, name: str) -> Member:
+        """Returns a member by name."""
+        return self.sources.member(name)
+
+    def figure(self, name: str, draw: Callable[[Path], None]) -> str:
+        """Draws a figure beside the records; returns its path relative to the page."""
+        path = self.folder / f"{name}.png"
+        draw(path)
+        return f"{self.folder.parent.name}/{self.folder.name}/{path.name}"
+
+    def scores(self, jobs: Sequence[Score]) -> list[float]:
+        """Measures scores; those on record are not taken again."""
+        missing = self._missing(jobs, self._scores)
+        tasks = []
+        kind = lambda job: (job.model, job.part, job.images, job.statistics, job.criterion)  # noqa: E731
+        for _, group in groupby(sorted(missing, key=kind), kind):
+            alike = list(group)
+            tasks += [alike[start : start + CHUNK] for start in range(0, len(alike), CHUNK)]
+
+        def record(task: Sequence[Score], values: Sequence[float]) -> None:
+            for job, value in zip(task, values, strict=True):
+                self._scores.put({
+                    "id": identity(job), "model": job.model, "part": job.part, "images": str(job.images),
+                    "statistics": job.statistics, "criterion": job.criterion, "profile": self._name(job.widths),
+                    "score": f"{value:.4f}",
+                })  # fmt: skip
+
+        self._work("scoring", run_scores, tasks, record)
+        return [float(self._row(self._scores, job)["score"]) for job in jobs]
+
+    def finetunes(self, jobs: Sequence[FineTune]) -> list[Tuned]:
+        """Measures fine-tunings; those on record are not taken again."""
+
+        def record(job: FineTune, tuned: Tuned) -> None:
+            self._tuned.put({
+                "id": identity(job), "model": job.model, "profile": self._name(tuned.widths), "keep": f"{job.keep:g}",
+                "criterion": job.criterion, "epochs": str(job.epochs), "lr": f"{job.lr:g}",
+                "distill": f"{job.distill:g}", "seed": str(job.seed), "cost": f"{tuned.cost:.4f}",
+                "before": f"{tuned.before:.4f}", "after": f"{tuned.after:.4f}",
+            })  # fmt: skip
+
+        self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
+        rows = [self._row(self._tuned, job) for job in jobs]
+        return [
+            Tuned(float(r["before"]), float(r["after"]), float(r["cost"]), self._widths(r["profile"])) for r in rows
+        ]
+
+    def searches(self, jobs: Sequence[Search]) -> list[Found]:
+        """Runs searches; those on record are not run again."""
+
+        def record(job: Search, found: Found) -> None:
+            name = identity(job)
+            for number, (fitness, own_cost, is_policy) in enumerate(found.curve, 1):
+                self._curves.put({
+                    "id": f"{name}.{number}", "search": name, "evaluation": str(number), "fitness": f"{fitness:.4f}",
+                    "own_cost": f"{own_cost:.4f}", "is_policy": str(is_policy),
+                })  # fmt: skip
+            self._found.put({
+                "id": name, "searcher": job.searcher, "pool": " ".join(job.pool), "keep": f"{job.keep:g}",
+                "evaluations": str(job.evaluations), "seed": str(job.seed), "images": str(job.images),
+                "target_weight": f"{job.target_weight:g}", "profile": self._name(found.widths),
+                "search": f"{found.search:.4f}", "fresh": f"{found.fresh:.4f}",
+                "policy": self._name(found.policy) if found.policy else "", "own_cost": f"{found.own_cost:.4f}",
+            })  # fmt: skip
+
+        self._work("searching", run_search, self._missing(jobs, self._found), record)
+        curves: dict[str, list[tuple[float, float, int]]] = {}
+        for row in self._curves.rows():
+            point = float(row["fitness"]), float(row["own_cost"]), int(row["is_policy"])
+            curves.setdefault(row["search"], []).append(point)
+        return [self._as_found(self._row(self._found, job), curves[identity(job)]) for job in jobs]
+
+    def measure_again(self, job: Job) -> dict[str, float]:
+        """Takes one measurement anew, in this process, without looking at the records; returns its numbers."""
+        if isinstance(job, Score):
+            return {"score": run_scores(self.sources, [job])[0]}
+        if isinstance(job, FineTune):
+            tuned = run_finetune(self.sources, job)
+            return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
+        found = run_search(self.sources, job)
+        return {"search": found.search, "fresh": found.fresh, "own_cost": found.own_cost}
+
+    def recorded(self, name: str) -> Row | None:
+        """Returns the recorded row of a measurement, or None."""
+        return self._scores.get(name) or self._tuned.get(name) or self._found.get(name)
+
+    def _missing(self, jobs: Sequence[AnyJob], records: Records) -> list[AnyJob]:
+        self.asked |= {identity(job): job for job in jobs}
+        unique = {identity(job): job for job in jobs}
+        missing = [job for name, job in unique.items() if records.get(name) is None]
+        if missing and self.offline:
+            raise NotMeasured
+        return missing
+
+    def _work(
+        self,
+        what: str,
+        function: Callable[[Sources, Any], Any],
+        tasks: Sequence[Any],
+        record: Callable[[Any, Any], None],
+    ) -> None:
+        """Runs tasks in worker processes and records each result as it comes."""
+        if not tasks:
+            return
+        with self.output.progress(what, len(tasks)) as move:
+            for done, (task, result) in enumerate(results(function, self.sources, tasks, self.workers), 1):
+                record(task, result)
+                move(done, len(tasks), f"{done}/{len(tasks)}")
+
+    def _name(self, widths: Widths) -> str:
+        """Names a profile by its hash, and keeps its widths."""
+        text = "-".join(map(str, widths))
+        name = hashlib.sha256(text.encode()).hexdigest()[:8]
+        self._profiles.put({"profile": name, "widths": text})
+        return name
+
+    def _widths(self, name: str) -> Widths:
+        row = self._profiles.get(name)
+        if row is None:
+            raise NotMeasured
+        return tuple(int(width) for width in row["widths"].split("-"))
+
+    def _row(self, records: Records, job: Job) -> Row:
+        row = records.get(identity(job))
+        if row is None:
+            raise NotMeasured
+        return row
+
+    def _as_found(self, row: Row, curve: Sequence[tuple[float, float, int]]) -> Found:
+        policy = self._widths(row["policy"]) if row["policy"] else ()
+        numbers = float(row["search"]), float(row["fresh"])
+        return Found(self._widths(row["profile"]), *numbers, policy, float(row["own_cost"]), tuple(curve))

@@ -1,0 +1,47 @@
+"""How much the study measures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much the study measures.
+
+    Attributes:
+        keeps: Budgets, as fractions of the MACs.
+        keep: The budget of experiments that look at one.
+        profiles: Random profiles that are fine-tuned for each budget.
+        few: Of these, how many where several criteria are compared.
+        random: Random profiles of the exhaustive search on every model.
+        evaluations: Of every searcher.
+        images: Images behind a score where one profile is compared between models.
+        search_images: Images of each pool member behind a score in a search.
+        image_counts: Numbers of images to compare as scores.
+        seeds: Repeats of whatever has a seed.
+        epochs: Of the short fine-tuning.
+        lr: Its peak learning rate.
+        long_epochs: Of the fine-tuning behind the headline table.
+        long_lr: Its peak learning rate.
+    """
+
+    keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
+    keep: float = 0.5
+    profiles: int = 20
+    few: int = 3
+    random: int = 500
+    evaluations: int = 1000
+    images: int = 1000
+    search_images: int = 250
+    image_counts: tuple[int, ...] = (250, 1000, 2500)
+    seeds: int = 3
+    epochs: int = 1
+    lr: float = 0.02
+    long_epochs: int = 40
+    long_lr: float = 0.05
+
+
+QUICK = Sizes(
+    keeps=(0.5,), profiles=6, few=1, random=30, evaluations=40, images=300, image_counts=(100, 300), seeds=2,
+    long_epochs=2,
+)  # fmt: skip
+"""A few minutes on small images: shows that everything runs, and no more."""

@@ -1,0 +1,156 @@
+"""`profilesearch study`: tests the claims behind the project on real data, and writes the page of results."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from profilesearch.console import Output, parser_for, run
+from profilesearch.errors import UsageError, choose
+from profilesearch.experiments import EXPERIMENTS
+from profilesearch.experiments.jobs import Sources
+from profilesearch.experiments.lab import Lab, NotMeasured
+from profilesearch.experiments.page import Section, write_page
+from profilesearch.experiments.sizes import QUICK, Sizes
+from profilesearch.files import check_writable
+from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.pools import Member
+from profilesearch.workspace import Workspace, add_pool_options
+
+DESCRIPTION = """\
+Test the claims behind the project on real data, and write the page of results.
+
+Each experiment consists of measurements: scores, searches, fine-tunings. Every one is recorded as soon as
+it is taken, as a row of a CSV file in the results folder, and never taken twice: a study that was stopped,
+even killed, goes on where it was when the same command is given again. The page is made of the records.
+
+Models of the pool are seen by searches; targets are not."""
+EPILOG = """\
+examples:
+  profilesearch study --arch resnet20 --quick
+  profilesearch study --arch resnet20 --data cifar10 --checkpoint a.th b.th cifar100:0 --target c.th
+  profilesearch study --arch resnet20 ... --only ranks
+  profilesearch study --arch resnet20 ... --row ranks.2
+
+files:
+  RESULTS/ARCH/*.csv, *.png   raw rows and figures
+  RESULTS.md                  the page, for all architectures in the folder"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    made = parser_for("study", DESCRIPTION, EPILOG)
+    add_pool_options(made)
+    made.add_argument(
+        "--target", nargs="+", default=[], metavar="FILE", help="models that no search sees, given as for --checkpoint"
+    )
+    made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
+    made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
+    made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+    made.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records and figures")
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, unfinished trainings")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(arguments)
+    output = Output.of(options)
+    for folder in (options.results, options.runs):
+        check_writable(folder)
+    only = [choose("experiment", name, EXPERIMENTS) for name in options.only or EXPERIMENTS]
+    if options.workers < 0:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    lab = _lab(options, output)
+    if options.row:
+        _again(lab, options.row, output)
+        return
+    for name in only:
+        output.say(f"experiment: {name}")
+        section = EXPERIMENTS[name](lab)
+        output.say(f"  {section.verdict}")
+        page = _write(options, lab)
+    output.say(f"wrote {page}")
+    output.result({"page": str(page), "experiments": only})
+
+
+def _lab(options: argparse.Namespace, output: Output) -> Lab:
+    workspace = Workspace(options, output)
+    pool = workspace.foreign(options.checkpoint) if options.checkpoint else workspace.pool()
+    targets = workspace.foreign(options.target)
+    if not targets:
+        targets = [workspace.trained(workspace.names[0], max(options.seeds) + 1)]
+    members = (*pool, *targets)
+    names = [member.name for member in members]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"{twice} is given twice; a target must not be in the pool")
+    sources = Sources(options.arch, members, options.data_dir, options.runs / "study")
+    workers = options.workers or torch.get_num_threads()
+    folder = options.results / options.arch
+    sizes = QUICK if options.quick else Sizes()
+    return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output)
+
+
+def _names(members: Sequence[Member]) -> tuple[str, ...]:
+    return tuple(member.name for member in members)
+
+
+def _write(options: argparse.Namespace, lab: Lab) -> Path:
+    """Writes the page from the experiments that are wholly on record."""
+    sections = [section for section in (_recorded(lab, name) for name in EXPERIMENTS) if section]
+    pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
+    setting = (
+        f"Pool: {pool}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
+        f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."
+    )
+    return write_page(options.results, options.arch, setting, _command(), sections)
+
+
+def _recorded(lab: Lab, name: str) -> Section | None:
+    was, lab.offline = lab.offline, True
+    try:
+        return EXPERIMENTS[name](lab)
+    except NotMeasured:
+        return None
+    finally:
+        lab.offline = was
+
+
+def _command() -> str:
+    """The command line without what picks a part of the study."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if word in ("--only", "--row"):
+            skip = True
+        elif word.startswith("--"):
+            skip = False
+        if not skip:
+            words.append(word)
+    return " ".join(["python -m profilesearch.study", *words])
+
+
+def _again(lab: Lab, row: str, output: Output) -> None:
+    """Takes the measurements of a row again and shows them beside the recorded ones."""
+    name, _, number = row.partition(".")
+    section = _recorded(lab, choose("experiment", name, EXPERIMENTS))
+    if section is None:
+        raise UsageError(f"'{name}' is not on record in {lab.folder}; run it first with --only {name}")
+    if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
+        raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
+    line = section.lines[int(number) - 1]
+    rows = []
+    for measurement in line.measurements:
+        record = lab.recorded(measurement) or {}
+        for what, value in lab.measure_again(lab.asked[measurement]).items():
+            rows.append([measurement, what, record.get(what, ""), f"{value:.4f}"])
+            output.say(" ".join(rows[-1]))
+    output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
+    output.result({"row": row, "measurements": rows})
+
+
+if __name__ == "__main__":
+    run(main)
