@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from profilesearch.profile import METRICS, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import example_shape, learning_images
+from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.training import Recipe, accuracy, train
 from profilesearch.workspace import Workspace
 
@@ -151,13 +151,8 @@ def _profile(options: argparse.Namespace, data: DataSet, output: Output) -> Prof
 
 
 def _recipe(options: argparse.Namespace, data: DataSet) -> Recipe:
-    small = min(data.image_shape[1:]) < 16
-    return replace(
-        Recipe(options.finetune, lr=options.lr, schedule=options.schedule, distill=options.distill, seed=options.seed),
-        label_smoothing=options.label_smoothing,
-        shift=1 if small else 4,
-        batch=64 if small else 128,
-    )
+    names = ("lr", "schedule", "distill", "label_smoothing", "seed")
+    return tuning_recipe(data, options.finetune, **{name: getattr(options, name) for name in names})
 
 
 def _side(model: nn.Module, data: DataSet, cost: CostModel, widths: IntArray, speed: Speed, size: int) -> Side:

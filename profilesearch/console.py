@@ -78,8 +78,8 @@ class Output:
             yield lambda done, total, best: move(done, total, f"{done}/{total}, best {best:.3f}")
 
 
-def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Returns a parser whose help reads like a manual page, with the options that every command takes."""
+def manual_parser(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Returns a parser whose help reads like a manual page, with the option `--json`."""
     parser = argparse.ArgumentParser(
         prog=f"profilesearch {verb}",
         description=description,
@@ -88,6 +88,13 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
         allow_abbrev=False,
     )
     parser.set_defaults(verb=verb)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
+    return parser
+
+
+def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Returns such a parser with the options of all commands that work on an architecture's models."""
+    parser = manual_parser(verb, description, epilog)
     parser.add_argument("--arch", required=True, metavar="NAME", help="architecture, such as resnet56 or mobilenet_v2")
     where = os.environ.get(DATA_VARIABLE)
     parser.add_argument(
@@ -99,7 +106,6 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
     )
     parser.add_argument("--download", action="store_true", help="fetch a missing data set into --data-dir")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random choices")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
     return parser
 
 

@@ -82,11 +82,28 @@ class Store:
         profile.save(path)
         return path
 
+    def replace(self, profile: Profile, name: str) -> Path:
+        """Writes a profile in place of the one with this name, if there is one; returns the file.
+
+        Raises:
+            UsageError: The name is no plain file name, or the folder cannot be written.
+        """
+        _check(profile.architecture)
+        _check(name)
+        path = self.folder / profile.architecture / f"{name}.json"
+        profile.save(path)
+        return path
+
+    def architectures(self) -> list[str]:
+        """Returns the names of all architectures that have a stored profile."""
+        return sorted({file.parent.name for folder in self._folders for file in folder.glob("*/*.json")})
+
     def best(self, architecture: str, keep: float, metric: Metric, data: str) -> Stored:
         """Returns the stored profile for a budget that is best by its own record.
 
-        Profiles that were searched on the same data set come first; then counts the gain over the uniform profile,
-        measured on images that the search did not see.
+        First counts evidence: the mean gain over the uniform profile on models that the search did not see, on the
+        same data set where there is some. Profiles without evidence come last; among them, those that were searched
+        on the same data set first, then the gain over uniform on the pool's fresh images.
 
         Raises:
             UsageError: There is none for this budget; the message says which budgets there are.
@@ -103,11 +120,20 @@ class Store:
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 
 
-def _record(profile: Profile, data: str) -> tuple[bool, float]:
+def gain(profile: Profile, data: str | None = None) -> float | None:
+    """Mean gain in accuracy over the uniform profile, by the profile's evidence on one data set or all; or None."""
+    gains = [float(e["gain"]) for e in profile.evidence if "gain" in e and data in (None, e.get("data"))]
+    return sum(gains) / len(gains) if gains else None
+
+
+def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:
+    there = gain(profile, data)
+    proven = there if there is not None else gain(profile)
     pool = profile.found.get("pool", [])
     same_data = any(member.get("data") == data for member in pool)
     score = profile.found.get("score", {})
-    return same_data, float(score.get("fresh", 0.0)) - float(score.get("uniform_fresh", 0.0))
+    searched = float(score.get("fresh", 0.0)) - float(score.get("uniform_fresh", 0.0))
+    return proven is not None, proven or 0.0, same_data, searched
 
 
 def _check(name: str) -> None:

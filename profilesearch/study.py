@@ -46,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--target", nargs="+", default=[], metavar="FILE", help="models that no search sees, given as for --checkpoint"
     )
+    made.add_argument(
+        "--map-from", default="", metavar="ARCH", help="relative whose stored profiles are mapped, instead of a search"
+    )
+    made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
     made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
@@ -61,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output.of(options)
     for folder in (options.results, options.runs):
         check_writable(folder)
-    only = [choose("experiment", name, EXPERIMENTS) for name in options.only or EXPERIMENTS]
+    default = ["shipping"] if options.map_from else EXPERIMENTS
+    only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     if options.workers < 0:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     lab = _lab(options, output)
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _lab(options: argparse.Namespace, output: Output) -> Lab:
     workspace = Workspace(options, output)
-    pool = workspace.foreign(options.checkpoint) if options.checkpoint else workspace.pool()
+    pool = workspace.pool() if not options.map_from else []
     targets = workspace.foreign(options.target)
     if not targets:
         targets = [workspace.trained(workspace.names[0], max(options.seeds) + 1)]
@@ -92,7 +97,7 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
     workers = options.workers or torch.get_num_threads()
     folder = options.results / options.arch
     sizes = QUICK if options.quick else Sizes()
-    return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output)
+    return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output, options.store, options.map_from)
 
 
 def _names(members: Sequence[Member]) -> tuple[str, ...]:
@@ -101,7 +106,8 @@ def _names(members: Sequence[Member]) -> tuple[str, ...]:
 
 def _write(options: argparse.Namespace, lab: Lab) -> Path:
     """Writes the page from the experiments that are wholly on record."""
-    sections = [section for section in (_recorded(lab, name) for name in EXPERIMENTS) if section]
+    names = ["shipping"] if lab.map_from else EXPERIMENTS
+    sections = [section for section in (_recorded(lab, name) for name in names) if section]
     pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
     setting = (
         f"Pool: {pool}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "

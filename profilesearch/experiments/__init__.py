@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 from profilesearch.experiments.criteria import criteria
+from profilesearch.experiments.depths import depths
 from profilesearch.experiments.fidelity import fidelity
+from profilesearch.experiments.headline import headline
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing
 from profilesearch.experiments.page import Section
 from profilesearch.experiments.ranks import ranks
 from profilesearch.experiments.searchers import searchers
+from profilesearch.experiments.shipping import shipping
 from profilesearch.experiments.spread import spread
 from profilesearch.experiments.transfer import transfer
 
@@ -20,4 +23,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "searchers": searchers,
     "landing": landing,
     "transfer": transfer,
+    "depths": depths,
+    "headline": headline,
+    "shipping": shipping,
 }

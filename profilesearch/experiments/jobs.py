@@ -24,8 +24,8 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import Statistics, default_settings
 from profilesearch.tasks.data import DataSet, load_data
-from profilesearch.tasks.pools import Member, example_shape, learning_images
-from profilesearch.tasks.training import Recipe, accuracy, train
+from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.training import accuracy, train
 
 Widths = tuple[int, ...]
 
@@ -164,7 +164,7 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
     before = accuracy(network, data, data.test)
     after = before
     if job.epochs:
-        recipe = Recipe(job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
+        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
         teacher = full if job.distill else None
         train(network, data, learn, recipe, teacher, None, sources.work / f"{identity(job)}.resume.safetensors")
         after = accuracy(network, data, data.test)

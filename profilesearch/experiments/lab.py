@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from profilesearch.console import Output
@@ -26,7 +27,8 @@ from profilesearch.experiments.jobs import (
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
-from profilesearch.networks.architectures import Plan
+from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget
 from profilesearch.tasks.pools import Member, example_shape
@@ -35,10 +37,11 @@ AnyJob = TypeVar("AnyJob", Score, FineTune, Search)
 CHUNK = 25
 """Scores that one task of a worker measures."""
 
+PROFILES = ("profile", "widths")
 _SCORES = ("id", "model", "part", "images", "statistics", "criterion", "profile", "score")
 _TUNED = ("id", "model", "profile", "keep", "criterion", "epochs", "lr", "distill", "seed", "cost", "before", "after")
-_FOUND = (
-    "id", "searcher", "pool", "keep", "evaluations", "seed", "images", "target_weight",
+SEARCHES = (
+    "id", "searcher", "pool", "whole_pool", "keep", "evaluations", "seed", "images", "target_weight",
     "profile", "search", "fresh", "policy", "own_cost",
 )  # fmt: skip
 _CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
@@ -60,6 +63,8 @@ class Lab:
         sizes: How much to measure.
         workers: Processes; each has its share of the processor's threads.
         output: Progress.
+        store: Folder of profiles, for those worth shipping.
+        map_from: Architecture whose stored profiles are mapped onto this one instead of searching; or nothing.
         offline: Measure nothing; what is not on record raises `NotMeasured`.
         asked: Every measurement that was asked for, by identity.
     """
@@ -71,6 +76,8 @@ class Lab:
     sizes: Sizes
     workers: int
     output: Output
+    store: Path
+    map_from: str = ""
     offline: bool = False
     asked: dict[str, Job] = field(default_factory=dict)
 
@@ -78,17 +85,17 @@ class Lab:
         def records(name: str, columns: Sequence[str]) -> Records:
             return Records(self.folder / f"{name}.csv", columns)
 
-        self._profiles = records("profiles", ("profile", "widths"))
+        self._profiles = records("profiles", PROFILES)
         self._scores = records("scores", _SCORES)
         self._tuned = records("finetunes", _TUNED)
-        self._found = records("searches", _FOUND)
+        self._found = records("searches", SEARCHES)
         self._curves = records("curves", _CURVES)
         self._spaces: dict[float, ProfileSpace] = {}
 
     def space(self, keep: float) -> ProfileSpace:
         """Returns the profiles of the architecture under a budget of MACs."""
         if keep not in self._spaces:
-            member = self.member(self.pool[0])
+            member = self.sources.members[0]
             network = member.load()
             shape = example_shape(network, data_of(self.sources, member))
             self._spaces[keep] = Plan(member.architecture, network, shape).space(Budget("macs", keep))
@@ -102,6 +109,14 @@ class Lab:
     def member(self, name: str) -> Member:
         """Returns a member by name."""
         return self.sources.member(name)
+
+    def table_of(self, architecture: str) -> GroupTable:
+        """Returns the channel groups of a relative in scope `block`."""
+        return Plan(architecture, build(architecture, 10), (3, 32, 32)).table.within("block")
+
+    def test_images(self, name: str) -> int:
+        """Returns the number of test images of a member's data set."""
+        return len(data_of(self.sources, self.member(name)).test)
 
     def figure(self, name: str, draw: Callable[[Path], None]) -> str:
         """Draws a figure beside the records; returns its path relative to the page."""
@@ -157,7 +172,8 @@ class Lab:
                     "own_cost": f"{own_cost:.4f}", "is_policy": str(is_policy),
                 })  # fmt: skip
             self._found.put({
-                "id": name, "searcher": job.searcher, "pool": " ".join(job.pool), "keep": f"{job.keep:g}",
+                "id": name, "searcher": job.searcher, "pool": " ".join(job.pool),
+                "whole_pool": str(int(job.pool == self.pool)), "keep": f"{job.keep:g}",
                 "evaluations": str(job.evaluations), "seed": str(job.seed), "images": str(job.images),
                 "target_weight": f"{job.target_weight:g}", "profile": self._name(found.widths),
                 "search": f"{found.search:.4f}", "fresh": f"{found.fresh:.4f}",
@@ -172,14 +188,16 @@ class Lab:
         return [self._as_found(self._row(self._found, job), curves[identity(job)]) for job in jobs]
 
     def measure_again(self, job: Job) -> dict[str, float]:
-        """Takes one measurement anew, in this process, without looking at the records; returns its numbers."""
-        if isinstance(job, Score):
-            return {"score": run_scores(self.sources, [job])[0]}
-        if isinstance(job, FineTune):
-            tuned = run_finetune(self.sources, job)
-            return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
-        found = run_search(self.sources, job)
-        return {"search": found.search, "fresh": found.fresh, "own_cost": found.own_cost}
+        """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
+        with TemporaryDirectory(prefix="profilesearch-") as work:
+            sources = replace(self.sources, work=Path(work))
+            if isinstance(job, Score):
+                return {"score": run_scores(sources, [job])[0]}
+            if isinstance(job, FineTune):
+                tuned = run_finetune(sources, job)
+                return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
+            found = run_search(sources, job)
+            return {"search": found.search, "fresh": found.fresh, "own_cost": found.own_cost}
 
     def recorded(self, name: str) -> Row | None:
         """Returns the recorded row of a measurement, or None."""

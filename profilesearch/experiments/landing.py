@@ -15,14 +15,7 @@ EVALUATIONS = 300
 def landing(lab: Lab) -> Section:
     """Follows the policy's own, unprojected cost, with and without the target term."""
     sizes = lab.sizes
-    jobs = {
-        (keep, weight): [
-            Search("ppo", lab.pool, keep, min(EVALUATIONS, sizes.evaluations), seed, sizes.search_images, weight)
-            for seed in range(sizes.seeds)
-        ]
-        for keep in sizes.keeps
-        for weight in WEIGHTS
-    }
+    jobs = {(keep, weight): landing_searches(lab, keep, weight) for keep in sizes.keeps for weight in WEIGHTS}
     lab.searches([job for several in jobs.values() for job in several])
     found = {key: lab.searches(several) for key, several in jobs.items()}
     lines, misses = [], {weight: [] for weight in WEIGHTS}  # type: ignore[var-annotated]
@@ -60,6 +53,13 @@ def _own_costs(found: list[Found]) -> np.ndarray:
     runs = [[own for _, own, is_policy in f.curve if is_policy] for f in found]
     length = min(map(len, runs))
     return np.array([run[:length] for run in runs])
+
+
+def landing_searches(lab: Lab, keep: float, weight: float = 1.0) -> list[Search]:
+    """Short searches by PPO, with a weight of the reward's target term."""
+    evaluations = min(EVALUATIONS, lab.sizes.evaluations)
+    images = lab.sizes.search_images
+    return [Search("ppo", lab.pool, keep, evaluations, seed, images, weight) for seed in range(lab.sizes.seeds)]
 
 
 def own_search(lab: Lab, pool: tuple[str, ...], keep: float, seed: int) -> Search:

@@ -59,7 +59,7 @@ def searchers(lab: Lab) -> Section:
         "searchers",
         "C4: profiles searched over many models serve models that no search saw",
         f"Every searcher has {sizes.evaluations} evaluations on the pool at {keep:g} of the MACs, "
-        f"{sizes.search_images} images of each member, {sizes.seeds} seeds; winners are chosen on fresh held-out images. "
+        f"{sizes.search_images} images of each member, {sizes.seeds} seeds; winners are chosen on fresh images. "
         f"Test accuracy in percent, mean over the targets ({targets}), with batch statistics and then after "
         f"{sizes.epochs} epoch(s) of fine-tuning; intervals over the seeds of the search.",
         ("searcher", f"search after {EARLY} / all", "fresh images", "test, not fine-tuned", "test, fine-tuned"),
@@ -131,9 +131,9 @@ def _verdict(
     ours = [f"{np.mean(values['ppo']) * 100:.2f} %" for values in (tests, tuned)]
     early, whole = _curves(found["ppo"])[:, :EARLY][:, -1].mean(), _curves(found["random"])[:, -1].mean()
     return (
-        f"PPO's profile reaches {ours[0]} on models that no search saw, and {ours[1]} fine-tuned: {gaps[0]} and {gaps[1]} "
-        f"points more than that of {best}, the best of random, TPE and CMA-ES there. The random search on the targets "
-        f"themselves reaches {there[0]}, and {there[1]} fine-tuned. After {EARLY} evaluations PPO "
+        f"PPO's profile reaches {ours[0]} on models that no search saw, and {ours[1]} fine-tuned: {gaps[0]} and "
+        f"{gaps[1]} points more than that of {best}, the best of random, TPE and CMA-ES. The random search on the "
+        f"targets themselves reaches {there[0]}, and {there[1]} fine-tuned. After {EARLY} evaluations PPO "
         f"{'reaches' if early >= whole else 'does not reach'} what random search has after all of its own ({early:.3f} "
         f"and {whole:.3f} on search images)."
     )

@@ -42,6 +42,6 @@ class Sizes:
 
 QUICK = Sizes(
     keeps=(0.5,), profiles=6, few=1, random=30, evaluations=40, images=300, image_counts=(100, 300), seeds=2,
-    long_epochs=2,
+    epochs=4, long_epochs=2,
 )  # fmt: skip
 """A few minutes on small images: shows that everything runs, and no more."""

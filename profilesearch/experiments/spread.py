@@ -49,8 +49,8 @@ def spread(lab: Lab) -> Section:
         "C2: some layer-wise profiles are better than the common baselines",
         f"{lab.subject}, {keep:g} of the MACs, {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds; "
         f"test accuracy in percent. The best random profile is the one of {lab.sizes.random} that scored best on this "
-        "model's search images. The thresholds are Torch-Pruning's own networks, held to the same groups and MACs. Gains are "
-        "over uniform, paired by seed.",
+        "model's search images. The thresholds are Torch-Pruning's own networks, held to the same groups and MACs. "
+        "Gains are over uniform, paired by seed.",
         ("profile", "MACs", "before", "after", "gain over uniform"),
         tuple(lines),
         _verdict(tuned, float((after > np.mean([t.after for t in tuned["uniform"]]) * 100).mean())),

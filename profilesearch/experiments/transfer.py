@@ -52,7 +52,9 @@ def transfer(lab: Lab) -> Section:
         f"{sizes.epochs} epoch(s) of fine-tuning. Gains are over uniform, paired by seed.",
         ("target", "profile", "before", "after", "gain over uniform"),
         tuple(lines),
-        "After fine-tuning: " + "; ".join(verdicts) + ".",
+        f"After fine-tuning: {'; '.join(verdicts)}."
+        if verdicts
+        else "All models are of one data set: nothing to transfer.",
     )
 
 

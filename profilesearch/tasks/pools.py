@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -75,6 +75,12 @@ def default_recipe(data: DataSet) -> Recipe:
     if min(data.image_shape[1:]) < 16:
         return Recipe(epochs=30, lr=0.05, batch=64, shift=1)
     return Recipe(epochs=40, lr=0.2, weight_decay=3e-4, schedule="linear", small=0.6)
+
+
+def tuning_recipe(data: DataSet, epochs: int, **settings: Any) -> Recipe:
+    """The recipe that pruned networks are fine-tuned with; `settings` replace its other values."""
+    small = {"shift": 1, "batch": 64} if min(data.image_shape[1:]) < 16 else {}
+    return Recipe(epochs, **{"lr": 0.02, **small, **settings})
 
 
 def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) -> Member | None:

@@ -1,0 +1,72 @@
+"""The headline: one public checkpoint, one budget, fine-tuned with one recipe, beside what others published."""
+
+from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.jobs import FineTune, Widths
+from profilesearch.experiments.lab import Lab
+from profilesearch.experiments.page import Line, Section
+from profilesearch.experiments.profiles import uniform_profile
+from profilesearch.experiments.searchers import searches
+from profilesearch.experiments.spread import best_random
+
+DISTILL = 0.5
+PUBLISHED = {
+    ("resnet56", 0.5): "Published for ResNet-56 on CIFAR-10 at about half of the MACs, each from its own base network "
+    "and recipe: AMC 91.90, HRank 93.17, Group-L1 92.93, ResRep 93.71, DepGraph 93.77 (from 93.53)."
+}
+
+
+def headline(lab: Lab) -> Section:
+    """Fine-tunes every rival with the long recipe, last epoch, several seeds."""
+    sizes, keep = lab.sizes, lab.sizes.keep
+    found = lab.searches(searches(lab, keep, ["ppo"])["ppo"])
+    ours = max(found, key=lambda f: f.fresh).widths
+    random = max(lab.searches(searches(lab, keep, ["random"])["random"]), key=lambda f: f.fresh).widths
+    rivals: dict[str, tuple[Widths, str]] = {
+        "ours: the searched profile": (ours, "l1"),
+        "uniform": (uniform_profile(lab.space(keep)), "l1"),
+        "best of the random searches on the pool": (random, "l1"),
+        f"best of {sizes.random} random on this model": (best_random(lab, lab.subject), "l1"),
+        "Torch-Pruning, global l2": ((), "l2"),
+        "Torch-Pruning, global Taylor": ((), "taylor"),
+    }
+    jobs = {
+        name: [
+            FineTune(
+                lab.subject, widths, 0.0 if widths else keep, criterion, sizes.long_epochs, sizes.long_lr, DISTILL, seed
+            )
+            for seed in range(sizes.seeds)
+        ]
+        for name, (widths, criterion) in rivals.items()
+    }
+    lab.finetunes([several[seed] for seed in range(sizes.seeds) for several in jobs.values()])
+    tuned = {name: lab.finetunes(several) for name, several in jobs.items()}
+    first = next(iter(rivals))
+    best = [t.after for t in tuned[first]]
+    channels = tuple(int(width) for width in lab.space(keep).table.channels)
+    base = FineTune(lab.subject, channels, epochs=0)
+    full = lab.finetunes([base])[0]
+    lines = [Line.of(("unpruned", "100.00%", "", f"{full.before * 100:.2f}", ""), [base])]
+    for name, several in tuned.items():
+        after = [t.after for t in several]
+        gap = "" if name == first else difference(best, after).text(2, 100)
+        before = mean_of([t.before for t in several]).value * 100
+        cells = (name, f"{several[0].cost:.2%}", f"{before:.2f}", mean_of(after).text(2, 100), gap)
+        lines.append(Line.of(cells, jobs[name]))
+    gaps = {name: difference(best, [t.after for t in several]) for name, several in tuned.items() if name != first}
+    won = [name for name, gap in gaps.items() if gap.positive]
+    lost = [name for name, gap in gaps.items() if gap.negative]
+    level = [name for name in gaps if name not in (*won, *lost)]
+    words = [(won, "better than"), (level, "level with"), (lost, "worse than")]
+    parts = [f"{what} {', '.join(names)}" for names, what in words if names]
+    return Section(
+        "headline",
+        "The headline: fine-tuned to the end",
+        f"{lab.subject}, {keep:g} of the MACs, {sizes.long_epochs} epochs of fine-tuning for every row alike (SGD with "
+        f"Nesterov momentum, peak learning rate {sizes.long_lr:g}, cosine, distillation from the unpruned network with "
+        f"weight {DISTILL:g}), {sizes.seeds} seeds, last epoch, test accuracy in percent. The unpruned network has its "
+        "BatchNorm statistics re-estimated too.",
+        ("network", "MACs", "before", "after", "ours minus this"),
+        tuple(lines),
+        f"Our profile ({mean_of(best).text(2, 100)} %) is {'; '.join(parts)}.",
+        details=PUBLISHED.get((lab.sources.architecture, keep), ""),
+    )

@@ -1,0 +1,128 @@
+"""Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
+
+import datetime
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from profilesearch.experiments.analysis import Estimate, difference
+from profilesearch.experiments.jobs import FineTune, Found, Score, Search, Tuned, Widths
+from profilesearch.experiments.lab import Lab
+from profilesearch.experiments.landing import landing_searches
+from profilesearch.experiments.page import Line, Section
+from profilesearch.experiments.profiles import as_widths, uniform_profile
+from profilesearch.experiments.searchers import searches
+from profilesearch.intervals import accuracy_interval
+from profilesearch.networks.mapping import map_by_place
+from profilesearch.store import Store
+
+
+def shipping(lab: Lab) -> Section:
+    """Stores the best searched profile of every budget, with evidence; or a relative's, mapped."""
+    lines, verdicts = [], []
+    for keep in lab.sizes.keeps:
+        widths, found = _mapped(lab, keep) if lab.map_from else _searched(lab, keep)
+        uniform = uniform_profile(lab.space(keep))
+        profile = lab.space(keep).profile(np.array(widths), found)
+        gains = []
+        for target in lab.targets:
+            jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
+            ours, theirs = (lab.finetunes(several) for several in jobs)
+            gain = difference([t.after for t in ours], [t.after for t in theirs])
+            gains.append(gain)
+            entry = _evidence(lab, target, ours, theirs, gain)
+            profile = profile.with_evidence(entry)
+            cells = (
+                f"{keep:g}",
+                f"{target} ({lab.member(target).data})",
+                f"{entry['pruned_accuracy'] * 100:.2f}",
+                f"{entry['uniform_pruned_accuracy'] * 100:.2f}",
+                f"{entry['finetuned_accuracy'] * 100:.2f}",
+                f"{entry['uniform_finetuned_accuracy'] * 100:.2f}",
+                gain.text(2, 100),
+            )
+            lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
+        name = f"macs{keep:g}-{'mapped' if lab.map_from else 'ppo'}"
+        if not lab.offline:
+            Store(lab.store).replace(profile, name)
+        won = sum(gain.positive for gain in gains)
+        verdicts.append(f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets")
+    origin = f"mapped from {lab.map_from}" if lab.map_from else "searched by PPO on the pool"
+    return Section(
+        "shipping",
+        "Shipped profiles and their evidence",
+        f"The profiles in `profiles/{lab.sources.architecture}/`, {origin}, on targets: test accuracy, percent, "
+        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, mean of {lab.sizes.seeds} seeds, beside uniform.",
+        ("keep", "target", "before", "uniform", "after", "uniform, after", "gain after"),
+        tuple(lines),
+        "; ".join(verdicts) + ".",
+    )
+
+
+def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
+    """Returns the profile that holds up best on fresh images among PPO's on the pool, and how it was found."""
+    jobs: list[Search] = landing_searches(lab, keep)
+    jobs += searches(lab, keep, ["ppo"])["ppo"] if keep == lab.sizes.keep else []
+    found: Sequence[Found] = lab.searches(jobs)
+    best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].fresh)
+    uniform = uniform_profile(lab.space(keep))
+    baseline = lab.scores([Score(name, "fresh", uniform, lab.sizes.images) for name in lab.pool])
+    return best.widths, {
+        "searcher": job.searcher,
+        "evaluations": job.evaluations,
+        "seed": job.seed,
+        "score": {"search": best.search, "fresh": best.fresh},
+        "uniform_fresh_accuracy": round(float(np.mean(baseline)), 4),
+        "pool": [{"name": name, "data": lab.member(name).data} for name in lab.pool],
+        "images": job.images,
+        **_when(),
+    }
+
+
+def _mapped(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
+    """Returns a relative's stored profile on this architecture's budget surface, and where it is from."""
+    stored = Store(lab.store).best(lab.map_from, keep, "macs", lab.member(lab.subject).data)
+    source = lab.table_of(lab.map_from)
+    ratios = source.ratios(stored.profile)
+    space = lab.space(keep)
+    widths = space.project(map_by_place(ratios, source.channels, space.table.channels)[None])[0]
+    origin = {"architecture": lab.map_from, "profile": stored.name}
+    return as_widths(widths), {
+        "searcher": stored.profile.found.get("searcher"),
+        "mapped_from": origin,
+        "pool": stored.profile.found.get("pool", []),
+        **_when(),
+    }
+
+
+def _when() -> dict[str, Any]:
+    versions = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3")}
+    return {"versions": versions, "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
+
+
+def _tuning(lab: Lab, target: str, widths: Widths) -> list[FineTune]:
+    sizes = lab.sizes
+    return [FineTune(target, widths, epochs=sizes.epochs, lr=sizes.lr, seed=seed) for seed in range(sizes.seeds)]
+
+
+def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tuned], gain: Estimate) -> dict[str, Any]:
+    member = lab.member(target)
+    images = lab.test_images(target)
+    after = float(np.mean([t.after for t in ours]))
+    return {
+        "data": member.data,
+        "model": target,
+        "test_images": images,
+        "criterion": "l1",
+        "seeds": list(range(len(ours))),
+        "recipe": {"finetune": lab.sizes.epochs, "lr": lab.sizes.lr, "schedule": "cosine", "distill": 0.0},
+        "pruned_accuracy": round(float(np.mean([t.before for t in ours])), 4),
+        "finetuned_accuracy": round(after, 4),
+        "interval": [round(end, 4) for end in accuracy_interval(after, images)],
+        "uniform_pruned_accuracy": round(float(np.mean([t.before for t in theirs])), 4),
+        "uniform_finetuned_accuracy": round(float(np.mean([t.after for t in theirs])), 4),
+        "gain": round(gain.value, 4),
+        "gain_interval": [round(gain.low, 4), round(gain.high, 4)],
+    }

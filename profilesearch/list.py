@@ -1,0 +1,96 @@
+"""`profilesearch list`: the stored profiles, with their evidence."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from profilesearch.console import Output, manual_parser, run
+from profilesearch.errors import choose
+from profilesearch.store import Store, Stored, gain
+
+DESCRIPTION = """\
+List the stored profiles, your own and those that come with the installation, with their evidence.
+
+Gain is accuracy over the uniform profile of the same cost, in points, on models that the search did not
+see, mean of the evidence; `apply` takes the profile with the largest one on its data set."""
+EPILOG = """\
+examples:
+  profilesearch list
+  profilesearch list --arch resnet56 --evidence"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    made = manual_parser("list", DESCRIPTION, EPILOG)
+    made.add_argument("--arch", metavar="NAME", help="of this architecture alone")
+    made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
+    made.add_argument("--evidence", action="store_true", help="one line for every measurement")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(arguments)
+    output = Output.of(options)
+    store = Store(options.store)
+    names = store.architectures()
+    if options.arch is not None and names:
+        names = [choose("architecture with stored profiles", options.arch, names)]
+    every = [stored for name in names for stored in store.profiles(name)]
+    if not every:
+        output.say(f"no profile in {options.store}; search one with `profilesearch train --arch NAME`")
+    elif options.evidence:
+        head = ["profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform"]
+        output.table("evidence", head, [line for stored in every for line in _evidence(stored)])
+    else:
+        head = ["profile", "budget", "found by", "searched on", "evidence", "gain"]
+        output.table("stored profiles", head, [_line(stored) for stored in every])
+    output.result({"profiles": [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]})
+
+
+def _line(stored: Stored) -> list[str]:
+    profile = stored.profile
+    found = profile.found
+    origin = found.get("mapped_from")
+    how = f"{found.get('searcher')}, mapped from {origin['architecture']}" if origin else str(found.get("searcher"))
+    on = sorted({member["data"] for member in found.get("pool", [])})
+    proven = gain(profile)
+    return [
+        f"{profile.architecture}/{stored.name}",
+        f"{profile.reached:.1%} of the {profile.budget.metric}",
+        how,
+        ", ".join(on),
+        f"{len(profile.evidence)} on {', '.join(sorted({e.get('data', '?') for e in profile.evidence})) or 'nothing'}",
+        "" if proven is None else f"{proven * 100:+.2f}",
+    ]
+
+
+def _evidence(stored: Stored) -> list[list[str]]:
+    return [
+        [
+            f"{stored.profile.architecture}/{stored.name}",
+            str(entry.get("model", "")),
+            str(entry.get("data", "")),
+            _percent(entry.get("pruned_accuracy")),
+            _percent(entry.get("finetuned_accuracy")),
+            str(entry.get("recipe", {}).get("finetune", 0)),
+            _gain(entry),
+        ]
+        for entry in stored.profile.evidence
+    ]
+
+
+def _percent(value: Any) -> str:
+    return "" if value is None else f"{value * 100:.2f}"
+
+
+def _gain(entry: Any) -> str:
+    if "gain" not in entry:
+        return ""
+    low, high = (end * 100 for end in entry["gain_interval"])
+    return f"{entry['gain'] * 100:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+if __name__ == "__main__":
+    run(main)
