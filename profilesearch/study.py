@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -52,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
     made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
+    made.add_argument(
+        "--keeps", nargs="+", type=float, metavar="FRACTION", help="budgets of MACs (default: 0.3 0.5 0.7; quick: 0.5)"
+    )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
     made.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records and figures")
@@ -97,6 +101,8 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
     workers = options.workers or torch.get_num_threads()
     folder = options.results / options.arch
     sizes = QUICK if options.quick else Sizes()
+    if options.keeps:
+        sizes = replace(sizes, keeps=tuple(options.keeps))
     return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output, options.store, options.map_from)
 
 

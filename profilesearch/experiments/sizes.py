@@ -27,15 +27,15 @@ class Sizes:
     keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
     keep: float = 0.5
     profiles: int = 20
-    few: int = 3
+    few: int = 1
     random: int = 500
     evaluations: int = 1000
     images: int = 1000
-    search_images: int = 250
+    search_images: int = 125
     image_counts: tuple[int, ...] = (250, 1000, 2500)
     seeds: int = 3
     epochs: int = 1
-    lr: float = 0.02
+    lr: float = 0.05
     long_epochs: int = 40
     long_lr: float = 0.05
 
