@@ -1,6 +1,7 @@
 """From options to a problem: data sets found, pools assembled or trained, budgets checked before any work."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
-        "--data; without any, the pool is trained",
+        "--data, DATA:SEED for one that `pool` trains; without any, the whole pool is trained",
     )
     group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
     group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
@@ -108,9 +109,13 @@ class Workspace:
         return self.loaded[name]
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
-        """Makes pool members of checkpoint files, given as FILE or DATA=FILE."""
+        """Makes pool members of checkpoints, given as FILE, DATA=FILE, or DATA:SEED for one that is trained here."""
         members = []
         for entry in checkpoints:
+            own = re.fullmatch(f"({'|'.join(DATA_SETS)}):([0-9]+)", entry)
+            if own:
+                members.append(self.trained(own[1], int(own[2])))
+                continue
             name, separator, file = entry.partition("=")
             known = bool(separator) and name in DATA_SETS
             data = self.data(name if known else self.names[0])

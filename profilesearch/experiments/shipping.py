@@ -54,7 +54,7 @@ def shipping(lab: Lab) -> Section:
         "shipping",
         "Shipped profiles and their evidence",
         f"The profiles in `profiles/{lab.sources.architecture}/`, {origin}, on targets: test accuracy, percent, "
-        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, mean of {lab.sizes.seeds} seeds, beside uniform.",
+        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds, beside uniform.",
         ("keep", "target", "before", "uniform", "after", "uniform, after", "gain after"),
         tuple(lines),
         "; ".join(verdicts) + ".",
