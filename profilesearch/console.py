@@ -17,6 +17,7 @@ from rich.table import Table
 from profilesearch.errors import UsageError
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
+_FILE_WIDTH = 180
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Output:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Output":
         """Makes the output that the options ask for."""
-        return cls(options.json, Console(stderr=options.json, highlight=False))
+        console = Console(stderr=options.json, highlight=False)
+        if not console.is_terminal:
+            console.width = _FILE_WIDTH  # nobody's window: no cell of a table has to be cut
+        return cls(options.json, console)
 
     def say(self, text: str) -> None:
         """Prints a line for people."""

@@ -1,0 +1,197 @@
+"""The study: statistics that are right, records that survive, rivals at equal cost, a command that resumes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_commands import call
+
+from profilesearch.errors import UsageError
+from profilesearch.experiments.analysis import correlation, correlation_gap, difference, rank_correlation, top_overlap
+from profilesearch.experiments.records import Records
+from profilesearch.experiments.thresholds import IMPORTANCES, global_threshold
+from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.mapping import map_by_place
+from profilesearch.networks.space import TOLERANCE, ProfileSpace
+from profilesearch.profile import Budget, Profile
+from profilesearch.store import Store, gain
+from profilesearch.tasks.pools import Member
+
+
+def space_of(name: str, keep: float = 0.5) -> ProfileSpace:
+    return Plan(name, build(name, 10), (3, 32, 32)).space(Budget("macs", keep))
+
+
+def test_rank_correlation_sees_order_alone_and_its_interval_shrinks_with_the_sample() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=200)
+    assert rank_correlation(values, np.exp(values)) == pytest.approx(1)
+    assert rank_correlation(values, -values) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(values, np.ones(200)))
+    noisy = values + random.normal(size=200)
+    few, many = correlation(values[:20], noisy[:20]), correlation(values, noisy)
+    assert many.low < 0.69 < many.high  # 6 / pi * asin(0.71 / 2), the correlation behind the sample
+    assert many.high - many.low < few.high - few.low
+
+
+def test_the_gap_between_two_scores_is_resolved_by_pairing() -> None:
+    random = np.random.default_rng(1)
+    truth = random.normal(size=60)
+    good, bad = truth + 0.2 * random.normal(size=60), truth + 2 * random.normal(size=60)
+    assert correlation_gap(truth, bad, good).negative
+    assert not correlation_gap(truth, good, good).negative
+    assert difference([0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).value == pytest.approx(0.1)
+
+
+def test_top_overlap_counts_members_of_both_tops() -> None:
+    first, second = [5, 4, 3, 2, 1], [4, 5, 1, 2, 3]
+    assert top_overlap(first, second, top=2, within=2) == 2
+    assert top_overlap(first, second, top=3, within=3) == 2
+    assert top_overlap(first, second, top=3, within=5) == 3
+
+
+def test_records_survive_a_half_written_line_and_refuse_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    records = Records(path, ("id", "value"))
+    records.put({"id": "a", "value": "1"})
+    records.put({"id": "b", "value": "x,y"})
+    records.put({"id": "a", "value": "2"})
+    with path.open("a") as file:
+        file.write("c,half")
+    again = Records(path, ("id", "value"))
+    assert [row["value"] for row in again.rows()] == ["1", "x,y"]
+    again.put({"id": "c", "value": "3"})
+    assert path.read_text() == 'id,value\na,1\nb,"x,y"\nc,3\n'
+    with pytest.raises(UsageError, match="another version"):
+        Records(path, ("id", "other"))
+
+
+@pytest.mark.parametrize("importance", IMPORTANCES)
+def test_torch_prunings_threshold_is_held_to_our_groups_and_macs(importance: str) -> None:
+    space = space_of("resnet20")
+    torch.manual_seed(0)
+    network = build("resnet20", 10).eval()
+    example = torch.rand(1, 3, 32, 32)
+    batch = torch.rand(16, 3, 32, 32), torch.randint(10, (16,))
+    before = [tensor.clone() for tensor in network.state_dict().values()]
+    pruned, widths = global_threshold(network, space.table, space.cost, 0.5, importance, example, batch)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
+    assert 0.5 * (1 - 4 * TOLERANCE) <= space.relative(widths) <= 0.5
+    assert len(set(widths / space.table.channels)) > 1
+    assert pruned(example).shape == (1, 10)
+    untouched = [name for name, tensor in network.named_parameters() if name.endswith("conv2.weight")]
+    shapes = {name: tensor.shape[0] for name, tensor in pruned.named_parameters()}
+    assert all(shapes[name] == dict(network.named_parameters())[name].shape[0] for name in untouched)
+
+
+def test_mapping_by_place_keeps_stages_and_order() -> None:
+    small, deep = space_of("resnet20"), space_of("resnet56")
+    ratios = np.array([0.2, 0.3, 0.4, 0.9, 0.8, 0.7, 0.5, 0.5, 0.5])
+    carried = map_by_place(ratios, small.table.channels, deep.table.channels)
+    assert carried.shape == (27,)
+    assert (np.diff(carried[:9]) >= 0).all()
+    assert (np.diff(carried[9:18]) <= 0).all()
+    assert carried[18:] == pytest.approx(0.5)
+    assert map_by_place(ratios, small.table.channels, small.table.channels) == pytest.approx(ratios)
+    assert deep.relative(deep.project(carried[None])[0]) == pytest.approx(0.5, rel=TOLERANCE)
+
+
+def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Path) -> None:
+    space = space_of("resnet20")
+    plain = space.profile(space.uniform(), {"pool": [{"data": "cifar10"}], "score": {"fresh": 0.9}})
+    store = Store(tmp_path, tmp_path)
+    store.replace(plain, "unproven")
+    for name, value in (("weak", 0.01), ("strong", 0.03)):
+        store.replace(replace(plain, evidence=({"data": "cifar10", "gain": value},)), name)
+    store.replace(replace(plain, evidence=({"data": "cifar100", "gain": 0.02},)), "elsewhere")
+    assert store.best("resnet20", 0.5, "macs", "cifar10").name == "strong"
+    assert gain(store.best("resnet20", 0.5, "macs", "cifar10").profile) == pytest.approx(0.03)
+    assert gain(plain) is None
+
+
+STUDY = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]
+
+
+@pytest.fixture
+def study_place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert members
+    (tmp_path / "pools").symlink_to(pool_dir)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    return tmp_path
+
+
+def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = study_place / "results" / "resnet20" / "finetunes.csv"
+    command = [sys.executable, "-m", "profilesearch.study", *STUDY, "--only", "spread"]
+    process = subprocess.Popen(command, cwd=study_place, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    deadline = time.monotonic() + 240
+    while not (rows.exists() and rows.read_text().count("\n") > 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = rows.read_text()
+    call("study", *STUDY, "--only", "spread", "ranks")
+    after = rows.read_text()
+    assert after.startswith(before[: before.rfind("\n") + 1])
+    names = [line.split(",")[0] for line in after.splitlines()]
+    assert len(names) == len(set(names))
+    page = (study_place / "results.md").read_text()
+    assert "| spread.1 | uniform |" in page
+    assert "C3: the top profiles" in page
+    assert (study_place / "results" / "resnet20" / "spread.png").stat().st_size > 5000
+
+    call("study", *STUDY, "--only", "spread", "ranks")
+    assert rows.read_text() == after
+    assert (study_place / "results.md").read_text() == page
+
+    capsys.readouterr()
+    call("study", *STUDY, "--row", "spread.1", "--json")
+    measured = json.loads(capsys.readouterr().out)["measurements"]
+    assert {number for _, number, *_ in measured} == {"before", "after", "cost"}
+    for _, _, recorded, now in measured:
+        assert float(recorded) == pytest.approx(float(now), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "spraed"], "unknown experiment 'spraed'.*spread"),
+        (["--row", "spread.1"], "not on record"),
+        (["--target", "digits:0"], "given twice"),
+        (["--workers", "-1"], "--workers"),
+    ],
+)
+def test_mistakes_in_a_study_end_in_one_sentence(
+    study_place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        call("study", *STUDY, *arguments)
+    assert re.search(message, capsys.readouterr().err.strip().splitlines()[-1])
+
+
+def test_list_shows_the_store_with_its_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = space_of("resnet20")
+    entry = {"data": "cifar10", "model": "m", "gain": 0.0123, "gain_interval": [0.01, 0.02], "pruned_accuracy": 0.7}
+    profile = space.profile(space.uniform(), {"searcher": "ppo", "pool": [{"data": "cifar10"}]})
+    Store(tmp_path).replace(profile.with_evidence(entry), "mine")
+    call("list", "--arch", "resnet20", "--store", tmp_path, "--json")
+    captured = capsys.readouterr()
+    assert "mine" in captured.err
+    assert "+1.23" in captured.err
+    files = {Path(p["file"]).stem: p for p in json.loads(captured.out)["profiles"]}
+    assert Profile.load(tmp_path / "resnet20" / "mine.json").evidence == (entry,)
+    assert files["mine"]["evidence"] == [entry]
+    call("list", "--store", tmp_path, "--evidence")
+    assert "+1.23 (+1.00 to" in capsys.readouterr().out
