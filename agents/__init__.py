@@ -2,6 +2,7 @@
 
 from agents.base import Evaluation, Finalist, Result, Searcher
 from agents.baselines import ExhaustiveSearcher, RandomSearcher, UniformSearcher
+from agents.family import Family, search_family
 from agents.optuna_samplers import CmaEsSearcher, TpeSearcher
 from agents.ppo import PpoSearcher, PpoSettings
 
@@ -20,6 +21,7 @@ __all__ = [
     "CmaEsSearcher",
     "Evaluation",
     "ExhaustiveSearcher",
+    "Family",
     "Finalist",
     "PpoSearcher",
     "PpoSettings",
@@ -28,4 +30,5 @@ __all__ = [
     "Searcher",
     "TpeSearcher",
     "UniformSearcher",
+    "search_family",
 ]

@@ -33,6 +33,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         target_weight: Of the reward's target term.
         evaluate: Scores finished episodes, giving accuracies (N, M); the problem does where None. Searchers count
             and record evaluations here.
+        keeps: Gives the keep fraction of the budget whenever N episodes start; the problem's own budget where None.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's own form
@@ -43,10 +44,12 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         problem: Problem | None = None,
         target_weight: float = TARGET_WEIGHT,
         evaluate: Evaluate | None = None,
+        keeps: Callable[[], float] | None = None,
     ) -> None:
         self.num_envs = num_envs
         self.problem = problem or embedded_problem()
         self.target_weight = target_weight
+        self._keeps = keeps
         self._evaluate = evaluate or (lambda finished: self.problem.evaluate(finished.widths))
         self.single_observation_space: gymnasium.Space[Any] = spaces.Box(-1.0, 1.0, (len(FEATURES),), np.float32)
         self.single_action_space: gymnasium.Space[Any] = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -61,9 +64,8 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         for name in options or {}:
             choose("reset option", name, ("keep",))
         if options is not None:
-            self.problem = with_keep(self.problem, options.get("keep"))
-            self._episodes = EpisodeBatch(self.problem.space, self.num_envs)
-        self._episodes.reset()
+            self._set_keep(options.get("keep"))
+        self._restart()
         return self._episodes.observe(), {}
 
     def step(self, actions: Arrays) -> tuple[Arrays, Arrays, Arrays, Arrays, dict[str, Any]]:
@@ -81,5 +83,14 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
             "own_cost": finished.own_cost,
             "accuracies": accuracies,
         }
-        self._episodes.reset()
+        self._restart()
         return self._episodes.observe(), values, ~never, never, infos
+
+    def _restart(self) -> None:
+        if self._keeps is not None:
+            self._set_keep(self._keeps())
+        self._episodes.reset()
+
+    def _set_keep(self, keep: float | None) -> None:
+        self.problem = with_keep(self.problem, keep)
+        self._episodes = EpisodeBatch(self.problem.space, self.num_envs)
