@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from profilesearch.experiments.criteria import criteria
 from profilesearch.experiments.depths import depths
+from profilesearch.experiments.families import families
 from profilesearch.experiments.fidelity import fidelity
 from profilesearch.experiments.headline import headline
 from profilesearch.experiments.lab import Lab
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "searchers": searchers,
     "landing": landing,
     "transfer": transfer,
+    "families": families,
     "depths": depths,
     "headline": headline,
     "shipping": shipping,

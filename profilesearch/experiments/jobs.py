@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
 from profilesearch.errors import choose
 from profilesearch.experiments.thresholds import global_threshold
 from profilesearch.networks.architectures import Plan
@@ -137,7 +137,26 @@ class Found:
     curve: tuple[tuple[float, float, int], ...]
 
 
-Job = Score | FineTune | Search
+@dataclass(frozen=True)
+class FamilySearch:
+    """One policy to train for a range of budgets, and the budgets at which its profiles are wanted."""
+
+    pool: tuple[str, ...]
+    keeps: tuple[float, ...]
+    evaluations: int
+    seed: int
+    images: int
+
+
+@dataclass(frozen=True)
+class FoundFamily:
+    """Deterministic profiles of a family, and the policy's own, unprojected costs; one for each budget."""
+
+    widths: tuple[Widths, ...]
+    own_costs: tuple[float, ...]
+
+
+Job = Score | FineTune | Search | FamilySearch
 
 
 def identity(job: Job) -> str:
@@ -173,13 +192,24 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
 
 def run_search(sources: Sources, job: Search) -> Found:
     """Runs a search on search images, with the winner chosen on fresh ones."""
-    members = [sources.member(name) for name in job.pool]
+    problem = _pool_problem(sources, job.pool, job.keep, job.images)
+    return _found(_searcher(job).search(problem, job.evaluations, job.seed))
+
+
+def run_family(sources: Sources, job: FamilySearch) -> FoundFamily:
+    """Trains one policy for a range of budgets."""
+    problem = _pool_problem(sources, job.pool, job.keeps[0], job.images)
+    family = search_family(problem, job.evaluations, job.seed)
+    finished = [family.profile(problem.with_budget(Budget("macs", keep)).space) for keep in job.keeps]
+    widths = tuple(tuple(map(int, each.widths[0])) for each in finished)
+    return FoundFamily(widths, tuple(float(each.own_cost[0]) for each in finished))
+
+
+def _pool_problem(sources: Sources, pool: Sequence[str], keep: float, images: int) -> Problem:
+    members = [sources.member(name) for name in pool]
     data = {member.data: data_of(sources, member) for member in members}
     ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
-    problem = Problem(members, data, Budget("macs", job.keep), default_settings(job.images), ledger)
-    result = _searcher(job).search(problem, job.evaluations, job.seed)
-    ledger.close()
-    return _found(result)
+    return Problem(members, data, Budget("macs", keep), default_settings(images), ledger)
 
 
 def _searcher(job: Search) -> Searcher:

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from profilesearch.console import Output
 from profilesearch.experiments.jobs import (
+    FamilySearch,
     FineTune,
     Found,
+    FoundFamily,
     Job,
     Score,
     Search,
@@ -20,6 +22,7 @@ from profilesearch.experiments.jobs import (
     Widths,
     data_of,
     identity,
+    run_family,
     run_finetune,
     run_scores,
     run_search,
@@ -33,7 +36,7 @@ from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget
 from profilesearch.tasks.pools import Member, example_shape
 
-AnyJob = TypeVar("AnyJob", Score, FineTune, Search)
+AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)
 CHUNK = 25
 """Scores that one task of a worker measures."""
 
@@ -44,6 +47,7 @@ SEARCHES = (
     "id", "searcher", "pool", "whole_pool", "keep", "evaluations", "seed", "images", "target_weight",
     "profile", "search", "fresh", "policy", "own_cost",
 )  # fmt: skip
+_FAMILIES = ("id", "pool", "keeps", "evaluations", "seed", "images", "profiles", "own_costs")
 _CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
 
 
@@ -89,6 +93,7 @@ class Lab:
         self._scores = records("scores", _SCORES)
         self._tuned = records("finetunes", _TUNED)
         self._found = records("searches", SEARCHES)
+        self._families = records("families", _FAMILIES)
         self._curves = records("curves", _CURVES)
         self._spaces: dict[float, ProfileSpace] = {}
 
@@ -187,6 +192,23 @@ class Lab:
             curves.setdefault(row["search"], []).append(point)
         return [self._as_found(self._row(self._found, job), curves[identity(job)]) for job in jobs]
 
+    def families(self, jobs: Sequence[FamilySearch]) -> list[FoundFamily]:
+        """Trains policies for a range of budgets; those on record are not trained again."""
+
+        def record(job: FamilySearch, found: FoundFamily) -> None:
+            self._families.put({
+                "id": identity(job), "pool": " ".join(job.pool), "keeps": _joined(job.keeps),
+                "evaluations": str(job.evaluations), "seed": str(job.seed), "images": str(job.images),
+                "profiles": " ".join(map(self._name, found.widths)), "own_costs": _joined(found.own_costs),
+            })  # fmt: skip
+
+        self._work("training families", run_family, self._missing(jobs, self._families), record)
+        rows = [self._row(self._families, job) for job in jobs]
+        return [
+            FoundFamily(tuple(map(self._widths, row["profiles"].split())), tuple(map(float, row["own_costs"].split())))
+            for row in rows
+        ]
+
     def measure_again(self, job: Job) -> dict[str, float]:
         """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
         with TemporaryDirectory(prefix="profilesearch-") as work:
@@ -196,12 +218,16 @@ class Lab:
             if isinstance(job, FineTune):
                 tuned = run_finetune(sources, job)
                 return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
+            if isinstance(job, FamilySearch):
+                costs = run_family(sources, job).own_costs
+                return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
             found = run_search(sources, job)
             return {"search": found.search, "fresh": found.fresh, "own_cost": found.own_cost}
 
     def recorded(self, name: str) -> Row | None:
         """Returns the recorded row of a measurement, or None."""
-        return self._scores.get(name) or self._tuned.get(name) or self._found.get(name)
+        tables = (self._scores, self._tuned, self._found, self._families)
+        return next((row for row in (table.get(name) for table in tables) if row), None)
 
     def _missing(self, jobs: Sequence[AnyJob], records: Records) -> list[AnyJob]:
         self.asked |= {identity(job): job for job in jobs}
@@ -249,3 +275,7 @@ class Lab:
         policy = self._widths(row["policy"]) if row["policy"] else ()
         numbers = float(row["search"]), float(row["fresh"])
         return Found(self._widths(row["profile"]), *numbers, policy, float(row["own_cost"]), tuple(curve))
+
+
+def _joined(numbers: Sequence[float]) -> str:
+    return " ".join(f"{number:.4g}" for number in numbers)
