@@ -52,42 +52,46 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     """Spearman's rank correlation; NaN where one side is constant."""
-    a, b = rankdata(first), rankdata(second)
-    if a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
+    return float(_rank_correlations(np.asarray(first)[None], np.asarray(second)[None])[0])
 
 
 def correlation(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Estimate:
     """Spearman's rank correlation with its bootstrap percentile interval over the pairs."""
-    return bootstrap([first, second], lambda parts: rank_correlation(parts[0], parts[1]), seed)
+    return bootstrap([first, second], lambda parts: _rank_correlations(parts[0], parts[1]), seed)
 
 
 def correlation_gap(truth: Sequence[float], ours: Sequence[float], best: Sequence[float], seed: int = 0) -> Estimate:
     """Rank correlation of `ours` with the truth minus that of `best`, over the same resampled pairs."""
     return bootstrap(
         [truth, ours, best],
-        lambda parts: rank_correlation(parts[0], parts[1]) - rank_correlation(parts[0], parts[2]),
+        lambda parts: _rank_correlations(parts[0], parts[1]) - _rank_correlations(parts[0], parts[2]),
         seed,
     )
 
 
 def bootstrap(
-    columns: Sequence[Sequence[float]], statistic: Callable[[Sequence[FloatArray]], float], seed: int = 0
+    columns: Sequence[Sequence[float]], statistic: Callable[[Sequence[FloatArray]], FloatArray], seed: int = 0
 ) -> Estimate:
     """Percentile interval of a statistic over resampled rows (Efron 1979).
 
     Args:
         columns: Measurements that belong together, each of shape (N,).
-        statistic: Of the columns.
+        statistic: From columns of R samples, each of shape (R, N), to R values.
         seed: Of the resampling.
     """
     arrays = [np.asarray(column, dtype=float) for column in columns]
     random = np.random.default_rng(seed)
     draws = random.integers(len(arrays[0]), size=(RESAMPLES, len(arrays[0])))
-    values = [statistic([array[draw] for array in arrays]) for draw in draws]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Estimate(statistic(arrays), float(low), float(high))
+    low, high = np.nanquantile(statistic([array[draws] for array in arrays]), [0.025, 0.975])
+    return Estimate(float(statistic([array[None] for array in arrays])[0]), float(low), float(high))
+
+
+def _rank_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Row by row, of two arrays of shape (R, N)."""
+    a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (first, second))
+    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    result: FloatArray = np.divide((a * b).sum(axis=1), size, out=np.full(len(a), np.nan), where=size > 0)
+    return result
 
 
 def top_overlap(first: Sequence[float], second: Sequence[float], top: int, within: int) -> int:

@@ -45,10 +45,12 @@ def _variants(lab: Lab, keep: float, criterion: str) -> tuple[list[Line], str]:
     jobs = tuned_jobs(lab, keep, criterion, lab.sizes.profiles)
     truth = [tuned.after for tuned in lab.finetunes(jobs)]
     variants = [(statistics, images) for statistics in STATISTICS for images in lab.sizes.image_counts]
-    values, scored = {}, {}
-    for statistics, images in variants:
-        scored[statistics, images] = [_score(lab, job.widths, statistics, images, criterion) for job in jobs]
-        values[statistics, images] = lab.scores(scored[statistics, images])
+    scored = {
+        (statistics, images): [_score(lab, job.widths, statistics, images, criterion) for job in jobs]
+        for statistics, images in variants
+    }
+    lab.scores([job for several in scored.values() for job in several])
+    values = {variant: lab.scores(several) for variant, several in scored.items()}
     estimates = {variant: correlation(truth, values[variant]) for variant in variants}
     best = max(variants, key=lambda variant: estimates[variant].value)
     lines, equal = [], []
