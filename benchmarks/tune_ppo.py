@@ -3,7 +3,7 @@
 Fits a Gaussian process to the scores of a ledger that lie on the budget, and searches it with PPO under several
 settings and with the other searchers. What a search sees has noise like that of a thousand images; the table shows the
 noise-free value of its winner and of the policy's own profile, and how far the policy's own cost is off the budget.
-Where the process is uncertain it counts less, by its standard deviation, so that no searcher gains from leaving the data.
+Where the process is uncertain it counts less, by its standard deviation, so that nobody gains from leaving the data.
 
     python benchmarks/tune_ppo.py --arch resnet56 --ledger runs/ledger.jsonl --evaluations 300 --seeds 5
 """
@@ -62,9 +62,8 @@ class ModelledProblem:
         predicted, held_out = fitted.predict(inputs[train:]), scores[train:]
         quality = 1 - ((predicted - held_out) ** 2).sum() / ((held_out - held_out.mean()) ** 2).sum()
         rank = spearmanr(predicted, held_out).statistic
-        print(
-            f"{len(scores)} scores, {scores.min():.3f} to {scores.max():.3f}; held-out R2 {quality:.3f}, rank {rank:.3f}"
-        )
+        fit = f"held-out R2 {quality:.3f}, rank correlation {rank:.3f}"
+        print(f"{len(scores)} scores, {scores.min():.3f} to {scores.max():.3f}; {fit}", flush=True)
         self._process = GaussianProcessRegressor(fitted.kernel_, normalize_y=True, optimizer=None)
         self._process.fit(inputs[:FIT], scores[:FIT])
         self._floor = np.sqrt(np.exp(fitted.kernel_.theta[-1])) * scores[:FIT].std()
