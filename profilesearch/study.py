@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser().parse_args(words)
     output = Output.of(options)
     for folder in (options.results, options.runs):
         check_writable(folder)
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output.say(f"experiment: {name}")
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
-        page = _write(options, lab)
+        page = _write(options.results, lab, _command(words))
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 
@@ -110,7 +111,7 @@ def _names(members: Sequence[Member]) -> tuple[str, ...]:
     return tuple(member.name for member in members)
 
 
-def _write(options: argparse.Namespace, lab: Lab) -> Path:
+def _write(results: Path, lab: Lab, command: str) -> Path:
     """Writes the page from the experiments that are wholly on record."""
     names = ["shipping"] if lab.map_from else EXPERIMENTS
     sections = [section for section in (_recorded(lab, name) for name in names) if section]
@@ -119,7 +120,7 @@ def _write(options: argparse.Namespace, lab: Lab) -> Path:
         f"Pool: {pool}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
         f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."
     )
-    return write_page(options.results, options.arch, setting, _command(), sections)
+    return write_page(results, lab.sources.architecture, setting, command, sections)
 
 
 def _recorded(lab: Lab, name: str) -> Section | None:
@@ -132,11 +133,11 @@ def _recorded(lab: Lab, name: str) -> Section | None:
         lab.offline = was
 
 
-def _command() -> str:
-    """The command line without what picks a part of the study."""
+def _command(arguments: Sequence[str]) -> str:
+    """The command line without what picks a part of the study, or depends on the machine."""
     words, skip = [], False
-    for word in sys.argv[1:]:
-        if word in ("--only", "--row"):
+    for word in arguments:
+        if word in ("--only", "--row", "--data-dir", "--workers", "--runs"):
             skip = True
         elif word.startswith("--"):
             skip = False
