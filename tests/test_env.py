@@ -101,3 +101,16 @@ def test_reward_is_two_sided_and_zero_on_the_budget() -> None:
     values = reward(np.full(3, 0.9), np.array([0.45, 0.5, 0.55]), 0.5, weight=1.0)
     assert values == pytest.approx([0.8, 0.9, 0.8])
     assert reward(np.full(1, 0.9), np.array([0.9]), 0.5, weight=0.0) == pytest.approx([0.9])
+
+
+def test_the_twin_draws_the_budget_of_the_next_episodes(problem: Problem) -> None:
+    budgets = iter([0.3, 0.7, 0.4])
+    env = LayerWiseVectorEnv(2, problem, keeps=lambda: next(budgets))
+    observations, _ = env.reset()
+    seen = [observations[0, 4]]
+    for _ in range(2 * problem.space.size):
+        observations, values, ended, *_ = env.step(np.zeros((2, 1), np.float32))
+        if ended.any():
+            seen.append(observations[0, 4])
+            assert (values < 1.1).all()
+    assert seen == pytest.approx([0.3, 0.7, 0.4])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
 from agents.base import FINALISTS
 from agents.baselines import grid
 from profilesearch.errors import UsageError
@@ -124,3 +124,22 @@ def test_exhaustive_grid_is_finite_distinct_and_grows(problem: Problem) -> None:
     assert sizes[-1] > 200
     profiles = grid(problem.space, 100)
     assert len(np.unique(profiles, axis=0)) == len(profiles)
+
+
+def test_a_family_has_a_profile_on_every_budget(problem: Problem) -> None:
+    done: list[int] = []
+    settings = PpoSettings(epochs=5)
+    family = search_family(problem, 50, 0, settings=settings, progress=lambda now, *_: done.append(now))
+    assert family.evaluations == 48  # whole updates of 8 episodes
+    assert done == [8, 16, 24, 32, 40, 48]
+    costs = []
+    for keep in (0.3, 0.5, 0.8):
+        space = problem.with_budget(Budget("macs", keep)).space
+        finished = family.profile(space)
+        assert float(space.relative(finished.widths)[0]) == pytest.approx(keep, rel=0.005)
+        costs.append(float(finished.own_cost[0]))
+    assert costs == sorted(costs)
+    again = search_family(problem, 50, 0, settings=settings).profile(problem.space)
+    assert np.array_equal(again.widths, family.profile(problem.space).widths)
+    with pytest.raises(UsageError, match="at least 8 evaluations"):
+        search_family(problem, 7)
