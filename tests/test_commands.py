@@ -158,6 +158,7 @@ def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[
     assert stop.value.code == 0
     assert "examples:" in text
     assert "files" in text
+    assert ("--seed" in text) == (verb != "list")  # which draws nothing
     assert "--seed" in text
     assert "--json" in text
 
