@@ -159,7 +159,6 @@ def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[
     assert "examples:" in text
     assert "files" in text
     assert ("--seed" in text) == (verb != "list")  # which draws nothing
-    assert "--seed" in text
     assert "--json" in text
 
 
