@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from profilesearch.console import Output, parser_for, run
 from profilesearch.networks.checkpoints import load_tensors
@@ -19,6 +20,7 @@ EPILOG = """\
 examples:
   profilesearch pool --arch resnet20 --data cifar10 cifar100 --seeds 0 1 2
   profilesearch pool --arch resnet56 --data cifar10 --checkpoint resnet56.th cifar100=other.safetensors
+  profilesearch pool --arch resnet56 --data cifar100 --start resnet56.th --epochs 15 --lr 0.1
   profilesearch pool --arch resnet20 --data cifar100 --list
 
 files:
@@ -30,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     made = parser_for("pool", DESCRIPTION, EPILOG)
     add_pool_options(made)
     made.add_argument("--epochs", type=int, metavar="N", help="of training (default: 40, and 30 on digits)")
+    made.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate (default: 0.2, and 0.05 on digits)")
+    made.add_argument(
+        "--start", type=Path, metavar="FILE", help="weights of another task to start from; the classifier starts anew"
+    )
     made.add_argument("--list", action="store_true", help="list what is there, train nothing")
     return made
 
@@ -58,10 +64,10 @@ def _own(options: argparse.Namespace, workspace: Workspace) -> list[Member]:
                 member = trained_member(options.arch, workspace.data(name), seed, options.pool_dir)
                 members += [member] if member else []
                 continue
-            recipe = default_recipe(workspace.data(name))
-            if options.epochs is not None:
-                recipe = replace(recipe, epochs=options.epochs)
-            members.append(workspace.trained(name, seed, recipe=recipe))
+            given = {"epochs": options.epochs, "lr": options.lr}
+            changed = {setting: value for setting, value in given.items() if value is not None}
+            recipe = replace(default_recipe(workspace.data(name)), **changed)
+            members.append(workspace.trained(name, seed, recipe=recipe, start=options.start))
     return members
 
 

@@ -122,8 +122,8 @@ class Workspace:
             members.append(foreign_member(self._options.arch, Path(file if known else entry), data))
         return members
 
-    def trained(self, data: str, seed: int, **recipe: Any) -> Member:
-        """Returns a member that we train ourselves, training it if it is missing."""
+    def trained(self, data: str, seed: int, **how: Any) -> Member:
+        """Returns a member that we train ourselves, training it if it is missing; `how` is for `train_member`."""
         arch, folder = self._options.arch, self._options.pool_dir
         there = trained_member(arch, self.data(data), seed, folder)
         if there is not None:
@@ -133,7 +133,7 @@ class Workspace:
             "where it was); --checkpoint FILE uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
-            return train_member(arch, self.data(data), seed, folder, progress=move, **recipe)
+            return train_member(arch, self.data(data), seed, folder, progress=move, **how)
 
     def pool(self) -> list[Member]:
         """Returns the pool: the given checkpoints, or trained members of all data sets and seeds."""

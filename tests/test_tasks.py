@@ -8,6 +8,7 @@ import torch
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_fitting
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
@@ -108,6 +109,16 @@ def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_d
     again = train_member("resnet20", digits, 0, pool_dir)
     assert again == members[0]
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_relative_starts_from_weights_of_another_task(members: list[Member]) -> None:
+    model = build("resnet20", 7, 1)
+    anew = load_fitting(model, members[0].path)
+    ours, theirs = model.state_dict(), members[0].load().state_dict()
+    assert set(anew) == {name for name in ours if ours[name].shape != theirs[name].shape} != set()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name not in anew)
+    with pytest.raises(UsageError, match="another architecture"):
+        load_fitting(build("vgg11", 10), members[0].path)
 
 
 def test_checkpoints_with_other_classes_are_refused(digits: DataSet, tmp_path: Path) -> None:

@@ -78,6 +78,26 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
     model.load_state_dict(dict(tensors), strict=False)
 
 
+def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
+    """Starts a network from a relative's weights: all tensors whose name and shape fit, such as all but the classifier.
+
+    Returns:
+        The names of the network's tensors that stay as they are.
+
+    Raises:
+        UsageError: The file is broken, or less than half of the tensors fit.
+    """
+    tensors, _ = load_tensors(path)
+    expected = model.state_dict()
+    fitting = {
+        name: tensor for name, tensor in tensors.items() if getattr(expected.get(name), "shape", 0) == tensor.shape
+    }
+    if 2 * len(fitting) < len(expected):
+        raise UsageError(f"{path} is of another architecture: only {len(fitting)} of {len(expected)} tensors fit")
+    model.load_state_dict(fitting, strict=False)
+    return [name for name in expected if name not in fitting]
+
+
 def load_network(architecture: str, path: str | Path) -> nn.Module:
     """Builds the full network that a checkpoint belongs to; classes and input channels are read from its tensors.
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, stem_channels
-from profilesearch.networks.checkpoints import load_network, load_tensors, save_network
+from profilesearch.networks.checkpoints import load_fitting, load_network, load_tensors, save_network
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import Progress, Recipe, accuracy, input_channels, train
@@ -104,6 +104,7 @@ def train_member(
     folder: Path,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
+    start: Path | None = None,
 ) -> Member:
     """Trains a member on the train part of the split, unless it is there already; resumes an interrupted training.
 
@@ -114,9 +115,10 @@ def train_member(
         folder: Of all pools.
         recipe: How; the default recipe of the data set where None.
         progress: Called after every batch.
+        start: Weights of another task to start from, in place of random ones; what does not fit stays random.
 
     Raises:
-        UsageError: The folder cannot be written, or the training diverges.
+        UsageError: The folder cannot be written, the training diverges, or `start` does not fit.
     """
     member = trained_member(architecture, data, seed, folder)
     if member is not None:
@@ -127,6 +129,8 @@ def train_member(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(architecture, data.num_classes, channels)
+    if start is not None:
+        load_fitting(model, start)
     parts = split(data)
     train(model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"))
     metadata = {
@@ -138,6 +142,7 @@ def train_member(
         "split_seed": parts.seed,
         "trained_on": "train",
         "recipe": asdict(recipe),
+        "start": start.stem if start else "",
         "held_out_accuracy": accuracy(model, data, parts.images(data, "fresh"), "fp32"),
     }
     save_network(path, model, metadata, half=True)
