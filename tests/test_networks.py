@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
@@ -25,6 +26,19 @@ ARCHITECTURES = {
     "densenet121": (3, 64, 64),
     "alexnet": (3, 96, 96),
     "vgg11_bn": (3, 32, 32),
+    "resnext50_32x4d": (3, 64, 64),
+    "wide_resnet50_2": (3, 32, 32),
+    "squeezenet1_1": (3, 64, 64),
+    "googlenet": (3, 64, 64),
+    "inception_v3": (3, 299, 299),
+    "mnasnet0_5": (3, 64, 64),
+    "shufflenet_v2_x0_5": (3, 64, 64),
+    "efficientnet_b0": (3, 64, 64),
+    "efficientnet_v2_s": (3, 64, 64),
+    "regnet_x_400mf": (3, 64, 64),
+    "regnet_y_400mf": (3, 64, 64),
+    "convnext_tiny": (3, 64, 64),
+    "vit_b_32": (3, 224, 224),
 }
 
 
@@ -61,8 +75,8 @@ def test_pruned_equals_masked_and_costs_are_exact(plan: Plan, scope: str) -> Non
             pruned(plan.example)
     assert counter.get_total_flops() / 2 == space.cost.macs(widths)
     assert sum(p.numel() for p in pruned.parameters()) == space.cost.params(widths)
-    pruned.train()(images).sum().backward()
-    assert all(p.grad is not None for name, p in pruned.named_parameters() if "aux" not in name)
+    sum(output.sum() for output in tree_leaves(pruned.train()(images))).backward()
+    assert all(parameter.grad is not None for parameter in pruned.parameters())
 
 
 def test_keeping_everything_changes_no_output_bit(plan: Plan) -> None:
@@ -88,11 +102,13 @@ def test_pruned_networks_are_independent_of_the_full_one() -> None:
 @pytest.mark.parametrize(("depth", "groups"), [(20, 9), (32, 15), (44, 21), (56, 27), (110, 54)])
 def test_cifar_resnets_have_one_group_a_block(depth: int, groups: int) -> None:
     table = Plan(f"resnet{depth}", build(f"resnet{depth}", 10), (3, 32, 32)).table
-    assert len(table.groups) == groups
-    assert all(name.endswith(".conv1") for name in table.names)
-    reasons = {entry.name: entry.reason for entry in table.excluded}
-    assert "pads channels" in reasons["conv1"]
-    assert "outputs of the network" in reasons["linear"]
+    inside = table.within("block")
+    assert len(inside.groups) == groups
+    assert all(name.endswith(".conv1") for name in inside.names)
+    assert [(group.name, group.channels) for group in table.groups if group.scope == "all"] == [("conv1", 16)]
+    padded = [entry for entry in table.excluded if "padding of a fixed width" in entry.reason]
+    assert [(entry.name, entry.channels) for entry in padded] == [("layer2.0.conv2", 16), ("layer3.0.conv2", 32)]
+    assert "outputs of the network" in {entry.name: entry.reason for entry in table.excluded}["linear"]
 
 
 def test_fingerprint_ignores_classes_resolution_and_input_channels() -> None:

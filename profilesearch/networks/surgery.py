@@ -85,8 +85,8 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def _fit(module: nn.Module) -> None:
     """Makes the attributes of a layer agree with its tensors."""
     if isinstance(module, nn.Conv2d):
-        if module.groups > 1 and module.weight.shape[1] == 1:  # depthwise
-            module.groups = len(module.weight)
+        if module.groups > 1:  # whole groups stay or go
+            module.groups = module.groups * len(module.weight) // module.out_channels
         module.out_channels = len(module.weight)
         module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):

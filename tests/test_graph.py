@@ -1,0 +1,171 @@
+"""Couplings that following labels through a network must get right, each in a network made of little else."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.graph import trace
+from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.surgery import check_plan
+
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Small(nn.Module):
+    """Layers by name, and a forward pass from outside."""
+
+    def __init__(self, forward: Forward, **layers: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self._forward = forward
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._forward(self, images)
+
+
+def table(forward: Forward, **layers: nn.Module | nn.Parameter) -> GroupTable:
+    """Traces a network; every group that is found must pass the check against masking."""
+    torch.manual_seed(0)
+    network = Small(forward, **layers).eval()
+    example = torch.rand(1, 3, 8, 8)
+    found = trace(network, example)
+    assert check_plan(network, found, example).names == found.names
+    return found
+
+
+def conv(inputs: int, outputs: int, size: int = 1, **settings: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2, **settings)
+
+
+def tail(network: nn.Module, features: Tensor) -> Tensor:
+    return network.last(features.mean((2, 3)))  # type: ignore[no-any-return, operator]
+
+
+def slices(found: GroupTable, name: str) -> dict[tuple[str, int], list[list[int]]]:
+    group = found.groups[found.names.index(name)]
+    return {(part.tensor, part.dim): part.rows.tolist() for part in group.slices}
+
+
+def test_concatenation_and_flatten() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        return net.last(torch.cat([net.a(x), net.b(x).relu()], 1).flatten(1))
+
+    found = table(forward, a=conv(3, 4), b=conv(3, 2), last=nn.Linear(6 * 64, 5))
+    assert found.names == ("a", "b")
+    assert slices(found, "b")["last.weight", 1] == [list(range(256, 320)), list(range(320, 384))]
+
+
+def test_residual_sum_is_scope_all() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, x + net.c(net.b(x).relu()))
+
+    found = table(forward, a=conv(3, 8), b=conv(8, 6), c=conv(6, 8), last=nn.Linear(8, 5))
+    assert {group.name: group.scope for group in found.groups} == {"a": "all", "b": "block"}
+    assert {("a.weight", 0), ("c.weight", 0), ("b.weight", 1), ("last.weight", 1)} <= slices(found, "a").keys()
+
+
+def test_gates_tie_within_a_block() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        gate = net.up(net.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return tail(net, x * gate)
+
+    found = table(forward, a=conv(3, 8), down=conv(8, 2), up=conv(2, 8), last=nn.Linear(8, 5))
+    assert {group.name: group.scope for group in found.groups} == {"a": "block", "down": "block"}
+    assert ("up.bias", 0) in slices(found, "a")
+
+
+def test_one_attention_map_for_all_channels_ties_nothing() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, x * net.map(x).sigmoid())
+
+    found = table(forward, a=conv(3, 8), map=conv(8, 1), last=nn.Linear(8, 5))
+    assert found.names == ("a",)
+    assert found.excluded[0].reason == "one value for several channels"
+
+
+def test_grouped_convolutions_go_by_whole_groups() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        return tail(net, net.b(net.a(x)))
+
+    found = table(forward, a=conv(3, 8), b=conv(8, 12, 3, groups=4), last=nn.Linear(12, 5))
+    assert (found.names, found.channels.tolist()) == (("a",), [4])
+    assert slices(found, "a")["b.weight", 0] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert ("b.weight", 1) not in slices(found, "a")
+
+
+def test_a_layer_used_twice_ties_both_uses() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, net.b(net.b(x).relu()))
+
+    found = table(forward, a=conv(3, 8), b=conv(8, 8), last=nn.Linear(8, 5))
+    assert found.names == ("a",)
+    assert {("a.weight", 0), ("b.weight", 0), ("b.weight", 1)} <= slices(found, "a").keys()
+
+
+def test_parameters_outside_of_layers_follow_their_channels() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        return tail(net, net.a(x) * net.scale)
+
+    found = table(forward, a=conv(3, 8), scale=nn.Parameter(torch.rand(8, 1, 1)), last=nn.Linear(8, 5))
+    assert slices(found, "a")["scale", 0] == [[place] for place in range(8)]
+
+
+def test_zero_padded_shortcuts_leave_the_other_channels() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, net.b(x) + functional.pad(x, (0, 0, 0, 0, 1, 3)))
+
+    found = table(forward, a=conv(3, 4), b=conv(4, 8), last=nn.Linear(8, 5))
+    assert slices(found, "a")["b.weight", 0] == [[1], [2], [3], [4]]
+    assert [(entry.name, entry.channels) for entry in found.excluded if "padding" in entry.reason] == [("b", 4)]
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (lambda net, x: tail(net, net.b(net.a(x)[:, :5])), "cut at a fixed place"),
+        (lambda net, x: tail(net, net.b(functional.normalize(net.a(x), dim=1)[:, :5])), "mixes channels"),
+        (lambda net, x: tail(net, net.b(net.a(x).softmax(1)[:, :5])), "mixes channels"),
+        (lambda net, x: tail(net, functional.conv2d(net.a(x)[:, :5], net.b.weight * 2)), "cut at a fixed place"),
+        (lambda net, x: tail(net, functional.conv2d(net.wide(x), net.b.weight * 2)), "computed on the fly"),
+        (lambda net, x: tail(net, net.b(net.norm(net.a(x))[:, :5])), "normalized together"),
+    ],
+)
+def test_what_cannot_be_followed_is_out_of_scope_with_its_reason(forward: Forward, reason: str) -> None:
+    layers = {"a": conv(3, 8), "b": conv(5, 4), "wide": conv(3, 5), "norm": nn.GroupNorm(2, 8)}
+    found = table(forward, **layers, last=nn.Linear(4, 5))
+    assert any(reason in entry.reason for entry in found.excluded if entry.name in ("a", "wide"))
+
+
+def test_shuffled_halves_stay_equal() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = torch.cat([net.a(x), net.b(x)], 1)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return tail(net, x)
+
+    found = table(forward, a=conv(3, 4), b=conv(3, 4), last=nn.Linear(8, 5))
+    assert slices(found, "a")["last.weight", 1] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_auxiliary_classifiers_are_followed_in_training() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, x) + (net.aux(x.mean((2, 3))) if net.training else 0)
+
+    found = table(forward, a=conv(3, 4), aux=nn.Linear(4, 5), last=nn.Linear(4, 5))
+    assert ("aux.weight", 1) in slices(found, "a")
+
+
+def test_what_does_not_run_gives_one_sentence() -> None:
+    with pytest.raises(UsageError, match="cannot trace Small"):
+        table(lambda net, x: net.a(x), a=conv(4, 4))
