@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap, spearmanr
 
-from profilesearch.networks.architectures import Plan
+from profilesearch.networks.plan import Plan
 from profilesearch.profile import Budget
 from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import load_data

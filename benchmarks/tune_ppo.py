@@ -25,7 +25,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Searcher
 from profilesearch.intervals import mean_interval
-from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.architectures import build
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget
 

@@ -10,6 +10,7 @@ VERBS = {
     "train": "search a profile over a pool of trained models and store it",
     "apply": "prune a trained model with a stored profile",
     "compare": "compare searchers at equal cost and equal evaluations, on models that they did not see",
+    "groups": "show what can be pruned in an architecture, and what cannot, and why",
     "list": "list the stored profiles with their evidence",
     "study": "test the claims behind the project, and write the page of results",
     "pool": "train the missing members of a pool, and list them",

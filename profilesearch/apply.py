@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = options.out / "pruned.safetensors"
     about = {"architecture": options.arch, "num_classes": data.num_classes, "in_channels": shape[0], "data": data.name}
     save_network(path, pruned.network, about)
-    reloaded = load_pruned(path)
+    reloaded = load_pruned(path, options.arch)
     speeds = measure_speed([full, reloaded], shape)
     channels = pruned.table.channels
     sides = [

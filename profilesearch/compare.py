@@ -12,6 +12,7 @@ from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.files import write_json
 from profilesearch.intervals import mean_interval
+from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.plots import plot_searches
 from profilesearch.profile import Profile
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ledger = Ledger(options.runs / "ledger.jsonl")
     tests = [TestProblem(t, workspace.data(t.data), problem.space.table, problem.settings, ledger) for t in targets]
     rows = _rows(problem, tests, results, profiles, options, output)
-    folder = options.runs / options.arch / "compare"
+    folder = options.runs / folder_name(options.arch) / "compare"
     plot_searches(
         {name: [run.best_so_far().tolist() for run in runs] for name, runs in results.items()},
         {},

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import Plan
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Profile

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import folder_name
 from profilesearch.profile import Metric, Profile
 
 _PACKAGE = Path(__file__).parent
@@ -45,10 +46,10 @@ class Store:
         Raises:
             UsageError: A file is broken.
         """
-        _check(architecture)
+        _check(folder_name(architecture))
         files: dict[str, Path] = {}
         for folder in self._folders:
-            for path in sorted((folder / architecture).glob("*.json")):
+            for path in sorted((folder / folder_name(architecture)).glob("*.json")):
                 files.setdefault(path.stem, path)
         for name in sorted(files):
             yield Stored(Profile.load(files[name]), files[name])
@@ -66,11 +67,11 @@ class Store:
         Raises:
             UsageError: The name is no plain file name, or the folder cannot be written.
         """
-        _check(profile.architecture)
+        _check(folder_name(profile.architecture))
         _check(name)
         number = 1
         while True:
-            path = self.folder / profile.architecture / f"{name}{f'-{number}' if number > 1 else ''}.json"
+            path = self.folder / folder_name(profile.architecture) / f"{name}{f'-{number}' if number > 1 else ''}.json"
             if not path.exists():
                 break
             there = Profile.load(path)
@@ -88,15 +89,17 @@ class Store:
         Raises:
             UsageError: The name is no plain file name, or the folder cannot be written.
         """
-        _check(profile.architecture)
+        _check(folder_name(profile.architecture))
         _check(name)
-        path = self.folder / profile.architecture / f"{name}.json"
+        path = self.folder / folder_name(profile.architecture) / f"{name}.json"
         profile.save(path)
         return path
 
     def architectures(self) -> list[str]:
         """Returns the names of all architectures that have a stored profile."""
-        return sorted({file.parent.name for folder in self._folders for file in folder.glob("*/*.json")})
+        return sorted(
+            {file.parent.name.replace("--", ":") for folder in self._folders for file in folder.glob("*/*.json")}
+        )
 
     def best(self, architecture: str, keep: float, metric: Metric, data: str) -> Stored:
         """Returns the stored profile for a budget that is best by its own record.

@@ -16,6 +16,7 @@ from profilesearch.experiments.lab import Lab, NotMeasured
 from profilesearch.experiments.page import Section, write_page
 from profilesearch.experiments.sizes import QUICK, Sizes
 from profilesearch.files import check_writable
+from profilesearch.networks.architectures import folder_name
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.workspace import Workspace, add_pool_options
@@ -100,7 +101,7 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
         raise UsageError(f"{twice} is given twice; a target must not be in the pool")
     sources = Sources(options.arch, members, options.data_dir, options.runs / "study")
     workers = options.workers or torch.get_num_threads()
-    folder = options.results / options.arch
+    folder = options.results / folder_name(options.arch)
     sizes = QUICK if options.quick else Sizes()
     if options.keeps:
         sizes = replace(sizes, keeps=tuple(options.keeps))

@@ -12,6 +12,7 @@ from agents import SEARCHERS, Result
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import choose
 from profilesearch.files import check_writable, write_json, write_text
+from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.plots import plot_profile, plot_searches
 from profilesearch.scoring.problem import Problem
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     profile = problem.space.profile(widths, found)
     name = options.name or default_name(options, workspace.names)
     path = Store(options.store).add(profile, name)
-    folder = options.runs / options.arch / path.stem
+    folder = options.runs / folder_name(options.arch) / path.stem
     save_run(
         folder, problem, result, f"{options.arch} {path.stem}: {profile.reached:.1%} of the {profile.budget.metric}"
     )

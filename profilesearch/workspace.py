@@ -11,8 +11,9 @@ import numpy as np
 
 from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
-from profilesearch.networks.architectures import Plan, architecture_names, build, stem_channels
+from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import METRICS, SCOPES, Budget
 from profilesearch.scoring.ledger import Ledger
@@ -96,7 +97,7 @@ class Workspace:
     """
 
     def __init__(self, options: argparse.Namespace, output: Output) -> None:
-        choose("architecture", options.arch, architecture_names())
+        check_architecture(options.arch)
         self._options = options
         self._output = output
         self.names = data_names(options, output)

@@ -17,7 +17,9 @@ import torch
 
 from profilesearch.__main__ import VERBS
 from profilesearch.console import run
+from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_pruned
 from profilesearch.tasks.pools import Member
 
 Arguments = list[str | Path]
@@ -158,8 +160,48 @@ def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[
     assert stop.value.code == 0
     assert "examples:" in text
     assert "files" in text
-    assert ("--seed" in text) == (verb != "list")  # which draws nothing
+    assert ("--seed" in text) == (verb not in ("list", "groups"))  # which draw nothing
     assert "--json" in text
+
+
+def test_groups_say_what_can_be_pruned_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    call("groups", "--arch", "resnet20", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    assert {group["scope"] for group in shown["groups"]} == {"block", "all"}
+    assert "padding" in shown["excluded"][0]["reason"]
+
+
+def test_own_networks_go_by_module_and_name(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "mynets.py").write_text(
+        "from torch import nn\n\n\n"
+        "def tiny(num_classes, in_channels=1):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(),\n"
+        "                         nn.Flatten(), nn.Linear(96, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    options: Arguments = ["--arch", "mynets:tiny", "--data", "digits"]
+    call("groups", "--arch", "mynets:tiny", "--channels", "1", "--image-size", "8", "--json")
+    assert [group["name"] for group in json.loads(capsys.readouterr().out)["groups"]] == ["0", "2"]
+    call("train", *options, "--seeds", "0", "--evaluations", "16", "--searcher", "random")
+    call("apply", *options)
+    assert (place / "profiles" / "mynets--tiny").is_dir()
+    with pytest.raises(UsageError, match="if you trust that name"):
+        load_pruned("applied/pruned.safetensors")
+    assert load_pruned("applied/pruned.safetensors", "mynets:tiny")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("nosuchmodule:net", "cannot import nosuchmodule"), ("json:nosuch", "json has no 'nosuch'"),
+     ("json:dumps", "json:dumps cannot be built"), ("resnet57", "did you mean")],
+)  # fmt: skip
+def test_unknown_architectures_give_one_sentence(name: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        call("groups", "--arch", name)
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_console_script_knows_its_verbs() -> None:

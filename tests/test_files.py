@@ -11,8 +11,9 @@ import torch
 
 from profilesearch import load_network, load_pruned
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.plan import Plan
 from profilesearch.profile import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.store import Store

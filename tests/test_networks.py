@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, Slice
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, round_widths
 from profilesearch.networks.surgery import Pruner, check_plan, mask
 from profilesearch.profile import Budget
@@ -39,6 +40,9 @@ ARCHITECTURES = {
     "regnet_y_400mf": (3, 64, 64),
     "convnext_tiny": (3, 64, 64),
     "vit_b_32": (3, 224, 224),
+    "timm:seresnext26d_32x4d": (1, 64, 64),
+    "timm:tf_efficientnet_lite0": (3, 64, 64),
+    "timm:ghostnet_050": (3, 64, 64),
 }
 
 

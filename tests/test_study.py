@@ -19,8 +19,9 @@ from profilesearch.errors import UsageError
 from profilesearch.experiments.analysis import correlation, correlation_gap, difference, rank_correlation, top_overlap
 from profilesearch.experiments.records import Records
 from profilesearch.experiments.thresholds import IMPORTANCES, global_threshold
-from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.architectures import build
 from profilesearch.networks.mapping import map_by_place
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profile import Budget, Profile
 from profilesearch.store import Store, gain

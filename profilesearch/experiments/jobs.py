@@ -13,10 +13,10 @@ from torch import nn
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
 from profilesearch.errors import choose
 from profilesearch.experiments.thresholds import global_threshold
-from profilesearch.networks.architectures import Plan
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Budget
 from profilesearch.pruning import reestimate_statistics

@@ -30,8 +30,9 @@ from profilesearch.experiments.jobs import (
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
-from profilesearch.networks.architectures import Plan, build
+from profilesearch.networks.architectures import build
 from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget
 from profilesearch.tasks.pools import Member, example_shape

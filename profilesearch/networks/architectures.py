@@ -1,43 +1,69 @@
-"""Architectures by name, with their channel groups and costs."""
+"""Architectures by name: what people can write after `--arch`."""
 
-import copy
+import importlib
+import inspect
+import sys
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cifar_resnet import CIFAR_RESNETS
-from profilesearch.networks.cost import CostModel
-from profilesearch.networks.graph import trace
-from profilesearch.networks.groups import GroupTable
-from profilesearch.networks.space import ProfileSpace
-from profilesearch.networks.surgery import check_plan
-from profilesearch.profile import Budget, Scope
+
+TIMM = "timm:"
+_IMAGES = {"inception_v3": 299}
 
 
 def architecture_names() -> list[str]:
-    """Returns the names that `build` accepts: the small-image ResNets, then torchvision's classification networks."""
+    """Returns the names that come with the installation: small-image ResNets and torchvision's classifiers."""
     return [*CIFAR_RESNETS, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def check_architecture(name: str) -> None:
+    """Checks that `build` knows an architecture, as far as that can be said without building it.
+
+    Raises:
+        UsageError: With the nearest name.
+    """
+    if name.startswith(TIMM):
+        choose("timm architecture", name.removeprefix(TIMM), _timm().list_models())
+    elif ":" in name:
+        _callable(name)
+    else:
+        choose("architecture", name, architecture_names())
+
+
+def is_foreign_code(name: str) -> bool:
+    """Says whether an architecture is a user's own callable, whose module `build` imports."""
+    return ":" in name and not name.startswith(TIMM)
 
 
 def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
     """Builds an untrained network.
 
     Args:
-        name: One of `architecture_names()`.
+        name: One of `architecture_names()`, `timm:NAME`, or `package.module:callable` for one of your own; the
+            callable is given `num_classes` and `in_channels` where it takes arguments of these names.
         num_classes: Outputs of the last layer.
         in_channels: Channels of the input images; torchvision's networks take 3.
 
     Raises:
-        UsageError: The name is unknown, or the network takes other images.
+        UsageError: The name is unknown, or the network takes other images or has other classes.
     """
-    choose("architecture", name, architecture_names())
+    check_architecture(name)
     if name in CIFAR_RESNETS:
         return CIFAR_RESNETS[name](num_classes=num_classes, in_channels=in_channels)
+    if name.startswith(TIMM):
+        timm_network: nn.Module = _timm().create_model(
+            name.removeprefix(TIMM), pretrained=False, num_classes=num_classes, in_chans=in_channels
+        )
+        return timm_network
+    if is_foreign_code(name):
+        return _own(name, {"num_classes": num_classes, "in_channels": in_channels})
     if in_channels != 3:
         raise UsageError(f"{name} takes images with 3 channels, not {in_channels}")
     with warnings.catch_warnings():
@@ -48,41 +74,50 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
 
 def stem_channels(name: str, image_channels: int) -> int:
     """Returns how many input channels a new network gets; torchvision's take 3, with grey images repeated."""
-    return image_channels if name in CIFAR_RESNETS else 3
+    return 3 if name in torchvision.models.list_models(module=torchvision.models) else image_channels
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What is known of an architecture before any weight is: groups, checked once, and cost.
+def image_size(name: str) -> int:
+    """Returns the height and width of the images that an architecture is made for."""
+    if name.startswith(TIMM):
+        size = _timm().get_pretrained_cfg(name.removeprefix(TIMM))
+        return int(size.input_size[-1]) if size else 224
+    return 32 if name in CIFAR_RESNETS else _IMAGES.get(name, 224)
 
-    Args:
-        architecture: Its name.
-        network: Any network of this architecture, trained or not; never changed.
-        image_shape: Shape of one image, (C, H, W); the multiply-adds depend on it.
-    """
 
-    architecture: str
-    network: nn.Module
-    image_shape: tuple[int, int, int]
+def folder_name(name: str) -> str:
+    """Returns an architecture's name as that of a folder."""
+    return name.replace(":", "--")
 
-    @cached_property
-    def table(self) -> GroupTable:
-        """Channel groups of every scope, each checked: the pruned network equals the masked one."""
-        network = copy.deepcopy(self.network).float()
-        return check_plan(network, trace(network, self.example), self.example)
 
-    @property
-    def example(self) -> Tensor:
-        """One random image as a batch, (1, C, H, W)."""
-        return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0))
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise UsageError("timm is not installed; `pip install 'profilesearch[timm]'` brings it") from error
 
-    def space(self, budget: Budget, scope: Scope = "block", multiple: int = 1) -> ProfileSpace:
-        """Returns all profiles of this architecture under a budget.
 
-        Raises:
-            UsageError: The budget is out of reach, or nothing is prunable in this scope.
-        """
-        table = self.table.within(scope)
-        return ProfileSpace(
-            self.architecture, scope, table, CostModel(self.network, table, self.example), budget, multiple
-        )
+def _callable(name: str) -> Callable[..., Any]:
+    module, _, leaf = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does, for the console script
+    try:
+        made: Callable[..., Any] = getattr(importlib.import_module(module), leaf)
+    except ImportError as error:
+        raise UsageError(f"cannot import {module} for --arch {name}: {error}; check the name and PYTHONPATH") from error
+    except AttributeError as error:
+        raise UsageError(f"{module} has no '{leaf}'; write --arch package.module:callable") from error
+    return made
+
+
+def _own(name: str, wanted: dict[str, int]) -> nn.Module:
+    made = _callable(name)
+    try:
+        takes = inspect.signature(made).parameters
+        network = made(**{key: value for key, value in wanted.items() if key in takes})
+    except Exception as error:
+        raise UsageError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name} returns a {type(network).__name__}; it must return a torch.nn.Module")
+    return network

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_atomically
-from profilesearch.networks.architectures import build
+from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.surgery import assign
 
 METADATA_KEY = "profilesearch"
@@ -162,16 +162,26 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_pruned(path: str | Path) -> nn.Module:
+def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
     """Rebuilds a pruned network from its file: the stock architecture, cut to the stored shapes.
+
+    Args:
+        path: A file that `apply` wrote.
+        architecture: `package.module:callable` where the network is of your own code: a file alone never makes a
+            module be imported.
 
     Returns:
         The network in evaluation mode, with bit-identical outputs to the one that was saved.
 
     Raises:
-        UsageError: The file is broken or was not written by profilesearch.
+        UsageError: The file is broken or was not written by profilesearch, or names another architecture.
     """
     tensors, metadata = load_tensors(path)
+    stored = str(metadata.get("architecture", ""))
+    if architecture not in (None, stored) or (architecture is None and is_foreign_code(stored)):
+        raise UsageError(
+            f"{path} is of '{stored}'; if you trust that name, load_pruned(path, architecture='{stored}') imports it"
+        )
     try:
         model = build(metadata["architecture"], metadata["num_classes"], metadata["in_channels"])
     except KeyError as error:

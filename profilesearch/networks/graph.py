@@ -9,6 +9,7 @@ et al. 2023, arXiv 2301.12900); following single entries needs no rule for each 
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
         used = _run(model, example, labels)
     if any(name not in used for name, _ in model.named_parameters()):  # auxiliary classifiers run in training alone
         shared = {id(parameter): parameter for parameter in model.parameters()}
-        _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)
+        with suppress(UsageError):  # images that are too small for training
+            _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)
     return labels.table()
 
 

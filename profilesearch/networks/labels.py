@@ -1,6 +1,7 @@
 """Channel labels: which slices of which tensors belong together, as equations that a traced network gives."""
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,3 +143,40 @@ def narrow(*several: Tensor) -> list[Tensor]:
     strides = zip(*(labels.stride() for labels in several), strict=True)
     index = tuple(slice(None) if any(stride) else slice(0, 1) for stride in strides)
     return [labels[index] for labels in several]
+
+
+def varying(labels: Tensor, dims: int | None = None) -> list[int]:
+    """Returns the dimensions along which labels differ, counted in a tensor of `dims` dimensions."""
+    offset = (labels.dim() if dims is None else dims) - labels.dim()
+    return [dim + offset for dim in _different(labels)]
+
+
+def _different(labels: Tensor) -> Iterator[int]:
+    for dim, (size, stride) in enumerate(zip(labels.shape, labels.stride(), strict=True)):
+        if size > 1 and stride and not bool((labels == labels.select(dim, 0).unsqueeze(dim)).all()):
+            yield dim
+
+
+def pad(labels: Tensor, pads: Sequence[int]) -> Tensor:
+    """Pads labels: with constants along the channels, and with more of the same along other dimensions."""
+    channels = varying(labels) or [labels.dim() - 3]
+    for place, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        dim = labels.dim() - 1 - place
+        if dim in channels:
+            labels = torch.constant_pad_nd(labels, [0, 0] * place + [low, high], CONSTANT)
+        else:
+            shape = [*labels.shape[:dim], labels.shape[dim] + low + high, *labels.shape[dim + 1 :]]
+            labels = labels.narrow(dim, 0, 1).expand(shape)
+    return compact(labels)
+
+
+def compact(labels: Tensor) -> Tensor:
+    """Returns the same labels with one entry in memory for each that repeats along a dimension."""
+    dims = set(_different(labels))
+    first = tuple(slice(None) if dim in dims else slice(0, 1) for dim in range(labels.dim()))
+    return labels[first].expand(labels.shape)
+
+
+def entries(labels: Tensor) -> set[int]:
+    """Returns the labels that occur."""
+    return set(narrow(labels)[0].flatten().tolist())

@@ -1,13 +1,13 @@
 """What layers and operations do to channel labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from profilesearch.networks.labels import CONSTANT, Labels, narrow
+from profilesearch.networks.labels import CONSTANT, Labels, compact, entries, narrow, pad, varying
 
 _SAME = {"clone", "detach", "alias", "_to_copy", "contiguous", "dropout", "native_dropout", "lift_fresh", "to"}
 _MOVING = {
@@ -50,6 +50,7 @@ class Rules:
     def __init__(self, model: nn.Module, labels: Labels) -> None:
         self.used: set[str] = set()
         self._labels = labels
+        self._layers = 0
         self._names = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
         self._of: dict[int, Tensor] = {}
         self._alive: list[Tensor] = []  # so that no identity is given out twice
@@ -129,31 +130,34 @@ class Rules:
     def _move(self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]) -> None:
         if name in ("view", "_unsafe_view"):
             before = self._need(args[0])
-            moved = _compact(before.reshape(outs[0].shape))
+            moved = compact(before.reshape(outs[0].shape))
             self._tie_factors(before, moved)
             self._set(outs[0], moved)
+            return
+        if name == "constant_pad_nd":
+            self._set(outs[0], pad(self._need(args[0]), args[1]))
             return
         swapped = tree_map(lambda item: self._need(item) if isinstance(item, Tensor) else item, (args, kwargs))
         pieces = tensors(func(*swapped[0], **swapped[1]))
         if name in _CUTTING:
             self._tie_pieces(swapped[0][0], pieces)
         for out, piece in zip(outs, pieces, strict=True):
-            self._set(out, _compact(piece))
+            self._set(out, compact(piece))
 
     def _tie_factors(self, before: Tensor, after: Tensor) -> None:
         """Where a reshape splits the channels into several dimensions, all but the last must stay whole."""
-        varying = _varying(after)
-        if len(varying) > len(_varying(before)):
-            for dim in varying[:-1]:
+        dims = varying(after)
+        if len(dims) > len(varying(before)):
+            for dim in dims[:-1]:
                 self._labels.tie(after, after.select(dim, 0).unsqueeze(dim).expand_as(after), across=True)
 
     def _tie_pieces(self, whole: Tensor, pieces: list[Tensor]) -> None:
         """Equal pieces of the channels must stay equal; the channels of any other piece are fixed."""
         if sum(piece.numel() for piece in pieces) == whole.numel() and len({p.shape for p in pieces}) == 1:
-            if _varying(whole) != _varying(pieces[0]) or not torch.equal(pieces[0], pieces[-1]):
+            if varying(whole) != varying(pieces[0]) or not torch.equal(pieces[0], pieces[-1]):
                 for piece in pieces[1:]:
                     self._labels.tie(pieces[0], piece, across=True)
-        elif any(_entries(piece) != _entries(whole) for piece in pieces):
+        elif any(entries(piece) != entries(whole) for piece in pieces):
             self._labels.fix(whole, "cut at a fixed place")
 
     def _combine(self, given: list[Tensor], out: Tensor, summed: bool) -> None:
@@ -162,7 +166,7 @@ class Rules:
         for tensor in given:
             own = self._need(tensor)
             labels = own.broadcast_to(out.shape)
-            wide = set(_varying(total)) | {dim for other in given for dim in _varying(self._need(other), out.dim())}
+            wide = set(varying(total)) | {dim for other in given for dim in varying(self._need(other), out.dim())}
             offset = out.dim() - own.dim()
             if any(dim < offset or own.shape[dim - offset] == 1 for dim in wide if out.shape[dim] > 1):
                 self._labels.fix(own, "one value for several channels")
@@ -173,20 +177,20 @@ class Rules:
                 for padded, met in ((one, other), (other, one)):
                     if bool((padded == CONSTANT).any()) and bool((padded != CONSTANT).any()):
                         self._labels.fix(met[padded == CONSTANT], "meets padding of a fixed width in a sum")
-            total = _compact(torch.where(total == CONSTANT, labels, total))
+            total = compact(torch.where(total == CONSTANT, labels, total))
         self._set(out, total)
 
     def _reduce(self, name: str, given: Tensor, out: Tensor) -> None:
         """Follows pooling and resizing, which treat every channel by itself."""
         labels = self._need(given)
-        varying = _varying(labels)
-        if name in _SPATIAL and all(dim == labels.dim() - 3 for dim in varying):
+        dims = varying(labels)
+        if name in _SPATIAL and all(dim == labels.dim() - 3 for dim in dims):
             self._set(out, labels[..., :1, :1].expand(out.shape))
             return
         sizes = list(out.shape)
-        kept = [dim for dim in varying if labels.shape[dim] in sizes]
-        if name in _REDUCING and len(varying) == len(kept) == 1:
-            self._set(out, self._after_reduction(labels, out, varying[0]))
+        kept = [dim for dim in dims if labels.shape[dim] in sizes]
+        if name in _REDUCING and len(dims) == len(kept) == 1:
+            self._set(out, self._after_reduction(labels, out, dims[0]))
             return
         self._mix([given], [out], f"goes through an operation over several channels ({name})")
 
@@ -210,10 +214,10 @@ class Rules:
         if bias is not None:
             self._place(bias, 0, made)
         name = self._names.get(id(weight))
+        self._layers += 1
         if name is None:
             self._labels.fix(made, "its weights are computed on the fly")
-        else:
-            self._labels.made(name.rpartition(".")[0], made)
+        self._labels.made(name.rpartition(".")[0] if name else f"layer number {self._layers}", made)
         shape = [1] * out.dim()
         shape[dim] = -1
         self._set(out, made.reshape(shape).expand(out.shape))
@@ -237,7 +241,7 @@ class Rules:
         if labels is None:
             return torch.full((tensor.shape[dim],), CONSTANT)
         dim %= labels.dim()
-        if any(other != dim for other in _varying(labels)):
+        if any(other != dim for other in varying(labels)):
             self._labels.fix(labels, f"lies along another dimension than the channels of {what}")
         return labels[tuple(slice(None) if d == dim else 0 for d in range(labels.dim()))]
 
@@ -273,26 +277,3 @@ class Rules:
 def tensors(tree: Any) -> list[Tensor]:
     """Returns all tensors in nested tuples, lists and dictionaries."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _varying(labels: Tensor, dims: int | None = None) -> list[int]:
-    """Returns the dimensions along which labels differ, counted in a tensor of `dims` dimensions."""
-    offset = (labels.dim() if dims is None else dims) - labels.dim()
-    return [dim + offset for dim in _different(labels)]
-
-
-def _different(labels: Tensor) -> Iterator[int]:
-    for dim, (size, stride) in enumerate(zip(labels.shape, labels.stride(), strict=True)):
-        if size > 1 and stride and not bool((labels == labels.select(dim, 0).unsqueeze(dim)).all()):
-            yield dim
-
-
-def _compact(labels: Tensor) -> Tensor:
-    """Returns the same labels with one entry in memory for each that repeats along a dimension."""
-    varying = set(_different(labels))
-    first = tuple(slice(None) if dim in varying else slice(0, 1) for dim in range(labels.dim()))
-    return labels[first].expand(labels.shape)
-
-
-def _entries(labels: Tensor) -> set[int]:
-    return set(narrow(labels)[0].flatten().tolist())

@@ -8,9 +8,9 @@ import numpy as np
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import Plan
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget, Scope
 from profilesearch.scoring.ledger import Ledger

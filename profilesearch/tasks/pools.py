@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build, stem_channels
+from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import load_fitting, load_network, load_tensors, save_network
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.splits import split
@@ -67,7 +67,7 @@ def example_shape(model: nn.Module, data: DataSet) -> tuple[int, int, int]:
 
 def pool_path(folder: Path, architecture: str, data: str, seed: int) -> Path:
     """Where a member that we train lies."""
-    return folder / architecture / f"{data}-seed{seed}.safetensors"
+    return folder / folder_name(architecture) / f"{data}-seed{seed}.safetensors"
 
 
 def default_recipe(data: DataSet) -> Recipe:

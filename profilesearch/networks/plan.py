@@ -1,0 +1,52 @@
+"""What is known of an architecture before any weight is."""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.graph import trace
+from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.surgery import check_plan
+from profilesearch.profile import Budget, Scope
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Groups of an architecture, checked once, and its cost.
+
+    Args:
+        architecture: Its name.
+        network: Any network of this architecture, trained or not; never changed.
+        image_shape: Shape of one image, (C, H, W); the multiply-adds depend on it.
+    """
+
+    architecture: str
+    network: nn.Module
+    image_shape: tuple[int, int, int]
+
+    @cached_property
+    def table(self) -> GroupTable:
+        """Channel groups of every scope, each checked: the pruned network equals the masked one."""
+        network = copy.deepcopy(self.network).float()
+        return check_plan(network, trace(network, self.example), self.example)
+
+    @property
+    def example(self) -> Tensor:
+        """One random image as a batch, (1, C, H, W)."""
+        return torch.rand(1, *self.image_shape, generator=torch.Generator().manual_seed(0))
+
+    def space(self, budget: Budget, scope: Scope = "block", multiple: int = 1) -> ProfileSpace:
+        """Returns all profiles of this architecture under a budget.
+
+        Raises:
+            UsageError: The budget is out of reach, or nothing is prunable in this scope.
+        """
+        table = self.table.within(scope)
+        return ProfileSpace(
+            self.architecture, scope, table, CostModel(self.network, table, self.example), budget, multiple
+        )
