@@ -99,7 +99,7 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"{twice} is given twice; a target must not be in the pool")
-    sources = Sources(options.arch, members, options.data_dir, options.runs / "study")
+    sources = Sources(options.arch, members, options.data_dir, options.runs / "study", tuple(workspace.asked.items()))
     workers = options.workers or torch.get_num_threads()
     folder = options.results / folder_name(options.arch)
     sizes = QUICK if options.quick else Sizes()

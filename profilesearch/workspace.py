@@ -19,8 +19,10 @@ from profilesearch.profile import METRICS, SCOPES, Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import STATISTICS, default_settings
-from profilesearch.tasks.data import DATA_SETS, DataSet, is_present, load_data
+from profilesearch.tasks.data import DATA_SETS, DataSet, is_present
+from profilesearch.tasks.files import NAMED
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
+from profilesearch.tasks.sources import check_data, is_data, open_data
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,8 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         nargs="+",
         metavar="NAME",
-        help=f"data sets: {', '.join(DATA_SETS)} (default: cifar10 where it is on disk, else digits)",
+        help=f"data sets: {', '.join((*DATA_SETS, *NAMED))}, or a folder with one subfolder a class; NAME@64 for "
+        "images of 64 by 64 (default: cifar10 where it is on disk, else digits)",
     )
     group.add_argument(
         "--checkpoint",
@@ -69,7 +72,7 @@ def data_names(options: argparse.Namespace, output: Output) -> list[str]:
     if options.data_dir is None and (options.download or Path("data").is_dir()):
         options.data_dir = Path("data")
     if options.data:
-        return [choose("data set", name, DATA_SETS) for name in options.data]
+        return [check_data(name) for name in options.data]
     if is_present("cifar10", options.data_dir):
         return ["cifar10"]
     folder = options.data_dir or Path("data")
@@ -90,7 +93,9 @@ class Workspace:
         output: Where to talk to.
 
     Attributes:
-        names: The data sets to use.
+        names: The data sets to use, as they were asked for.
+        loaded: Data sets by both names, theirs and the one that they were asked for by.
+        asked: What was asked for, by the data set's own name.
 
     Raises:
         UsageError: The architecture or a data set is unknown.
@@ -102,23 +107,26 @@ class Workspace:
         self._output = output
         self.names = data_names(options, output)
         self.loaded: dict[str, DataSet] = {}
+        self.asked: dict[str, str] = {}
 
     def data(self, name: str) -> DataSet:
         """Loads a data set once."""
         if name not in self.loaded:
-            self.loaded[name] = load_data(name, self._options.data_dir, self._options.download)
+            data = open_data(name, self._options.data_dir, self._options.download)
+            self.loaded[name] = self.loaded[data.name] = data
+            self.asked[data.name] = name
         return self.loaded[name]
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
         """Makes pool members of checkpoints, given as FILE, DATA=FILE, or DATA:SEED for one that is trained here."""
         members = []
         for entry in checkpoints:
-            own = re.fullmatch(f"({'|'.join(DATA_SETS)}):([0-9]+)", entry)
-            if own:
+            own = re.fullmatch("(.+):([0-9]+)", entry)
+            if own and is_data(own[1]):
                 members.append(self.trained(own[1], int(own[2])))
                 continue
             name, separator, file = entry.partition("=")
-            known = bool(separator) and name in DATA_SETS
+            known = bool(separator) and is_data(name)
             data = self.data(name if known else self.names[0])
             members.append(foreign_member(self._options.arch, Path(file if known else entry), data))
         return members

@@ -1,10 +1,13 @@
 """Data, splits, augmentation and the training loop."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -12,6 +15,7 @@ from profilesearch.networks.checkpoints import load_fitting
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import Recipe, accuracy, train
 
@@ -125,3 +129,65 @@ def test_checkpoints_with_other_classes_are_refused(digits: DataSet, tmp_path: P
     torch.save(build("resnet20", 100, 1).state_dict(), tmp_path / "w.th")
     with pytest.raises(UsageError, match="100 classes, but digits has 10"):
         foreign_member("resnet20", tmp_path / "w.th", digits)
+
+
+def write_images(folder: Path, classes: Sequence[str], count: int = 10) -> Path:
+    """Writes pictures of one colour a class, of several sizes."""
+    random = np.random.default_rng(0)
+    for place, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            shape = (20 + index, 30, 3)
+            pixels = np.clip(random.normal(60 + 120 * place, 20, shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_a_folder_of_classes_is_split_once_and_decoded_late(tmp_path: Path) -> None:
+    data = open_data(f"{write_images(tmp_path / 'pets', ['cat', 'dog'])}@16")
+    assert (data.name, data.num_classes, data.image_shape) == ("pets@16", 2, (3, 16, 16))
+    assert (len(data.train), len(data.test)) == (16, 4)
+    part = data.train[torch.tensor([3, 5])]
+    assert torch.equal(part.pixels, data.train.pixels[[3, 5]])
+    bright = data.train.pixels.float().mean((1, 2, 3)) > 120
+    assert torch.equal(bright.long(), data.train.labels)
+    assert data.train.digest == open_data(f"{tmp_path / 'pets'}@16").train.digest != data.test.digest
+    assert data.normalize(part.pixels).shape == (2, 3, 16, 16)
+
+
+def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", ["a", "b"], 4)
+    write_images(tmp_path / "val", ["a", "b"], 3)
+    data = open_data(str(tmp_path))
+    assert (len(data.train), len(data.test), data.image_shape) == (8, 6, (3, 224, 224))
+    write_images(tmp_path / "val", ["c"], 1)
+    with pytest.raises(UsageError, match="other class folders"):
+        open_data(str(tmp_path))
+
+
+def test_a_part_of_imagenet_keeps_the_index_of_all_classes(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    data = open_data(str(write_images(tmp_path / "some", ["n01440764", "n01443537", "n15075141"])))
+    assert data.num_classes == 1000
+    assert set(data.train.labels.tolist()) == {0, 1, 999}
+
+
+def test_broken_folders_give_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one folder a class"):
+        open_data(str(tmp_path))
+    write_images(tmp_path / "one", ["only"])
+    with pytest.raises(UsageError, match="one class alone, 'only'"):
+        open_data(str(tmp_path / "one"))
+    with pytest.raises(UsageError, match="there is no folder"):
+        open_data(str(tmp_path / "nowhere"))
+    write_images(tmp_path / "two", ["a", "b"], 2)
+    (tmp_path / "two" / "a" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"0\.png cannot be decoded"):
+        _ = open_data(str(tmp_path / "two")).train.pixels
+
+
+def test_small_images_are_enlarged_when_they_are_normalized(digits: DataSet) -> None:
+    large = open_data("digits@24")
+    assert (large.name, large.image_shape) == ("digits@24", (1, 24, 24))
+    assert large.normalize(large.train.pixels[:2]).shape == (2, 1, 24, 24)
+    assert torch.equal(large.train.pixels, digits.train.pixels)

@@ -23,8 +23,9 @@ from profilesearch.pruning import reestimate_statistics
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import Statistics, default_settings
-from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import accuracy, train
 
 Widths = tuple[int, ...]
@@ -39,12 +40,14 @@ class Sources:
         members: Pool and targets.
         data_dir: Folder of the data sets.
         work: Folder of the ledger and of unfinished trainings.
+        folders: Name and folder of the data sets that are folders.
     """
 
     architecture: str
     members: tuple[Member, ...]
     data_dir: Path | None
     work: Path
+    folders: tuple[tuple[str, str], ...] = ()
 
     def member(self, name: str) -> Member:
         """Returns a member by name.
@@ -251,12 +254,12 @@ def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tup
 
 def data_of(sources: Sources, member: Member) -> DataSet:
     """Loads a member's data set, once a process."""
-    return _data(member.data, sources.data_dir)
+    return _data(dict(sources.folders).get(member.data, member.data), sources.data_dir)
 
 
 @cache
 def _data(name: str, folder: Path | None) -> DataSet:
-    return load_data(name, folder)
+    return open_data(name, folder)
 
 
 @cache

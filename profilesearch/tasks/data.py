@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision import datasets
 
 from profilesearch.errors import UsageError, choose
@@ -57,6 +58,7 @@ class DataSet:
         mean: Of each channel, of pixels scaled to [0, 1].
         std: Likewise.
         flips: Mirrored images have the same label.
+        size: Height and width that images are enlarged to when they are normalized; their own where 0.
     """
 
     name: str
@@ -66,12 +68,13 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flips: bool
+    size: int = 0
 
-    @property
+    @cached_property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.train.pixels.shape[1:]
-        return channels, height, width
+        """Channels, height and width of a normalized image."""
+        channels, height, width = self.train[:1].pixels.shape[1:]
+        return channels, self.size or height, self.size or width
 
     def normalize(self, pixels: Tensor, in_channels: int | None = None) -> Tensor:
         """Scales uint8 pixels (N, C, H, W) to float32 with the data set's mean and standard deviation.
@@ -86,6 +89,8 @@ class DataSet:
         shape = (1, -1, 1, 1)
         scaled = pixels.float().div_(255).sub_(torch.tensor(self.mean).view(shape))
         scaled = scaled.div_(torch.tensor(self.std).view(shape))
+        if self.size not in (0, scaled.shape[-1]):
+            scaled = functional.interpolate(scaled, size=(self.size, self.size), mode="bilinear", antialias=True)
         if in_channels in (None, scaled.shape[1]):
             return scaled
         if scaled.shape[1] == 1 and in_channels is not None:

@@ -1,0 +1,198 @@
+"""Data sets whose images are files: a folder of classes, ImageNet's layout, and torchvision's data sets by name."""
+
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms import functional
+
+from profilesearch.errors import UsageError
+from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
+
+_TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+_WNID = re.compile(r"n\d{8}")
+_RESIZE = 256 / 224
+"""The shorter side before the centre is cut out, over the image size: what ImageNet's networks are tested with."""
+NAMED: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
+    "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
+    "mnist": ("MNIST", {"train": True}, {"train": False}),
+    "kmnist": ("KMNIST", {"train": True}, {"train": False}),
+    "gtsrb": ("GTSRB", {"split": "train"}, {"split": "test"}),
+    "dtd": ("DTD", {"split": "train"}, {"split": "test"}),
+    "flowers102": ("Flowers102", {"split": "train"}, {"split": "test"}),
+    "food101": ("Food101", {"split": "train"}, {"split": "test"}),
+    "oxfordiiitpet": ("OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
+    "fgvcaircraft": ("FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
+    "stanfordcars": ("StanfordCars", {"split": "train"}, {"split": "test"}),
+    "pcam": ("PCAM", {"split": "train"}, {"split": "test"}),
+    "imagenette": ("Imagenette", {"split": "train"}, {"split": "val"}),
+}
+"""Torchvision's classification data sets with a train and a test part: class, and arguments for each part."""
+_UPRIGHT = ("svhn", "mnist", "kmnist", "gtsrb")
+"""Mirrored digits, letters and signs mean something else."""
+_LABELS = ("targets", "labels", "_labels", "y")
+
+
+class FileImages(Images):
+    """Images that are decoded when their pixels are asked for.
+
+    Args:
+        source: A torchvision data set, without transforms.
+        labels: Of all its images, int64.
+        indices: Those that are meant, shape (N,).
+        size: Height and width to which they are brought: the shorter side is scaled, then the centre is cut out.
+    """
+
+    _source: Any
+    _every: Tensor
+    _indices: Tensor
+    _size: int
+
+    def __init__(self, source: Any, labels: Tensor, indices: Tensor, size: int) -> None:
+        object.__setattr__(self, "labels", labels[indices])
+        self.__dict__.update(_source=source, _every=labels, _indices=indices, _size=size)
+
+    def __getitem__(self, index: Tensor | slice) -> "FileImages":
+        return FileImages(self._source, self._every, self._indices[index], self._size)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """Decoded images, uint8, shape (N, 3, size, size).
+
+        Raises:
+            UsageError: A file is no image, or is damaged.
+        """
+        with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+            return torch.stack(list(pool.map(self._decode, self._indices.tolist())))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the files' names and sizes where there are files, of the pixels elsewhere."""
+        files = getattr(self._source, "samples", None)
+        if files is None:
+            return super().digest
+        chosen = [Path(files[index][0]) for index in self._indices.tolist()]
+        text = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in chosen)
+        return hashlib.sha256(f"{self._size}\n{text}".encode()).hexdigest()[:16]
+
+    def _decode(self, index: int) -> Tensor:
+        try:
+            image = self._source[index][0]
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            files = getattr(self._source, "samples", None)
+            where = files[index][0] if files else f"image {index}"
+            raise UsageError(f"{where} cannot be decoded ({error}); remove it or fetch it again") from error
+        return _bring_to(image, self._size)
+
+
+def load_folder(folder: Path, size: int) -> DataSet:
+    """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
+
+    A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
+    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index.
+
+    Args:
+        folder: The data set.
+        size: Height and width of the images.
+
+    Raises:
+        UsageError: There is no class folder, one class alone, or no image.
+    """
+    parts = {kind: next((folder / n for n in names if (folder / n).is_dir()), None)
+             for kind, names in (("train", _TRAIN), ("test", _TEST))}  # fmt: skip
+    if parts["train"] and parts["test"]:
+        sources = [_read_folder(path) for path in (parts["train"], parts["test"])]
+        if sources[0].classes != sources[1].classes:
+            raise UsageError(f"{parts['train']} and {parts['test']} have other class folders; make them the same")
+        classes = sources[0].classes
+        images = [FileImages(s, _labels_of(s, classes), torch.arange(len(s)), size) for s in sources]
+    else:
+        source = _read_folder(parts["train"] or parts["test"] or folder)
+        classes = source.classes
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+        labels, fifth = _labels_of(source, classes), torch.arange(len(source)) % 5 == 4
+        images = [FileImages(source, labels, order[chosen], size) for chosen in (~fifth, fifth)]
+    count = len(_imagenet_index(classes) or classes)
+    name = f"{folder.resolve().name}@{size}"
+    return DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+
+
+def load_named(name: str, folder: Path, download: bool, size: int) -> DataSet:
+    """Loads one of torchvision's data sets, see `NAMED`.
+
+    Raises:
+        UsageError: Its files are missing or damaged.
+    """
+    kind, *parts = NAMED[name]
+    made: Callable[..., Any] = getattr(datasets, kind)
+    images = []
+    for settings in parts:
+        try:
+            source = made(str(folder), download=download, **settings)
+        except Exception as error:  # every data set has its own way to say so
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(
+                f"{name} in {folder} is missing or incomplete ({reason}); put the files there, or add --download"
+            ) from error
+        labels = next((getattr(source, each) for each in _LABELS if hasattr(source, each)), None)
+        if labels is None:
+            labels = [source[index][1] for index in range(len(source))]
+        every = torch.as_tensor(np.asarray(labels)).long()
+        images.append(FileImages(source, every, torch.arange(len(every)), size))
+    count = 1 + max(int(part.labels.max()) for part in images)
+    mirrored = name not in _UPRIGHT
+    return DataSet(f"{name}@{size}", images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, mirrored)
+
+
+def _read_folder(folder: Path) -> Any:
+    try:
+        source = datasets.ImageFolder(str(folder))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{folder} is no image data set: it needs one folder a class, with images in each, directly or under "
+            f"train/ and val/ ({(str(error).splitlines() or [''])[0]})"
+        ) from error
+    if len(source.classes) < 2:
+        raise UsageError(f"{folder} has one class alone, '{source.classes[0]}'; a classifier needs two or more")
+    return source
+
+
+def _labels_of(source: Any, classes: Sequence[str]) -> Tensor:
+    labels = torch.tensor(source.targets)
+    index = _imagenet_index(classes)
+    return labels if index is None else torch.tensor([index.index(name) for name in classes])[labels]
+
+
+def _imagenet_index(classes: Sequence[str]) -> list[str] | None:
+    """Returns the names of ImageNet's 1,000 classes in order where a part of them is given, else nothing."""
+    if len(classes) >= 1000 or not all(_WNID.fullmatch(name) for name in classes):
+        return None
+    try:
+        index = importlib.import_module("timm.data")
+    except ImportError as error:
+        raise UsageError(
+            "these folders are some of ImageNet's 1,000 classes; `pip install 'profilesearch[timm]'` brings the index "
+            "of all of them"
+        ) from error
+    names = list(index.ImageNetInfo().label_names())
+    return names if set(classes) <= set(names) else None
+
+
+def _bring_to(image: Any, size: int) -> Tensor:
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = functional.resize(image, [round(size * _RESIZE)] if min(image.size) > size else [size])
+        image = functional.center_crop(image, [size, size])
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

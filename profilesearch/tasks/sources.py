@@ -1,0 +1,61 @@
+"""Any data set, by what people write after `--data`."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from profilesearch.errors import UsageError, choose
+from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
+from profilesearch.tasks.files import NAMED, load_folder, load_named
+
+FILE_SIZE = 224
+"""Height and width of images from files, where nothing else is said."""
+_SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})")
+
+
+def is_data(text: str) -> bool:
+    """Says whether a text names a data set or a folder, with or without a size."""
+    name, _ = _parts(text)
+    return name in DATA_SETS or name in NAMED or Path(name).is_dir()
+
+
+def check_data(text: str) -> str:
+    """Returns the text if it names a data set or a folder.
+
+    Raises:
+        UsageError: With the nearest name.
+    """
+    name, _ = _parts(text)
+    if is_data(text):
+        return text
+    if "/" in name or name.startswith("."):
+        raise UsageError(f"there is no folder {name}; give a folder with one subfolder a class, or a data set's name")
+    return choose("data set", name, (*DATA_SETS, *NAMED))
+
+
+def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
+    """Loads a data set.
+
+    Args:
+        text: One of `DATA_SETS`, one of torchvision's in `NAMED`, or a folder of images with one subfolder a class;
+            with `@SIZE` where images are to have another height and width than their own (224 for those from files).
+        folder: Where named data sets lie.
+        download: Fetches missing files into `folder`.
+
+    Raises:
+        UsageError: The name is unknown, or files are missing or damaged.
+    """
+    name, size = _parts(check_data(text))
+    if name in DATA_SETS:
+        data = load_data(name, folder, download)
+        return replace(data, name=text, size=size) if size else data
+    if name not in NAMED:
+        return load_folder(Path(name), size or FILE_SIZE)
+    if folder is None:
+        raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
+    return load_named(name, Path(folder), download, size or FILE_SIZE)
+
+
+def _parts(text: str) -> tuple[str, int]:
+    sized = _SIZED.fullmatch(text)
+    return (sized[1], int(sized[2])) if sized and not Path(text).is_dir() else (text, 0)
