@@ -128,7 +128,9 @@ def _families(options: argparse.Namespace, output: Output) -> None:
     results = {}
     for name in FAMILIES:
         plan = _plan(options, name)
-        rows = {scope: _scope_row(plan, scope) for scope in SCOPES}
+        rows = {"block": _scope_row(plan, "block")}
+        same = len(plan.table.groups) == rows["block"].groups
+        rows["all"] = rows["block"] if same else _scope_row(plan, "all")
         error = max(row.error for row in rows.values())
         reasons = Counter(e.reason for e in plan.table.excluded if e.reason != "makes the outputs of the network")
         cells = [name, *(text for row in rows.values() for text in (str(row.groups), f"{row.cheapest:.1%}"))]

@@ -1,11 +1,15 @@
-"""The measured speed of networks."""
+"""The measured speed and memory of networks."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from profilesearch.networks.cost import evaluating
 
@@ -47,3 +51,50 @@ def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
             for timer, seen in zip(timers, rounds, strict=True):
                 seen.append(timer.blocked_autorange(min_run_time=0.1).median * 1000)
     return [float(np.median(seen)) for seen in rounds]
+
+
+def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int = 64) -> int:
+    """Returns the most bytes that a forward pass holds at once: weights, images and whatever lies between.
+
+    Memory that single operations use for themselves is not counted.
+
+    Args:
+        model: Any network.
+        image_shape: (C, H, W).
+        batch: Images.
+    """
+    images = torch.rand(batch, *image_shape)
+    with evaluating(model), torch.no_grad(), _Memory() as memory:
+        model(images)
+    state = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    return int(state + images.numel() * images.element_size() + memory.peak)
+
+
+class _Memory(TorchDispatchMode):
+    """Counts the bytes of the storages that operations make, while they are alive.
+
+    Attributes:
+        peak: The most bytes at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        for tensor in (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in given | self._alive:
+                self._alive.add(storage._cdata)
+                self._now += storage.nbytes()
+                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+        self.peak = max(self.peak, self._now)
+        return out
+
+    def _free(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self._now -= size

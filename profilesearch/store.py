@@ -118,7 +118,8 @@ class Store:
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
             raise UsageError(
                 f"no stored profile of {architecture} keeps {keep:g} of the {metric}; {have}; search one with "
-                f"`profilesearch train --arch {architecture} --keep {keep:g} --metric {metric}`"
+                f"`profilesearch train --arch {architecture} --keep {keep:g} --metric {metric}`, or take "
+                "--profile uniform"
             )
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 

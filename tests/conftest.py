@@ -1,9 +1,12 @@
 """Real things, made once: a small network trained on real digits, and the problem around it."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from profilesearch.profile import Budget
 from profilesearch.scoring.ledger import Ledger
@@ -50,3 +53,21 @@ def weights_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set PROFILESEARCH_WEIGHTS to a folder with public checkpoints")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def write_images() -> Callable[..., Path]:
+    """Writes a small image folder: pictures of one colour a class, of several sizes."""
+
+    def write(folder: Path, classes: Sequence[str], count: int = 10) -> Path:
+        """Writes pictures of one colour a class, of several sizes."""
+        random = np.random.default_rng(0)
+        for place, name in enumerate(classes):
+            (folder / name).mkdir(parents=True)
+            for index in range(count):
+                shape = (20 + index, 30, 3)
+                pixels = np.clip(random.normal(60 + 120 * place, 20, shape), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / name / f"{index}.png")
+        return folder
+
+    return write

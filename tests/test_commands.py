@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,21 @@ def test_apply_writes_a_network_that_a_fresh_process_loads_bit_for_bit(
     here = load_pruned("applied/pruned.safetensors")(torch.rand(4, 1, 8, 8))
     assert torch.equal(torch.load("one.pt"), torch.load("two.pt"))
     assert torch.equal(torch.load("one.pt"), here)
+
+
+def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exported(
+    place: Path, capsys: pytest.CaptureFixture[str], write_images: Callable[..., Path]
+) -> None:
+    write_images(place / "photos", ["cat", "dog"], 20)
+    torch.manual_seed(0)
+    torch.save(build("resnet18", 2).state_dict(), place / "mine.pth")
+    options: Arguments = ["--checkpoint", "mine.pth", "--data", "photos@32", "--profile", "uniform", "--finetune", "2"]
+    call("apply", "--arch", "resnet18", *options, "--lr", "0.01", "--export", "onnx", "pt2", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
+    assert report["after"]["peak_memory"] < report["before"]["peak_memory"]
+    assert [(entry["file"], entry["same"]) for entry in report["exports"]] == [("pruned.onnx", 1), ("pruned.pt2", 1)]
+    assert Path("applied/pruned.onnx").stat().st_size > 1e6
 
 
 def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,11 @@
 """Data, splits, augmentation and the training loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -131,19 +129,7 @@ def test_checkpoints_with_other_classes_are_refused(digits: DataSet, tmp_path: P
         foreign_member("resnet20", tmp_path / "w.th", digits)
 
 
-def write_images(folder: Path, classes: Sequence[str], count: int = 10) -> Path:
-    """Writes pictures of one colour a class, of several sizes."""
-    random = np.random.default_rng(0)
-    for place, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            shape = (20 + index, 30, 3)
-            pixels = np.clip(random.normal(60 + 120 * place, 20, shape), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{index}.png")
-    return folder
-
-
-def test_a_folder_of_classes_is_split_once_and_decoded_late(tmp_path: Path) -> None:
+def test_a_folder_of_classes_is_split_once_and_decoded_late(tmp_path: Path, write_images: Callable[..., Path]) -> None:
     data = open_data(f"{write_images(tmp_path / 'pets', ['cat', 'dog'])}@16")
     assert (data.name, data.num_classes, data.image_shape) == ("pets@16", 2, (3, 16, 16))
     assert (len(data.train), len(data.test)) == (16, 4)
@@ -155,7 +141,7 @@ def test_a_folder_of_classes_is_split_once_and_decoded_late(tmp_path: Path) -> N
     assert data.normalize(part.pixels).shape == (2, 3, 16, 16)
 
 
-def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path, write_images: Callable[..., Path]) -> None:
     write_images(tmp_path / "train", ["a", "b"], 4)
     write_images(tmp_path / "val", ["a", "b"], 3)
     data = open_data(str(tmp_path))
@@ -165,14 +151,14 @@ def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
         open_data(str(tmp_path))
 
 
-def test_a_part_of_imagenet_keeps_the_index_of_all_classes(tmp_path: Path) -> None:
+def test_a_part_of_imagenet_keeps_the_index_of_all_classes(tmp_path: Path, write_images: Callable[..., Path]) -> None:
     pytest.importorskip("timm")
     data = open_data(str(write_images(tmp_path / "some", ["n01440764", "n01443537", "n15075141"])))
     assert data.num_classes == 1000
     assert set(data.train.labels.tolist()) == {0, 1, 999}
 
 
-def test_broken_folders_give_one_sentence(tmp_path: Path) -> None:
+def test_broken_folders_give_one_sentence(tmp_path: Path, write_images: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="one folder a class"):
         open_data(str(tmp_path))
     write_images(tmp_path / "one", ["only"])

@@ -1,0 +1,124 @@
+"""Before and after: what pruning changed, measured on the networks themselves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from profilesearch.console import Output
+from profilesearch.intervals import accuracy_interval
+from profilesearch.latency import Speed, measure_speed, peak_memory
+from profilesearch.pruning import Pruned
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import example_shape
+from profilesearch.tasks.training import accuracy
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the before / after table; sizes in bytes, memory at batch 64."""
+
+    accuracy: float
+    macs: int
+    params: int
+    bytes: int
+    speed: Speed
+    memory: int
+
+    def to_json(self, images: int) -> dict[str, Any]:
+        """Returns the numbers, accuracy with its 95 % interval."""
+        interval = [round(end, 4) for end in accuracy_interval(self.accuracy, images)]
+        return {
+            "accuracy": self.accuracy,
+            "interval": interval,
+            "macs": self.macs,
+            "params": self.params,
+            "bytes": self.bytes,
+            "latency_ms": self.speed.to_json(),
+            "peak_memory": self.memory,
+        }
+
+
+def both_sides(full: nn.Module, pruned: Pruned, file: Path, reloaded: nn.Module, data: DataSet) -> list[Side]:
+    """Measures the full network, and the pruned one as it was read back from its file."""
+    shape = example_shape(full, data)
+    speeds = measure_speed([full, reloaded], shape)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in full.state_dict().values())
+    measured = (
+        (full, pruned.table.channels, size, speeds[0]),
+        (reloaded, pruned.widths, file.stat().st_size, speeds[1]),
+    )
+    return [
+        Side(
+            accuracy(model, data, data.test, "fp32"),
+            int(pruned.cost.macs(widths)),
+            int(pruned.cost.params(widths)),
+            bytes_,
+            speed,
+            peak_memory(model, shape),
+        )
+        for model, widths, bytes_, speed in measured
+    ]
+
+
+def evidence_of(
+    sides: Sequence[Side], untuned: float | None, data: DataSet, about: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the profile's evidence entry: what was measured, on what, and how.
+
+    Args:
+        sides: Before and after.
+        untuned: Accuracy before fine-tuning; None where there was none.
+        data: Whose test images were read.
+        about: Names of the model and of the criterion, and the seed.
+        recipe: Of the fine-tuning.
+    """
+    before, after = sides
+    count = len(data.test)
+    entry: dict[str, Any] = {
+        "data": data.name,
+        "test_images": count,
+        **about,
+        "base_accuracy": before.accuracy,
+        "pruned_accuracy": after.accuracy if untuned is None else untuned,
+    }
+    if untuned is not None:
+        entry["finetuned_accuracy"] = after.accuracy
+        entry["recipe"] = dict(recipe)
+    entry["interval"] = [round(end, 4) for end in accuracy_interval(after.accuracy, count)]
+    return entry
+
+
+def show(output: Output, sides: Sequence[Side], images: int, untuned: float | None) -> None:
+    """Prints the before / after table."""
+    before, after = sides
+
+    def text(side: Side) -> str:
+        low, high = accuracy_interval(side.accuracy, images)
+        return f"{side.accuracy:.2%} ({low:.2%} to {high:.2%})"
+
+    def ratio(new: float, old: float) -> str:
+        return f"{new / old:.1%}"
+
+    gain = f"{(after.accuracy - before.accuracy) * 100:+.2f} points"
+    rows = [["accuracy on test images (95 % interval)", text(before), text(after), gain]]
+    if untuned is not None:
+        rows.append(["  before fine-tuning", "", f"{untuned:.2%}", f"{(untuned - before.accuracy) * 100:+.2f} points"])
+    rows += [
+        ["MACs", f"{before.macs / 1e6:.2f} M", f"{after.macs / 1e6:.2f} M", ratio(after.macs, before.macs)],
+        [
+            "parameters",
+            f"{before.params / 1e3:.1f} k",
+            f"{after.params / 1e3:.1f} k",
+            ratio(after.params, before.params),
+        ],
+        ["file size", f"{before.bytes / 1e6:.2f} MB", f"{after.bytes / 1e6:.2f} MB", ratio(after.bytes, before.bytes)],
+    ]
+    rows.append(["peak memory, batch 64", *(f"{side.memory / 1e6:.1f} MB" for side in sides),
+                 ratio(after.memory, before.memory)])  # fmt: skip
+    for batch in (1, 64):
+        old, new = (getattr(side.speed, f"batch{batch}") for side in sides)
+        rows.append([f"latency, batch {batch}", f"{old:.2f} ms", f"{new:.2f} ms", ratio(new, old)])
+    output.table("before and after", ["", "full", "pruned", "change"], rows)
