@@ -13,6 +13,7 @@ from profilesearch.exports import FORMATS, export
 from profilesearch.files import check_writable, write_json
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.outcome import both_sides, evidence_of, show
 from profilesearch.plots import plot_profile
@@ -65,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="part of the cost to keep")
     which.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     which.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
+    which.add_argument(
+        "--map-by-position",
+        action="store_true",
+        help="let --profile be of a relative, another depth or width of the family: stages go to stages, groups take "
+        "the ratio at their relative place, and the result is projected onto the budget",
+    )
     which.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     tune = made.add_argument_group("fine-tuning")
     tune.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="0: re-estimate BatchNorm alone")
@@ -141,7 +148,9 @@ def _profile(options: argparse.Namespace, plan: Plan, data: DataSet, output: Out
         space = plan.space(budget)
         return space.profile(space.uniform(), {"searcher": "uniform"})
     if options.profile is not None:
-        return Profile.load(options.profile)
+        profile = Profile.load(options.profile)
+        other = profile.fingerprint != plan.table.within(profile.scope).fingerprint
+        return carry(profile, plan) if other and options.map_by_position else profile
     metric = choose("metric", options.metric, METRICS)
     stored = Store(options.store).best(options.arch, options.keep, metric, data.name)  # type: ignore[arg-type]
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))

@@ -130,6 +130,19 @@ def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exporte
     assert Path("applied/pruned.onnx").stat().st_size > 1e6
 
 
+def test_a_profile_serves_a_relative_when_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = train(capsys, "--searcher", "random")["profile"]
+    torch.save(build("resnet32", 10, 1).state_dict(), place / "deeper.pth")
+    options: Arguments = ["--arch", "resnet32", "--checkpoint", "deeper.pth", "--data", "digits", "--profile", stored]
+    with pytest.raises(SystemExit):
+        call("apply", *options)
+    assert "--map-by-position" in capsys.readouterr().err
+    call("apply", *options, "--map-by-position", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["profile"]["found"]["mapped_from"]["architecture"] == "resnet20"
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
+
+
 def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(capsys, "--searcher", "uniform", "--keep", "0.3")
     call("apply", "--arch", "resnet20", "--keep", "0.3", "--finetune", "3", "--json")

@@ -105,6 +105,15 @@ def test_distillation_pulls_towards_the_teacher(members: list[Member], digits: D
     assert accuracy(model, digits, digits.test) > 0.8
 
 
+def test_auxiliary_classifiers_learn_too(digits: DataSet) -> None:
+    torch.manual_seed(0)
+    model = build("googlenet", 10)
+    before = model.aux1.fc2.weight.detach().clone()  # type: ignore[union-attr, operator]
+    data = replace(digits, size=32)
+    train(model, data, data.train[:64], Recipe(epochs=1, lr=0.01, batch=32, shift=1))
+    assert not torch.equal(before, model.aux1.fc2.weight)  # type: ignore[union-attr]
+
+
 def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_dir: Path) -> None:
     path = pool_path(pool_dir, "resnet20", "digits", 0)
     before = path.stat().st_mtime_ns

@@ -105,7 +105,8 @@ class GroupTable:
         if profile.fingerprint != self.fingerprint:
             raise UsageError(
                 f"the profile's groups for {profile.architecture} have other widths or couplings than this network "
-                f"(fingerprint {profile.fingerprint}, here {self.fingerprint}); search a profile for this network"
+                f"(fingerprint {profile.fingerprint}, here {self.fingerprint}); search a profile for this network, or "
+                "carry this one over with --map-by-position"
             )
         return np.array([profile.keep[name] for name in self.names])
 
@@ -118,7 +119,13 @@ def check_names(given: Mapping[str, object], valid: Sequence[str], context: str)
     """
     for name in given:
         if name not in valid:
-            raise UsageError(f"{context}: group '{name}' does not exist in this network; {nearest(name, valid)}")
+            raise UsageError(
+                f"{context}: group '{name}' does not exist in this network; {nearest(name, valid)}, or carry the "
+                "profile over with --map-by-position"
+            )
     for name in valid:
         if name not in given:
-            raise UsageError(f"{context}: it has no keep ratio for group '{name}' of this network")
+            raise UsageError(
+                f"{context}: it has no keep ratio for group '{name}' of this network; --map-by-position carries a "
+                "profile to a relative"
+            )

@@ -2,8 +2,30 @@
 
 import numpy as np
 
+from profilesearch.networks.architectures import build, stem_channels
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.plan import Plan
+from profilesearch.profile import Profile
+
+
+def carry(profile: Profile, plan: Plan) -> Profile:
+    """Carries a profile to a relative of its architecture, and projects it onto its budget there.
+
+    Args:
+        profile: Of another depth or width of the family; its architecture must be one that `build` knows.
+        plan: The network that it shall serve.
+
+    Raises:
+        UsageError: The profile does not fit its own architecture, or its budget is out of reach here.
+    """
+    channels = stem_channels(profile.architecture, plan.image_shape[0])
+    relative = build(profile.architecture, 10, channels)
+    source = Plan(profile.architecture, relative, (channels, *plan.image_shape[1:])).table.within(profile.scope)
+    space = plan.space(profile.budget, profile.scope)
+    ratios = map_by_place(source.ratios(profile), source.channels, space.table.channels)
+    origin = {"architecture": profile.architecture, "fingerprint": profile.fingerprint}
+    return space.profile(space.project(ratios[None])[0], {**profile.found, "mapped_from": origin})
 
 
 def map_by_place(ratios: FloatArray, source: IntArray, target: IntArray) -> FloatArray:

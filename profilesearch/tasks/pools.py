@@ -74,13 +74,18 @@ def default_recipe(data: DataSet) -> Recipe:
     """The recipe that pools are trained with: 40 epochs, 30 gentler ones for the tiny images of digits."""
     if min(data.image_shape[1:]) < 16:
         return Recipe(epochs=30, lr=0.05, batch=64, shift=1)
-    return Recipe(epochs=40, lr=0.2, weight_decay=3e-4, schedule="linear", small=0.6)
+    return Recipe(epochs=40, lr=0.2, weight_decay=3e-4, schedule="linear", small=0.6, shift=_shift(data))
 
 
 def tuning_recipe(data: DataSet, epochs: int, **settings: Any) -> Recipe:
     """The recipe that pruned networks are fine-tuned with; `settings` replace its other values."""
-    small = {"shift": 1, "batch": 64} if min(data.image_shape[1:]) < 16 else {}
-    return Recipe(epochs, **{"lr": 0.02, **small, **settings})
+    tiny = {"shift": 1, "batch": 64} if min(data.image_shape[1:]) < 16 else {"shift": _shift(data)}
+    return Recipe(epochs, **{"lr": 0.02, **tiny, **settings})
+
+
+def _shift(data: DataSet) -> int:
+    """Largest random shift: the customary 4 pixels of 32 by 32 images, and in proportion above."""
+    return max(4, min(data.image_shape[1:]) // 8)
 
 
 def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) -> Member | None:

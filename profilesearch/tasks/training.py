@@ -191,11 +191,13 @@ def _epoch(
 def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     dtype = DTYPES[best_precision()]
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        logits = model(pixels)
+        logits, *auxiliary = _outputs(model(pixels))
         with torch.no_grad():
-            taught = teacher(pixels) if teacher is not None and recipe.distill else None
+            taught = _outputs(teacher(pixels))[0] if teacher is not None and recipe.distill else None
     logits = logits.float()
     loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    for other in auxiliary:
+        loss = loss + _AUXILIARY * functional.cross_entropy(other.float(), labels)
     if taught is None:
         return loss
     warm = recipe.temperature
@@ -206,6 +208,18 @@ def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: T
         log_target=True,
     )
     return (1 - recipe.distill) * loss + recipe.distill * warm**2 * distance
+
+
+def _outputs(made: Any) -> list[Tensor]:
+    """Returns a network's logits, then those of its auxiliary classifiers."""
+    if isinstance(made, Tensor):
+        return [made]
+    main = made.logits  # torchvision's GoogLeNet and Inception, in training
+    return [main, *(other for other in made if other is not main and other is not None)]
+
+
+_AUXILIARY = 0.3
+"""Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
 
 
 class _State:
