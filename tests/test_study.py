@@ -165,6 +165,15 @@ def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: p
         assert float(recorded) == pytest.approx(float(now), abs=0.02)
 
 
+def test_other_weights_under_a_recorded_name_are_refused(study_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = study_place / "results" / "resnet20" / "models.csv"
+    known.parent.mkdir(parents=True)
+    known.write_text("model,data,weights\nresnet20-digits-seed1,digits,0123\n")
+    with pytest.raises(SystemExit):
+        call("study", *STUDY, "--only", "ranks")
+    assert "has other weights than the resnet20-digits-seed1 of the records" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

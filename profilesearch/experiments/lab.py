@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from profilesearch.console import Output
+from profilesearch.errors import UsageError
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -31,6 +32,7 @@ from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
 from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_tensors, tensor_digest
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
@@ -49,6 +51,7 @@ SEARCHES = (
     "profile", "search", "fresh", "policy", "own_cost",
 )  # fmt: skip
 _FAMILIES = ("id", "pool", "keeps", "evaluations", "seed", "images", "profiles", "own_costs")
+_MODELS = ("model", "data", "weights")
 _CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
 
 
@@ -97,6 +100,7 @@ class Lab:
         self._families = records("families", _FAMILIES)
         self._curves = records("curves", _CURVES)
         self._spaces: dict[float, ProfileSpace] = {}
+        self._check_models(records("models", _MODELS))
 
     def space(self, keep: float) -> ProfileSpace:
         """Returns the profiles of the architecture under a budget of MACs."""
@@ -106,6 +110,22 @@ class Lab:
             shape = example_shape(network, data_of(self.sources, member))
             self._spaces[keep] = Plan(member.architecture, network, shape).space(Budget("macs", keep))
         return self._spaces[keep]
+
+    def _check_models(self, known: Records) -> None:
+        """Records whose names go by models; the weights behind a name must stay the same.
+
+        Raises:
+            UsageError: They changed.
+        """
+        for member in self.sources.members:
+            digest = tensor_digest(load_tensors(member.path)[0])
+            row = known.get(member.name)
+            if row is not None and row["weights"] != digest:
+                raise UsageError(
+                    f"{member.path} has other weights than the {member.name} of the records in {self.folder}; give "
+                    "another --results folder, or the old weights"
+                )
+            known.put({"model": member.name, "data": member.data, "weights": digest})
 
     @property
     def subject(self) -> str:
