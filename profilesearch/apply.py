@@ -17,7 +17,7 @@ from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.outcome import both_sides, evidence_of, show
 from profilesearch.plots import plot_profile
-from profilesearch.profile import METRICS, Budget, Profile
+from profilesearch.profile import METRICS, SCOPES, Budget, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -59,12 +59,17 @@ def parser() -> argparse.ArgumentParser:
         help="the model's data set, or a folder with one subfolder a class; NAME@64 for images of 64 by 64 (default: "
         "cifar10, else digits)",
     )
-    made.add_argument("--checkpoint", metavar="FILE", help="the trained model (default: the pool's, seed 0)")
+    made.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="the trained model: a file, or a name such as IMAGENET1K_V1 (default: the pool's, seed 0)",
+    )
     made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
     which = made.add_argument_group("profile")
     which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
     which.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="part of the cost to keep")
     which.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
+    which.add_argument("--scope", default="block", metavar="NAME", help="of `uniform`: block, or all")
     which.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     which.add_argument(
         "--map-by-position",
@@ -91,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     output = Output.of(options)
     choose("criterion", options.criterion, CRITERIA)
+    choose("scope", options.scope, SCOPES)
     for kind in options.export:
         choose("format", kind, FORMATS)
     choose("schedule", options.schedule, ("cosine", "linear"))
@@ -145,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _profile(options: argparse.Namespace, plan: Plan, data: DataSet, output: Output) -> Profile:
     if options.profile == "uniform":
         budget = Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
-        space = plan.space(budget)
+        space = plan.space(budget, options.scope)
         return space.profile(space.uniform(), {"searcher": "uniform"})
     if options.profile is not None:
         profile = Profile.load(options.profile)

@@ -14,6 +14,7 @@ from profilesearch.errors import choose
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import METRICS, SCOPES, Budget
 from profilesearch.scoring.ledger import Ledger
@@ -41,7 +42,8 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
-        "--data, DATA:SEED for one that `pool` trains; without any, the whole pool is trained",
+        "--data, DATA:SEED for one that `pool` trains, torchvision's names such as IMAGENET1K_V1; without any, the "
+        "whole pool is trained",
     )
     group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
     group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
@@ -118,7 +120,12 @@ class Workspace:
         return self.loaded[name]
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
-        """Makes pool members of checkpoints, given as FILE, DATA=FILE, or DATA:SEED for one that is trained here."""
+        """Makes pool members of checkpoints.
+
+        Args:
+            checkpoints: FILE or DATA=FILE, where FILE may be the name of torchvision's published weights; or DATA:SEED
+                for one that is trained here.
+        """
         members = []
         for entry in checkpoints:
             own = re.fullmatch("(.+):([0-9]+)", entry)
@@ -128,7 +135,10 @@ class Workspace:
             name, separator, file = entry.partition("=")
             known = bool(separator) and is_data(name)
             data = self.data(name if known else self.names[0])
-            members.append(foreign_member(self._options.arch, Path(file if known else entry), data))
+            where = file if known else entry
+            is_name = not Path(where).exists() and where in published_names(self._options.arch)
+            path = published_weights(self._options.arch, where) if is_name else Path(where)
+            members.append(foreign_member(self._options.arch, path, data))
         return members
 
     def trained(self, data: str, seed: int, **how: Any) -> Member:

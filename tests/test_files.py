@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.published import published_names, published_weights
 from profilesearch.profile import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.store import Store
@@ -185,3 +187,23 @@ def test_a_read_only_place_gives_one_sentence(profile: Profile, tmp_path: Path) 
     (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.raises(UsageError, match="cannot write"):
         Store(tmp_path / "file").add(profile, "mine")
+
+
+def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert published_names("densenet121") == ["IMAGENET1K_V1", "DEFAULT"]
+    assert published_names("resnet20") == []
+    file = tmp_path / "hub" / "checkpoints" / "densenet121-a639ec97.pth"
+    file.parent.mkdir(parents=True)
+    state = build("densenet121", 1000).state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)", r"\1.", name): tensor for name, tensor in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, file)
+    assert published_weights("densenet121", "DEFAULT") == file
+    loaded = load_network("densenet121", file).state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(UsageError, match=r"cannot fetch IMAGENET1K_V1 of resnet18 .*no route.*put it at .*resnet18"):
+        published_weights("resnet18", "IMAGENET1K_V1")
+    with pytest.raises(UsageError, match="rescales its images"):
+        published_weights("googlenet", "DEFAULT")

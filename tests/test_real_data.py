@@ -1,11 +1,16 @@
 """Networks that other people trained, on CIFAR-10. Runs where the images and weights are."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from profilesearch import apply
+from profilesearch.networks.architectures import build
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import foreign_member
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import accuracy
 
 pytestmark = pytest.mark.data
@@ -42,3 +47,23 @@ def test_data_sets_load(name: str, classes: int, shape: tuple[int, int, int], da
     assert data.image_shape == shape
     assert data.num_classes == classes == int(data.train.labels.max()) + 1
     assert set(data.test.labels.tolist()) == set(range(classes))
+
+
+def test_imagenets_folders_go_through_apply(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = weights_dir.resolve().parent / "imagenet-50"
+    if not images.is_dir():
+        pytest.skip("needs the folder imagenet-50 beside the weights")
+    data = open_data(str(images))
+    assert (data.num_classes, data.image_shape, len(data.train) + len(data.test)) == (1000, (3, 224, 224), 50)
+    zebra, grey_fox = 340, 280
+    assert {zebra, grey_fox} <= {*data.train.labels.tolist(), *data.test.labels.tolist()}
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(build("resnet18", 1000).state_dict(), "untrained.pth")
+    options = ["--arch", "resnet18", "--checkpoint", "untrained.pth", "--data", str(images), "--profile", "uniform"]
+    apply.main([*options, "--scope", "all", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["evidence"]["data"] == "imagenet-50@224"
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)

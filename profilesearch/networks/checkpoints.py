@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -199,13 +200,18 @@ def _clean(path: Path, value: Any) -> dict[str, Tensor]:
             value = value[wrapper]
     if not isinstance(value, Mapping):
         raise UsageError(f"{path} holds a {type(value).__name__} instead of a state dict; save model.state_dict()")
-    tensors = {name.removeprefix("module."): item for name, item in value.items() if isinstance(item, Tensor)}
+    tensors = {_name(name): item for name, item in value.items() if isinstance(item, Tensor)}
     if not tensors:
         raise UsageError(f"{path} holds no tensors; save model.state_dict()")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise UsageError(f"'{name}' in {path} holds values that are not finite; train or fetch it again")
     return {n: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for n, t in tensors.items()}
+
+
+def _name(name: str) -> str:
+    """Drops what wrappers add, and the dots that torchvision's first DenseNets had in their names."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name.removeprefix("module."))
 
 
 def _first_line(error: Exception) -> str:
