@@ -22,7 +22,8 @@ from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
-from profilesearch.tasks.training import Recipe, accuracy, train
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.training import accuracy, train
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -119,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.finetune:
         recipe = _recipe(options, data)
         with output.progress("fine-tuning", 1) as move:
-            train(pruned.network, data, learn, recipe, full, move, options.out / "finetune.resume.safetensors")
+            resume = options.out / "finetune.resume.safetensors"
+            train(pruned.network, data, learn, recipe, full, move, resume, output.say)
 
     path = options.out / "pruned.safetensors"
     about = {"architecture": options.arch, "num_classes": data.num_classes, "in_channels": shape[0], "data": data.name}

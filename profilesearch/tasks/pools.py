@@ -11,8 +11,9 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import load_fitting, load_network, load_tensors, save_network
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import Progress, Recipe, accuracy, input_channels, train
+from profilesearch.tasks.training import Progress, accuracy, input_channels, train
 
 TrainedOn = Literal["train", "all"]
 

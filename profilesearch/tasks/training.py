@@ -4,12 +4,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from profilesearch.errors import UsageError
@@ -19,59 +19,11 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.step import Step
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all, and a short note."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train or fine-tune.
-
-    Attributes:
-        epochs: Passes over the training images.
-        lr: Peak learning rate of SGD with Nesterov momentum; it rises linearly over the first tenth of all steps.
-        batch: Images a step.
-        momentum: Of SGD.
-        weight_decay: On all parameters.
-        schedule: How the learning rate falls to zero after its peak.
-        label_smoothing: In [0, 1).
-        distill: Weight in [0, 1] of the distance to the teacher's softened outputs (Hinton et al. 2015,
-            arXiv 1503.02531); the labels have the rest. Ignored without a teacher.
-        temperature: Of the softened outputs.
-        shift: Largest random shift of the images, in pixels.
-        small: Share of the epochs, the first ones, that see the images at three quarters of their size, for little
-            more than half of the time (progressive resizing, as in Howard's entry to DAWNBench 2018).
-        seed: Of order and augmentation.
-    """
-
-    epochs: int
-    lr: float = 0.1
-    batch: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["cosine", "linear"] = "cosine"
-    label_smoothing: float = 0.0
-    distill: float = 0.0
-    temperature: float = 4.0
-    shift: int = 4
-    small: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or self.lr <= 0:
-            raise UsageError(
-                f"training needs at least 1 epoch, 2 images a batch and a positive learning rate, got "
-                f"{self.epochs}, {self.batch} and {self.lr:g}"
-            )
-
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the learning rate of a step out of `steps`."""
-        rise = max(1, steps // 10)
-        if step < rise:
-            return self.lr * (step + 1) / rise
-        left = (steps - step) / (steps - rise)
-        return self.lr * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
 
 def train(
@@ -82,6 +34,7 @@ def train(
     teacher: nn.Module | None = None,
     progress: Progress | None = None,
     resume: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> float:
     """Trains a network; the weights of the last epoch are the result.
 
@@ -96,6 +49,7 @@ def train(
         progress: Called after every batch.
         resume: File that holds the state after each epoch, and is removed at the end. An existing one is continued; if
             it is damaged or of another training, that starts anew.
+        say: Called with a line for people when memory runs out and batches are cut.
 
     Returns:
         Mean loss of the last epoch.
@@ -112,9 +66,10 @@ def train(
         nesterov=recipe.momentum > 0,
     )
     state = _State(resume, model, optimizer, {"recipe": asdict(recipe), "images": images.digest})
+    step = Step(model, teacher, recipe, optimizer, say)
     loss = math.nan
     for epoch in range(state.load(), recipe.epochs):
-        loss = _epoch(model, data, images, recipe, epoch, optimizer, teacher, progress)
+        loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress)
         state.save(epoch + 1)
     state.remove()
     model.eval()
@@ -152,7 +107,7 @@ def _epoch(
     recipe: Recipe,
     epoch: int,
     optimizer: torch.optim.SGD,
-    teacher: nn.Module | None,
+    step: Step,
     progress: Progress | None,
 ) -> float:
     model.train()
@@ -161,65 +116,27 @@ def _epoch(
     batches = max(1, len(images) // recipe.batch)  # the last, smaller batch is dropped: BatchNorm would suffer
     total = 0.0
     for index in range(batches):
-        step = epoch * batches + index
+        number = epoch * batches + index
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, batches * recipe.epochs)
+            group["lr"] = recipe.rate(number, batches * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
         pixels = augment(data.normalize(batch.pixels), generator, recipe.shift, data.flips)
         if epoch < recipe.small * recipe.epochs:
             pixels = functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
         pixels = pixels.expand(-1, input_channels(model), -1, -1)
-        loss = _loss(model, teacher, pixels, batch.labels, recipe)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += float(loss.detach())
+        total += step(pixels, batch.labels)
         if not math.isfinite(total):
             raise UsageError(
                 f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
             )
         if progress:
-            progress(step + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
+            progress(number + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
         raise UsageError(
             f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "
             "larger images if those of the last layers are down to one pixel"
         )
     return total / batches
-
-
-def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    dtype = DTYPES[best_precision()]
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        logits, *auxiliary = _outputs(model(pixels))
-        with torch.no_grad():
-            taught = _outputs(teacher(pixels))[0] if teacher is not None and recipe.distill else None
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    for other in auxiliary:
-        loss = loss + _AUXILIARY * functional.cross_entropy(other.float(), labels)
-    if taught is None:
-        return loss
-    warm = recipe.temperature
-    distance = functional.kl_div(
-        functional.log_softmax(logits / warm, dim=1),
-        functional.log_softmax(taught.float() / warm, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return (1 - recipe.distill) * loss + recipe.distill * warm**2 * distance
-
-
-def _outputs(made: Any) -> list[Tensor]:
-    """Returns a network's logits, then those of its auxiliary classifiers."""
-    if isinstance(made, Tensor):
-        return [made]
-    main = made.logits  # torchvision's GoogLeNet and Inception, in training
-    return [main, *(other for other in made if other is not main and other is not None)]
-
-
-_AUXILIARY = 0.3
-"""Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
 
 
 class _State:

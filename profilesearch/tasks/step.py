@@ -1,0 +1,113 @@
+"""One step of a training: loss, gradients, update, within the memory that there is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch.errors import UsageError
+from profilesearch.tasks.hardware import DTYPES, best_precision
+from profilesearch.tasks.recipe import Recipe
+
+_AUXILIARY = 0.3
+"""Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
+_NO_MEMORY = ("allocate memory", "out of memory")
+
+
+class Step:
+    """Updates a network, a batch at a time.
+
+    Where memory runs out, a batch is cut into twice as many parts, whose gradients add up to those of the whole; only
+    BatchNorm sees the difference.
+
+    Args:
+        model: Changed in place.
+        teacher: The unpruned network, for distillation.
+        recipe: What the loss is.
+        optimizer: Of the model's parameters.
+        say: Called with a line for people when the batch is cut.
+
+    Attributes:
+        parts: Into how many parts a batch is cut.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None,
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.parts = 1
+        self._model = model
+        self._teacher = teacher
+        self._recipe = recipe
+        self._optimizer = optimizer
+        self._say = say
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> float:
+        """Makes a step on images (N, C, H, W) with labels (N,); returns the loss.
+
+        Raises:
+            UsageError: Memory does not suffice for two images at a time.
+        """
+        while True:
+            try:
+                self._optimizer.zero_grad()
+                loss = self._gradients(pixels, labels)
+                self._optimizer.step()
+                return loss
+            except RuntimeError as error:
+                if not any(text in str(error) for text in _NO_MEMORY):
+                    raise
+                self._halve(len(labels))
+
+    def _halve(self, batch: int) -> None:
+        self.parts *= 2
+        if batch < 2 * self.parts:
+            raise UsageError(
+                "there is not enough memory for two images at a time; use smaller images (--data NAME@SIZE)"
+            )
+        if self._say:
+            self._say(f"out of memory; going on with {-(-batch // self.parts)} images at a time")
+
+    def _gradients(self, pixels: Tensor, labels: Tensor) -> float:
+        total = 0.0
+        for part, right in zip(pixels.chunk(self.parts), labels.chunk(self.parts), strict=True):
+            loss = _loss(self._model, self._teacher, part, right, self._recipe) * (len(right) / len(labels))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
+
+
+def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    dtype = DTYPES[best_precision()]
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        logits, *auxiliary = _outputs(model(pixels))
+        with torch.no_grad():
+            taught = _outputs(teacher(pixels))[0] if teacher is not None and recipe.distill else None
+    logits = logits.float()
+    loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    for other in auxiliary:
+        loss = loss + _AUXILIARY * functional.cross_entropy(other.float(), labels)
+    if taught is None:
+        return loss
+    warm = recipe.temperature
+    distance = functional.kl_div(
+        functional.log_softmax(logits / warm, dim=1),
+        functional.log_softmax(taught.float() / warm, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - recipe.distill) * loss + recipe.distill * warm**2 * distance
+
+
+def _outputs(made: Any) -> list[Tensor]:
+    """Returns a network's logits, then those of its auxiliary classifiers."""
+    if isinstance(made, Tensor):
+        return [made]
+    main = made.logits  # torchvision's GoogLeNet and Inception, in training
+    return [main, *(other for other in made if other is not main and other is not None)]
