@@ -152,7 +152,7 @@ class Workspace:
             "where it was); --checkpoint FILE uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
-            return train_member(arch, self.data(data), seed, folder, progress=move, **how)
+            return train_member(arch, self.data(data), seed, folder, progress=move, say=self._output.say, **how)
 
     def pool(self) -> list[Member]:
         """Returns the pool: the given checkpoints, or trained members of all data sets and seeds."""

@@ -1,5 +1,6 @@
 """Model pools: several trained models of one architecture."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,7 @@ def train_member(
     recipe: Recipe | None = None,
     progress: Progress | None = None,
     start: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Member:
     """Trains a member on the train part of the split, unless it is there already; resumes an interrupted training.
 
@@ -122,6 +124,7 @@ def train_member(
         recipe: How; the default recipe of the data set where None.
         progress: Called after every batch.
         start: Weights of another task to start from, in place of random ones; what does not fit stays random.
+        say: Called with a line for people when memory runs out.
 
     Raises:
         UsageError: The folder cannot be written, the training diverges, or `start` does not fit.
@@ -138,7 +141,9 @@ def train_member(
     if start is not None:
         load_fitting(model, start)
     parts = split(data)
-    train(model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"))
+    train(
+        model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"), say
+    )
     metadata = {
         "architecture": architecture,
         "num_classes": data.num_classes,

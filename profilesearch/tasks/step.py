@@ -68,9 +68,7 @@ class Step:
     def _halve(self, batch: int) -> None:
         self.parts *= 2
         if batch < 2 * self.parts:
-            raise UsageError(
-                "there is not enough memory for two images at a time; use smaller images (--data NAME@SIZE)"
-            )
+            raise UsageError("not enough memory for two images at a time; use smaller ones (--data NAME@SIZE)")
         if self._say:
             self._say(f"out of memory; going on with {-(-batch // self.parts)} images at a time")
 
