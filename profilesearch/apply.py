@@ -1,7 +1,7 @@
 """`profilesearch apply`: prunes a trained model with a stored profile."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from profilesearch.networks.plan import Plan
 from profilesearch.outcome import both_sides, evidence_of, show
 from profilesearch.plots import plot_profile
 from profilesearch.profile import METRICS, SCOPES, Budget, Profile
-from profilesearch.pruning import prune_with_profile, reestimate_statistics
+from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, train
@@ -38,6 +39,7 @@ EPILOG = """\
 examples:
   profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --keep 0.5
   profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --profile my.json --finetune 10
+  torchrun --nproc-per-node 2 -m profilesearch.apply --arch resnet56 --checkpoint resnet56.th --finetune 10
   profilesearch apply --arch resnet18 --checkpoint mine.safetensors --data photos/ --finetune 10 --export onnx
 
 files, in --out:
@@ -95,15 +97,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
-    output = Output.of(options)
     choose("criterion", options.criterion, CRITERIA)
     choose("scope", options.scope, SCOPES)
+    choose("schedule", options.schedule, ("cosine", "linear"))
     for kind in options.export:
         choose("format", kind, FORMATS)
-    choose("schedule", options.schedule, ("cosine", "linear"))
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
     check_writable(options.out)
+    with joined() as world:
+        _apply(options, Output.of(options, quiet=not world.leads), world)
+
+
+def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
     own = options.checkpoint is None
@@ -121,16 +127,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recipe = _recipe(options, data)
         with output.progress("fine-tuning", 1) as move:
             resume = options.out / "finetune.resume.safetensors"
-            train(pruned.network, data, learn, recipe, full, move, resume, output.say)
+            train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
+    if world.leads:
+        about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
+        _write(options, output, data, full, pruned, profile, untuned, about)
 
+
+def _write(
+    options: argparse.Namespace,
+    output: Output,
+    data: DataSet,
+    full: nn.Module,
+    pruned: Pruned,
+    profile: Profile,
+    untuned: float | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes the network, reads it back, and writes and prints what was measured on it."""
     path = options.out / "pruned.safetensors"
-    about = {"architecture": options.arch, "num_classes": data.num_classes, "in_channels": shape[0], "data": data.name}
-    save_network(path, pruned.network, about)
+    save_network(path, pruned.network, {"architecture": options.arch, **about})
     reloaded = load_pruned(path, options.arch)
     sides = both_sides(full, pruned, path, reloaded, data)
-    about = {"model": member.name, "criterion": options.criterion, "seed": options.seed}
+    measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
     settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
-    entry = evidence_of(sides, untuned, data, about, settings)
+    entry = evidence_of(sides, untuned, data, measured, settings)
     profile.with_evidence(entry).save(options.out / "profile.json")
     exports = _exports(options, reloaded, data, output)
     before, after = (side.to_json(len(data.test)) for side in sides)

@@ -33,12 +33,12 @@ class Output:
     console: Console
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> "Output":
-        """Makes the output that the options ask for."""
-        console = Console(stderr=options.json, highlight=False)
+    def of(cls, options: argparse.Namespace, quiet: bool = False) -> "Output":
+        """Makes the output that the options ask for; `quiet` prints nothing at all."""
+        console = Console(stderr=options.json, highlight=False, quiet=quiet)
         if not console.is_terminal:
             console.width = _FILE_WIDTH  # nobody's window: no cell of a table has to be cut
-        return cls(options.json, console)
+        return cls(options.json and not quiet, console)
 
     def say(self, text: str) -> None:
         """Prints a line for people."""
@@ -71,7 +71,7 @@ class Output:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with Progress(*columns, console=Console(stderr=True, quiet=self.console.quiet)) as bar:
             task = bar.add_task(what, total=total, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
 

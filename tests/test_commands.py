@@ -130,6 +130,24 @@ def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exporte
     assert Path("applied/pruned.onnx").stat().st_size > 1e6
 
 
+def test_two_processes_finetune_as_one(place: Path, members: list[Member]) -> None:
+    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "3"]
+    options += ["--profile", "uniform", "--keep", "0.3", "--json"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "profilesearch.apply"]
+    reports = {}
+    for name, start in (("one", ["-m", "profilesearch.apply"]), ("two", launcher)):
+        command = [sys.executable, *start, *map(str, options), "--out", name]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        (line,) = done.stdout.splitlines()  # one process talks
+        reports[name] = json.loads(line)
+    one, two = (reports[name]["evidence"] for name in ("one", "two"))
+    assert one["pruned_accuracy"] == two["pruned_accuracy"] < two["finetuned_accuracy"]
+    assert two["finetuned_accuracy"] == pytest.approx(one["finetuned_accuracy"], abs=0.06)
+    assert not list(Path("two").glob("*resume*"))
+
+
 def test_a_profile_serves_a_relative_when_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored = train(capsys, "--searcher", "random")["profile"]
     torch.save(build("resnet32", 10, 1).state_dict(), place / "deeper.pth")

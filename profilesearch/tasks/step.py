@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError
 from profilesearch.tasks.hardware import DTYPES, best_precision
+from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 
 _AUXILIARY = 0.3
@@ -28,6 +29,7 @@ class Step:
         recipe: What the loss is.
         optimizer: Of the model's parameters.
         say: Called with a line for people when the batch is cut.
+        world: The processes that step together.
 
     Attributes:
         parts: Into how many parts a batch is cut.
@@ -40,6 +42,7 @@ class Step:
         recipe: Recipe,
         optimizer: torch.optim.Optimizer,
         say: Callable[[str], None] | None = None,
+        world: World | None = None,
     ) -> None:
         self.parts = 1
         self._model = model
@@ -47,6 +50,7 @@ class Step:
         self._recipe = recipe
         self._optimizer = optimizer
         self._say = say
+        self._world = world or World()
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> float:
         """Makes a step on images (N, C, H, W) with labels (N,); returns the loss.
@@ -54,6 +58,7 @@ class Step:
         Raises:
             UsageError: Memory does not suffice for two images at a time.
         """
+        pixels, labels = self._world.share(pixels), self._world.share(labels)
         while True:
             try:
                 self._optimizer.zero_grad()
@@ -61,8 +66,8 @@ class Step:
                 self._optimizer.step()
                 return loss
             except RuntimeError as error:
-                if not any(text in str(error) for text in _NO_MEMORY):
-                    raise
+                if self._world.size > 1 or not any(text in str(error) for text in _NO_MEMORY):
+                    raise  # one process alone cannot change its number of parts
                 self._halve(len(labels))
 
     def _halve(self, batch: int) -> None:

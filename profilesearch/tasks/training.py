@@ -19,6 +19,7 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
+from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step
 
@@ -35,6 +36,7 @@ def train(
     progress: Progress | None = None,
     resume: Path | None = None,
     say: Callable[[str], None] | None = None,
+    world: World | None = None,
 ) -> float:
     """Trains a network; the weights of the last epoch are the result.
 
@@ -50,6 +52,7 @@ def train(
         resume: File that holds the state after each epoch, and is removed at the end. An existing one is continued; if
             it is damaged or of another training, that starts anew.
         say: Called with a line for people when memory runs out and batches are cut.
+        world: The processes that train together; this one alone where None.
 
     Returns:
         Mean loss of the last epoch.
@@ -65,13 +68,16 @@ def train(
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
+    world = world or World()
     state = _State(resume, model, optimizer, {"recipe": asdict(recipe), "images": images.digest})
-    step = Step(model, teacher, recipe, optimizer, say)
+    step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
     for epoch in range(state.load(), recipe.epochs):
         loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress)
-        state.save(epoch + 1)
-    state.remove()
+        if world.leads:
+            state.save(epoch + 1)
+    if world.leads:
+        state.remove()
     model.eval()
     return loss
 
@@ -160,7 +166,7 @@ class _State:
         except UsageError:
             tensors, metadata = {}, {}  # damaged
         if metadata.get("identity") != self.identity:
-            self.path.unlink()  # damaged, or of a training with other settings: start anew
+            self.path.unlink(missing_ok=True)  # damaged, or of a training with other settings: start anew
             return 0
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():

@@ -1,0 +1,56 @@
+"""Training by several processes, started by torch's own launcher: `torchrun ... -m profilesearch.apply ...`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from profilesearch.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train one network together.
+
+    Every process prepares the same batches and takes its share, so that a step is that of one process on the whole
+    batch; only BatchNorm sees the shares.
+
+    Attributes:
+        rank: Number of this process; 0 writes the files and talks.
+        size: How many processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Returns the network with gradients averaged over the processes; the same network where there is one."""
+        return DistributedDataParallel(model) if self.size > 1 else model
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Returns this process's part of a batch, of equal size for all."""
+        if len(batch) < 2 * self.size:
+            raise UsageError(f"a batch of {len(batch)} is too small for {self.size} processes; start fewer")
+        return batch[: len(batch) // self.size * self.size][self.rank :: self.size]
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Joins the processes that `torchrun` started, if it did; leaves them at the end."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield World(distributed.get_rank(), size)
+    finally:
+        distributed.destroy_process_group()
