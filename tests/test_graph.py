@@ -10,6 +10,7 @@ from torch.nn import functional
 from profilesearch.errors import UsageError
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import check_plan
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
@@ -171,6 +172,28 @@ def test_auxiliary_classifiers_are_followed_in_training() -> None:
 
     found = table(forward, a=conv(3, 4), aux=nn.Linear(4, 5), last=nn.Linear(4, 5))
     assert ("aux.weight", 1) in slices(found, "a")
+
+
+def test_means_over_channels_are_told_from_means_over_the_image() -> None:
+    def centred(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return tail(net, x - x.mean(1, keepdim=True))
+
+    assert table(centred, a=conv(3, 8), last=nn.Linear(8, 5)).names == ()  # as many channels as rows
+    found = table(lambda net, x: net.last(net.a(x).sum(-1).amax(2)), a=conv(3, 8), last=nn.Linear(8, 5))
+    assert found.names == ("a",)
+
+
+def test_outputs_must_be_one_tensor() -> None:
+    with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
+        table(lambda net, x: (net.a(x), x), a=conv(3, 4))  # type: ignore[arg-type, return-value]
+
+
+def test_networks_that_cannot_be_copied_give_one_sentence() -> None:
+    normed = torch.nn.utils.weight_norm(conv(3, 4))
+    network = Small(lambda net, x: tail(net, net.a(x)), a=normed, last=nn.Linear(4, 5))
+    with pytest.raises(UsageError, match="remove_weight_norm"):
+        _ = Plan("small", network, (3, 8, 8)).table
 
 
 def test_what_does_not_run_gives_one_sentence() -> None:

@@ -61,6 +61,10 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> set[str]:
             f"cannot trace {type(model).__name__} with an input of shape {tuple(example.shape)}: {error}; "
             "check the input size, and that the forward pass takes one batch of images"
         ) from error
+    if not model.training and not isinstance(outputs, Tensor):
+        raise UsageError(
+            f"{type(model).__name__} returns a {type(outputs).__name__}; it must return its class scores, as one tensor"
+        )
     rules.fix(tensors(outputs), "makes the outputs of the network")
     return rules.used
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable
@@ -32,7 +33,13 @@ class Plan:
     @cached_property
     def table(self) -> GroupTable:
         """Channel groups of every scope, each checked: the pruned network equals the masked one."""
-        network = copy.deepcopy(self.network).float()
+        try:
+            network = copy.deepcopy(self.network).float()
+        except RuntimeError as error:
+            raise UsageError(
+                f"{type(self.network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
+                "weight_norm off first (torch.nn.utils.remove_weight_norm)"
+            ) from error
         return check_plan(network, trace(network, self.example), self.example)
 
     @property

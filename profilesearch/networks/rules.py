@@ -123,7 +123,7 @@ class Rules:
         elif name in _POINTWISE or torch.Tag.pointwise in func.tags:
             self._combine(given, outs[0], name in _SUMS)
         elif name in _SPATIAL or (name in _REDUCING and outs):
-            self._reduce(name, given[0], outs[0])
+            self._reduce(name, given[0], args, kwargs, outs[0])
         else:
             self._mix(given, outs, f"goes through an operation that mixes channels ({name})")
 
@@ -180,25 +180,21 @@ class Rules:
             total = compact(torch.where(total == CONSTANT, labels, total))
         self._set(out, total)
 
-    def _reduce(self, name: str, given: Tensor, out: Tensor) -> None:
-        """Follows pooling and resizing, which treat every channel by itself."""
+    def _reduce(self, name: str, given: Tensor, args: Any, kwargs: Any, out: Tensor) -> None:
+        """Follows pooling, resizing, means and the like, which treat every channel by itself."""
         labels = self._need(given)
-        dims = varying(labels)
-        if name in _SPATIAL and all(dim == labels.dim() - 3 for dim in dims):
+        dims = set(varying(labels))
+        if name in _SPATIAL and dims <= {labels.dim() - 3}:
             self._set(out, labels[..., :1, :1].expand(out.shape))
             return
-        sizes = list(out.shape)
-        kept = [dim for dim in dims if labels.shape[dim] in sizes]
-        if name in _REDUCING and len(dims) == len(kept) == 1:
-            self._set(out, self._after_reduction(labels, out, dims[0]))
+        asked = args[1] if len(args) > 1 else kwargs.get("dim")
+        asked = [asked] if isinstance(asked, int) else asked or range(labels.dim())
+        gone = {dim % labels.dim() for dim in asked}
+        if name in _REDUCING and not gone & dims:
+            rest = labels[tuple(slice(0, 1) if dim in gone else slice(None) for dim in range(labels.dim()))]
+            self._set(out, compact(rest.reshape(out.shape)))
             return
         self._mix([given], [out], f"goes through an operation over several channels ({name})")
-
-    @staticmethod
-    def _after_reduction(labels: Tensor, out: Tensor, dim: int) -> Tensor:
-        line = labels[tuple(slice(None) if d == dim else 0 for d in range(labels.dim()))]
-        place = dim if out.dim() == labels.dim() else list(out.shape).index(len(line))
-        return line.reshape([-1 if d == place else 1 for d in range(out.dim())]).expand(out.shape)
 
     def _mix(self, given: list[Tensor], outs: list[Tensor], reason: str) -> None:
         self.fix(given, reason)
