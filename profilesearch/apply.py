@@ -11,6 +11,7 @@ from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.exports import FORMATS, export
 from profilesearch.files import check_writable, write_json
+from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
@@ -48,6 +49,7 @@ files, in --out:
   profile.json         the profile, with this result as evidence
   report.json          before and after
   profile.png          the widths"""
+_NO_FASTER = 0.95
 CHECKED = 1000
 """Test images on which exported files are compared with the network."""
 
@@ -124,6 +126,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     reestimate_statistics(pruned.network, data, learn[:2000])
     untuned = accuracy(pruned.network, data, data.test, "fp32") if options.finetune else None
     if options.finetune:
+        _warn_if_not_faster(full, pruned.network, shape, output)
         recipe = _recipe(options, data)
         with output.progress("fine-tuning", 1) as move:
             resume = options.out / "finetune.resume.safetensors"
@@ -131,6 +134,18 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     if world.leads:
         about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
         _write(options, output, data, full, pruned, profile, untuned, about)
+
+
+def _warn_if_not_faster(full: nn.Module, pruned: nn.Module, shape: tuple[int, int, int], output: Output) -> None:
+    """Says before the fine-tuning that it would not be worth it."""
+    old, new = measure_speed([full, pruned], shape)
+    parts = {1: new.batch1 / old.batch1, 64: new.batch64 / old.batch64}
+    slow = [f"{part:.0%} at batch {batch}" for batch, part in parts.items() if part > _NO_FASTER]
+    if slow:
+        output.say(
+            f"on this processor the pruned network takes {' and '.join(slow)} of the full network's time; for speed, "
+            "try a profile with a smaller --keep, or one that `train --metric latency` finds"
+        )
 
 
 def _write(

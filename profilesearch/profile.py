@@ -12,9 +12,9 @@ from profilesearch.files import write_json
 
 SCHEMA = 1
 CONVENTION = "1 MAC = 1 multiply-add of convolution and linear layers"
-Metric = Literal["macs", "params"]
+Metric = Literal["macs", "params", "latency"]
 Scope = Literal["block", "all"]
-METRICS: tuple[Metric, ...] = ("macs", "params")
+METRICS: tuple[Metric, ...] = ("macs", "params", "latency")
 SCOPES: tuple[Scope, ...] = ("block", "all")
 
 
@@ -23,7 +23,7 @@ class Budget:
     """What a pruned network may cost, relative to the full one.
 
     Attributes:
-        metric: `macs` (multiply-adds of one image) or `params`.
+        metric: `macs` (multiply-adds of one image), `params`, or `latency` (of one image, on this device).
         keep: Fraction of the full network's cost, in (0, 1].
 
     Raises:

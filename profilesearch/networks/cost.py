@@ -37,8 +37,11 @@ class CostModel:
         positions = _positions(model, example)
         self._fixed = {"macs": 0, "params": 0}
         sizes, slopes, factors = [], [], []
+        self._weights: dict[str, tuple[FloatArray, FloatArray]] = {}
         for name, tensor in model.named_parameters():
             macs = positions.get(name, 0)
+            whole = np.array([tensor.shape[0], tensor.shape[1]]) if tensor.dim() > 1 else np.zeros(2)
+            self._weights[name] = whole.astype(np.float64), np.zeros((2, len(table.groups)))
             if name not in follows:
                 self._fixed["macs"] += macs * tensor.numel()
                 self._fixed["params"] += tensor.numel()
@@ -49,6 +52,7 @@ class CostModel:
             for dim, place, repeats in follows[name]:
                 slope[dim, place] += repeats
             slopes.append(slope)
+            self._weights[name] = self._weights[name][0], slope
             factors.append([macs * rest, rest])
         self._sizes = np.array(sizes, dtype=np.float64).reshape(-1, 2)
         self._slopes = np.array(slopes).reshape(-1, 2, len(table.groups))
@@ -71,6 +75,13 @@ class CostModel:
         total = (dims.prod(axis=-1) * factor).sum(axis=-1) + self._fixed[metric]
         whole: IntArray = np.rint(total).astype(np.int64)
         return whole
+
+    def dimensions(self, tensor: str, widths: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Returns the sizes of a weight tensor's two leading dimensions for widths (..., G), each of shape (...)."""
+        removed = np.asarray(self._channels - widths, dtype=np.float64)
+        sizes, slopes = self._weights[tensor]
+        one, other = sizes[:, None] - slopes @ removed.reshape(-1, len(self._channels)).T
+        return one.reshape(removed.shape[:-1]), other.reshape(removed.shape[:-1])
 
     def relative(self, widths: IntArray, metric: Metric) -> FloatArray:
         """Returns the cost as a fraction of the full network's, in (0, 1], shape (...)."""

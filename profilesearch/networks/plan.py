@@ -11,6 +11,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import check_plan
 from profilesearch.profile import Budget, Scope
@@ -54,6 +55,5 @@ class Plan:
             UsageError: The budget is out of reach, or nothing is prunable in this scope.
         """
         table = self.table.within(scope)
-        return ProfileSpace(
-            self.architecture, scope, table, CostModel(self.network, table, self.example), budget, multiple
-        )
+        model = LatencyModel if budget.metric == "latency" else CostModel
+        return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)

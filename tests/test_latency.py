@@ -1,0 +1,72 @@
+"""Latency as a budget: measured once a layer, priced for any profile."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from profilesearch.networks import latency
+from profilesearch.networks.architectures import build
+from profilesearch.networks.latency import LatencyModel, latency_error
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profile import Budget
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's file of measured layers, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "profilesearch" / "latency.json"
+
+
+def test_every_proposal_lands_on_a_latency_budget(cache: Path) -> None:
+    space = Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("latency", 0.8))
+    assert cache.exists()
+    widths = space.sample(20, np.random.default_rng(0))
+    assert space.relative(widths) == pytest.approx(np.full(20, 0.8), rel=0.02)
+    assert space.cost.relative(widths, "macs").max() < 1
+    full = space.cost.cost(space.table.channels, "latency")
+    assert 1e4 < full < 1e10  # nanoseconds
+
+
+def test_layers_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan("mobilenet_v2", build("mobilenet_v2", 10), (3, 32, 32))
+    plan.space(Budget("latency", 0.9))
+    monkeypatch.setattr(latency, "_measure", lambda _: pytest.fail("measured again"))
+    plan.space(Budget("latency", 0.9))
+
+
+def test_a_damaged_table_is_measured_anew(cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_text("[1, 2")
+    Plan("resnet20", build("resnet20", 10), (3, 8, 8)).space(Budget("latency", 0.9))
+    assert cache.read_text().startswith("{")
+
+
+def test_wider_networks_are_never_priced_lower() -> None:
+    plan = Plan("resnext50_32x4d", build("resnext50_32x4d", 10), (3, 32, 32))
+    table = plan.table
+    cost = LatencyModel(plan.network, table, plan.example)
+    random = np.random.default_rng(0)
+    narrow = random.integers(1, table.channels)
+    wider = random.integers(narrow, table.channels, endpoint=True)
+    assert cost.cost(narrow, "latency") <= cost.cost(wider, "latency") <= cost.cost(table.channels, "latency")
+    assert cost.cost(np.stack([narrow, wider]), "latency").shape == (2,)
+
+
+def test_prices_are_near_the_clock() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 10, 3)
+    ).eval()
+    example = torch.rand(1, 3, 96, 96)
+    table = Plan("small", network, (3, 96, 96)).table
+    cost = LatencyModel(network, table, example)
+    widths = np.array([[16, 16], [64, 16], [16, 64]])
+    keep = [{n: torch.arange(int(w)) for n, w in zip(table.names, row, strict=True)} for row in widths]
+    networks = [Pruner(network, table).prune(each).eval() for each in keep]
+    assert latency_error(widths, cost, networks, example) < 1  # a loaded machine is far from exact
+    assert (np.diff(cost.cost(widths, "latency")[[0, 2, 1]]) > 0).any()
