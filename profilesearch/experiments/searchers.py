@@ -20,6 +20,8 @@ EARLY = 250
 """After how many evaluations PPO is held against the whole random search."""
 Choice = Mapping[str, Widths]
 """A profile for every target."""
+Measured = dict[str, dict[str, tuple[list[float], list[float]]]]
+"""By rival and target: test accuracies with batch statistics, and fine-tuned, one for each seed."""
 
 
 def searches(lab: Lab, keep: float, names: Sequence[str] = SEARCHERS) -> dict[str, list[Search]]:
@@ -41,30 +43,30 @@ def searchers(lab: Lab) -> Section:
     lab.searches([job for several in jobs.values() for job in several])
     found = {name: lab.searches(several) for name, several in jobs.items()}
     rivals = _rivals(lab, found)
-    tests, tuned = _test_accuracies(lab, rivals)
+    measured = _measure(lab, rivals)
     lines = []
     for name, choices in rivals.items():
         origin = found.get(name)
         fresh = mean_of([f.fresh for f in origin]).text() if origin else ""
-        cells = (name, _early(origin), fresh, mean_of(tests[name]).text(2, 100), mean_of(tuned[name]).text(2, 100))
+        values = [mean_of(each).text(2, 100) for target in lab.targets for each in measured[name][target]]
         behind: list[Job] = [*jobs.get(name, ())]
         for choice in choices:
-            behind += [*_test_jobs(lab, choice), *_tune_jobs(lab, choice)]
-        lines.append(Line.of(cells, behind))
+            behind += [job for target in lab.targets for job in _jobs(lab, target, choice[target])]
+        lines.append(Line.of((name, _early(origin), fresh, *values), behind))
     curves = {name: _curves(several) for name, several in found.items() if name not in UNSEEDED}
     labels = ("evaluations", "best accuracy so far, relative to the unpruned pool")
     figure = lab.figure("searchers", lambda path: plot_curves(curves, {}, labels, path))
-    targets = ", ".join(f"{name} ({lab.member(name).data})" for name in lab.targets)
+    heads = [text for name in lab.targets for text in (lab.member(name).data, "fine-tuned")]
     return Section(
         "searchers",
         "C4: profiles searched over many models serve models that no search saw",
         f"Every searcher has {sizes.evaluations} evaluations on the pool at {keep:g} of the MACs, "
         f"{sizes.search_images} images of each member, {sizes.seeds} seeds; winners are chosen on fresh images. "
-        f"Test accuracy in percent, mean over the targets ({targets}), with batch statistics and then after "
+        f"Test accuracy in percent on each target ({', '.join(lab.targets)}), with batch statistics and then after "
         f"{sizes.epochs} epoch(s) of fine-tuning; intervals over the seeds of the search.",
-        ("searcher", f"search after {EARLY} / all", "fresh images", "test, not fine-tuned", "test, fine-tuned"),
+        ("searcher", f"search after {EARLY} / all", "fresh images", *heads),
         tuple(lines),
-        _verdict(found, tests, tuned),
+        _verdict(lab, found, measured),
         (figure,),
     )
 
@@ -83,30 +85,24 @@ def _rivals(lab: Lab, found: Mapping[str, Sequence[Found]]) -> dict[str, list[Ch
     return rivals
 
 
-def _test_accuracies(
-    lab: Lab, rivals: Mapping[str, Sequence[Choice]]
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Mean accuracy over the targets for every rival and seed: with batch statistics, and fine-tuned."""
+def _measure(lab: Lab, rivals: Mapping[str, Sequence[Choice]]) -> Measured:
+    """Test accuracies of every rival: by target, with batch statistics and fine-tuned, one for each seed."""
     every = [choice for choices in rivals.values() for choice in choices]
-    lab.scores([job for choice in every for job in _test_jobs(lab, choice)])
-    lab.finetunes([job for choice in every for job in _tune_jobs(lab, choice)])
-    tests = {
-        name: [float(np.mean(lab.scores(_test_jobs(lab, choice)))) for choice in choices]
-        for name, choices in rivals.items()
-    }
-    tuned = {
-        name: [float(np.mean([t.after for t in lab.finetunes(_tune_jobs(lab, choice))])) for choice in choices]
-        for name, choices in rivals.items()
-    }
-    return tests, tuned
+    pairs = [_jobs(lab, target, choice[target]) for choice in every for target in lab.targets]
+    lab.scores([score for score, _ in pairs])
+    lab.finetunes([tuning for _, tuning in pairs])
+    measured: Measured = {}
+    for name, choices in rivals.items():
+        measured[name] = {}
+        for target in lab.targets:
+            scores, tunings = zip(*(_jobs(lab, target, choice[target]) for choice in choices), strict=True)
+            measured[name][target] = lab.scores(scores), [t.after for t in lab.finetunes(tunings)]
+    return measured
 
 
-def _test_jobs(lab: Lab, choice: Choice) -> list[Score]:
-    return [Score(target, "test", widths, lab.sizes.images) for target, widths in choice.items()]
-
-
-def _tune_jobs(lab: Lab, choice: Choice) -> list[FineTune]:
-    return [FineTune(target, widths, epochs=lab.sizes.epochs, lr=lab.sizes.lr) for target, widths in choice.items()]
+def _jobs(lab: Lab, target: str, widths: Widths) -> tuple[Score, FineTune]:
+    sizes = lab.sizes
+    return Score(target, "test", widths, sizes.images), FineTune(target, widths, epochs=sizes.epochs, lr=sizes.lr)
 
 
 def _curves(found: Sequence[Found]) -> FloatArray:
@@ -122,18 +118,23 @@ def _early(found: Sequence[Found] | None) -> str:
     return f"{curves[:, :EARLY][:, -1].mean():.3f} / {curves[:, -1].mean():.3f}"
 
 
-def _verdict(
-    found: Mapping[str, Sequence[Found]], tests: Mapping[str, list[float]], tuned: Mapping[str, list[float]]
-) -> str:
-    best = max(("random", "tpe", "cmaes"), key=lambda name: float(np.mean(tests[name])))
-    gaps = [difference(values["ppo"], values[best]).text(2, 100) for values in (tests, tuned)]
-    there = [f"{np.mean(values['random, on the target']) * 100:.2f} %" for values in (tests, tuned)]
-    ours = [f"{np.mean(values['ppo']) * 100:.2f} %" for values in (tests, tuned)]
+def _verdict(lab: Lab, found: Mapping[str, Sequence[Found]], measured: Measured) -> str:
     early, whole = _curves(found["ppo"])[:, :EARLY][:, -1].mean(), _curves(found["random"])[:, -1].mean()
-    return (
-        f"PPO's profile reaches {ours[0]} on models that no search saw, and {ours[1]} fine-tuned: {gaps[0]} and "
-        f"{gaps[1]} points more than that of {best}, the best of random, TPE and CMA-ES. The random search on the "
-        f"targets themselves reaches {there[0]}, and {there[1]} fine-tuned. After {EARLY} evaluations PPO "
-        f"{'reaches' if early >= whole else 'does not reach'} what random search has after all of its own ({early:.3f} "
-        f"and {whole:.3f} on search images)."
-    )
+    reaches = "reaches" if early >= whole else "does not reach"
+    parts = [
+        f"After {EARLY} evaluations PPO {reaches} what random search has after all of its own ({early:.3f} and "
+        f"{whole:.3f} on search images)."
+    ]
+    for target in lab.targets:
+        scores = {name: by_target[target] for name, by_target in measured.items()}
+        best = max(("random", "tpe", "cmaes"), key=lambda name: float(np.mean(scores[name][1])))
+        gaps = [difference(ours, theirs).text(2, 100) for ours, theirs in zip(scores["ppo"], scores[best], strict=True)]
+        mean = {name: [float(np.mean(values)) * 100 for values in pair] for name, pair in scores.items()}
+        ours, uniform, there = (mean[name] for name in ("ppo", "uniform", "random, on the target"))
+        parts.append(
+            f"{target} ({lab.member(target).data}): PPO's profile has {ours[0]:.2f} %, and {ours[1]:.2f} % fine-tuned; "
+            f"{gaps[0]} and {gaps[1]} points more than that of {best}, the best of random, TPE and CMA-ES there. "
+            f"Uniform has {uniform[0]:.2f} and {uniform[1]:.2f} %; the random search on the target itself "
+            f"{there[0]:.2f} and {there[1]:.2f} %."
+        )
+    return " ".join(parts)
