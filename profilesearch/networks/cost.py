@@ -1,7 +1,7 @@
 """Analytic cost: multiply-adds and parameters of thousands of profiles at once, without building a network."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +13,7 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profile import Metric
 
 FloatArray = NDArray[np.float64]
+Layer = nn.Conv2d | nn.Linear
 
 
 class CostModel:
@@ -97,12 +98,18 @@ def _positions(model: nn.Module, example: Tensor) -> dict[str, int]:
     """Returns, by weight name, how many output positions each convolution or linear weight serves in one image."""
     positions: dict[str, int] = defaultdict(int)
 
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
+    def note(name: str, module: Layer, _: Tensor, output: Tensor) -> None:
         channel_last = isinstance(module, nn.Linear)
         positions[f"{name}.weight"] += output[0].numel() // output.shape[-1 if channel_last else 1]
 
+    watch_layers(model, example, note)
+    return positions
+
+
+def watch_layers(model: nn.Module, example: Tensor, note: Callable[[str, Layer, Tensor, Tensor], None]) -> None:
+    """Runs a network on an example and notes name, module, input and output of its convolutions and linear layers."""
     hooks = [
-        module.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
+        module.register_forward_hook(lambda module, given, output, name=name: note(name, module, given[0], output))
         for name, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
@@ -112,7 +119,6 @@ def _positions(model: nn.Module, example: Tensor) -> dict[str, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    return positions
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
 from profilesearch.files import write_json
-from profilesearch.networks.cost import CostModel, FloatArray, evaluating
+from profilesearch.networks.cost import CostModel, FloatArray, evaluating, watch_layers
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profile import Metric
 
@@ -71,7 +71,7 @@ class LatencyModel(CostModel):
         self, model: nn.Module, table: GroupTable, example: Tensor, cache: Path | None = None, say: Say | None = None
     ) -> None:
         super().__init__(model, table, example)
-        layers = dict(_layers(model, example))
+        layers = _layers(model, example)
         tables = _Tables(cache or default_cache())
         missing = [layer for layer in dict.fromkeys(layers.values()) if tables.get(layer) is None]
         for done, layer in enumerate(missing, 1):
@@ -172,34 +172,23 @@ def latency_error(widths: IntArray, cost: LatencyModel, networks: Sequence[nn.Mo
     return float(np.abs(cost.cost(widths, "latency") / measured - 1).mean())
 
 
-def _layers(model: nn.Module, example: Tensor) -> Iterator[tuple[str, Layer]]:
-    """Yields the layers with weights that the network uses, by name, in the order of their use."""
+def _layers(model: nn.Module, example: Tensor) -> dict[str, Layer]:
+    """Returns the layers with weights that the network uses, by name, in the order of their use."""
     seen: dict[str, Layer] = {}
 
-    def note(name: str, module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if isinstance(module, nn.Conv2d):
-            padding = (0, 0) if isinstance(module.padding, str) else module.padding
-            outputs, inputs = module.weight.shape[:2]
-            height, width = given[0].shape[2:]
-            seen[name] = Layer("conv", outputs, inputs, module.kernel_size, module.stride, padding, module.dilation,
-                               module.groups, height, width)  # fmt: skip
-        elif isinstance(module, nn.Linear):
-            rows = given[0][0].numel() // given[0].shape[-1]
-            outputs, inputs = module.weight.shape
+    def note(name: str, module: nn.Conv2d | nn.Linear, given: Tensor, _: Tensor) -> None:
+        outputs, inputs = module.weight.shape[:2]
+        if isinstance(module, nn.Linear):
+            rows = given[0].numel() // given.shape[-1]
             seen[name] = Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1)
+            return
+        padding = (0, 0) if isinstance(module.padding, str) else module.padding
+        height, width = given.shape[2:]
+        seen[name] = Layer("conv", outputs, inputs, module.kernel_size, module.stride, padding, module.dilation,
+                           module.groups, height, width)  # fmt: skip
 
-    hooks = [
-        module.register_forward_pre_hook(lambda module, given, name=name: note(name, module, given))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    try:
-        with evaluating(model), torch.inference_mode():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    yield from seen.items()
+    watch_layers(model, example, note)
+    return seen
 
 
 def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:
