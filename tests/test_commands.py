@@ -130,6 +130,22 @@ def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exporte
     assert Path("applied/pruned.onnx").stat().st_size > 1e6
 
 
+def test_a_latency_budget_is_searched_and_applied(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--metric", "latency", "--keep", "0.85"]
+    call("train", *options, "--seeds", "0", "--evaluations", "16", "--searcher", "random", "--json")
+    captured = capsys.readouterr()
+    assert "really pruned" in captured.err
+    profile = json.loads(Path(json.loads(captured.out)["profile"]).read_text())
+    assert profile["budget"]["metric"] == "latency"
+    assert profile["budget"]["reached"] == pytest.approx(0.85, rel=0.02)
+    call("apply", *options, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["after"]["macs"] < report["before"]["macs"]
+
+
 def test_two_processes_finetune_as_one(place: Path, members: list[Member]) -> None:
     options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "3"]
     options += ["--profile", "uniform", "--keep", "0.3", "--json"]
