@@ -157,6 +157,11 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(digits: DataSet) -> No
     assert torch.allclose(*weights, atol=1e-3)
 
 
+def test_too_few_images_to_search_on_give_one_sentence(digits: DataSet) -> None:
+    with pytest.raises(UsageError, match="digits has 3 training images"):
+        split(replace(digits, train=digits.train[:3]))
+
+
 def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_dir: Path) -> None:
     path = pool_path(pool_dir, "resnet20", "digits", 0)
     before = path.stat().st_mtime_ns

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from profilesearch.errors import UsageError
 from profilesearch.tasks.data import DataSet, Images
 
 Part = Literal["train", "search", "fresh"]
@@ -43,8 +44,14 @@ class Split:
 
 
 def split(data: DataSet, seed: int = 0) -> Split:
-    """Splits the training images at random: nine tenths to learn on, the rest halved into `search` and `fresh`."""
+    """Splits the training images at random: nine tenths to learn on, the rest halved into `search` and `fresh`.
+
+    Raises:
+        UsageError: There are too few images to hold any out.
+    """
     count = len(data.train)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     half = int(count * HELD_OUT.get(data.name, 0.1)) // 2
+    if not half:
+        raise UsageError(f"{data.name} has {count} training images; holding some out for a search needs 20 or more")
     return Split(seed, train=order[2 * half :], search=order[:half], fresh=order[half : 2 * half])
