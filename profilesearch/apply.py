@@ -18,7 +18,7 @@ from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.outcome import both_sides, evidence_of, show
 from profilesearch.plots import plot_profile
-from profilesearch.profile import METRICS, SCOPES, Budget, Profile
+from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -114,11 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
+    profile = _stored(options, data, output)
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
     full = member.load()
     shape = example_shape(full, data)
-    profile = _profile(options, Plan(options.arch, full, shape), data, output)
+    profile = _fitted(options, profile, Plan(options.arch, full, shape))
     learn = learning_images(member, data)
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
@@ -185,20 +186,26 @@ def _write(
     output.result(report)
 
 
-def _profile(options: argparse.Namespace, plan: Plan, data: DataSet, output: Output) -> Profile:
+def _stored(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
+    """Returns the profile that the options name, before any work; nothing for `uniform`, which needs the network."""
+    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
     if options.profile == "uniform":
-        budget = Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
-        space = plan.space(budget, options.scope)
-        return space.profile(space.uniform(), {"searcher": "uniform"})
+        return None
     if options.profile is not None:
-        profile = Profile.load(options.profile)
-        other = profile.fingerprint != plan.table.within(profile.scope).fingerprint
-        return carry(profile, plan) if other and options.map_by_position else profile
-    metric = choose("metric", options.metric, METRICS)
-    stored = Store(options.store).best(options.arch, options.keep, metric, data.name)  # type: ignore[arg-type]
+        return Profile.load(options.profile)
+    stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}")
     return stored.profile
+
+
+def _fitted(options: argparse.Namespace, profile: Profile | None, plan: Plan) -> Profile:
+    """Returns the profile as it is for this network: uniform, carried over from a relative, or unchanged."""
+    if profile is None:
+        space = plan.space(Budget(options.metric, options.keep), options.scope)
+        return space.profile(space.uniform(), {"searcher": "uniform"})
+    other = profile.fingerprint != plan.table.within(profile.scope).fingerprint
+    return carry(profile, plan) if other and options.map_by_position else profile
 
 
 def _exports(options: argparse.Namespace, network: nn.Module, data: DataSet, output: Output) -> list[dict[str, Any]]:

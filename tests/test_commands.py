@@ -93,8 +93,9 @@ def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest
 def test_apply_writes_a_network_that_a_fresh_process_loads_bit_for_bit(
     place: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
 ) -> None:
-    train(capsys)
-    call("apply", "--arch", "resnet20", "--data", "digits", "--checkpoint", members[1].path, "--json")
+    stored = train(capsys)["profile"]
+    options: Arguments = ["--data", "digits", "--checkpoint", members[1].path, "--profile", stored]
+    call("apply", "--arch", "resnet20", *options, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
     assert report["after"]["bytes"] < report["before"]["bytes"]
@@ -178,8 +179,7 @@ def test_a_profile_serves_a_relative_when_asked(place: Path, capsys: pytest.Capt
 
 
 def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train(capsys, "--searcher", "uniform", "--keep", "0.3")
-    call("apply", "--arch", "resnet20", "--keep", "0.3", "--finetune", "3", "--json")
+    call("apply", "--arch", "resnet20", "--profile", "uniform", "--keep", "0.3", "--finetune", "3", "--json")
     evidence = json.loads(capsys.readouterr().out)["evidence"]
     assert evidence["finetuned_accuracy"] > evidence["pruned_accuracy"]
     assert not list(Path("applied").glob("*resume*"))
