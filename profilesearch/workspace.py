@@ -11,6 +11,7 @@ import numpy as np
 
 from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
+from profilesearch.multiples import AUTO, best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
@@ -60,7 +61,13 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
     group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
-    group.add_argument("--multiple-of", type=int, default=1, metavar="N", help="widths are multiples of N")
+    group.add_argument(
+        "--multiple-of",
+        type=number_or_auto,
+        default=1,
+        metavar="N",
+        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
+    )
     group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
     group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
     group.add_argument(
@@ -202,6 +209,8 @@ class Workspace:
             channels = stem_channels(options.arch, data.image_shape[0])
             network = build(options.arch, data.num_classes, channels)
         plan = Plan(options.arch, network, example_shape(network, data))
+        if options.multiple_of == AUTO:
+            options.multiple_of = self._chosen_multiple(plan)
         space = plan.space(budget_of(options), options.scope, options.multiple_of)
         feasibility(space, self._output)
         if isinstance(space.cost, LatencyModel):
@@ -215,6 +224,19 @@ class Workspace:
                 f"random profiles, really pruned, are {error:.0%} off it on average"
             )
         return space
+
+    def _chosen_multiple(self, plan: Plan) -> int:
+        times = multiple_times(plan, budget_of(self._options), self._options.scope)
+        chosen = best_multiple(times)
+        rows = [[f"{multiple}", f"{one:.2f}", f"{many:.1f}"] for multiple, (one, many) in times.items()]
+        head = ["multiple of", "ms for 1 image", "ms for 64"]
+        self._output.table(f"networks of equal cost on {device_name()}; taking multiples of {chosen}", head, rows)
+        return chosen
+
+
+def number_or_auto(text: str) -> int | str:
+    """Reads the value of --multiple-of; its name is part of argparse's complaint."""
+    return AUTO if text == AUTO else int(text)
 
 
 def budget_of(options: argparse.Namespace) -> Budget:

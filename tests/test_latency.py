@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from profilesearch import multiples
+from profilesearch.multiples import best_multiple, multiple_times
 from profilesearch.networks import latency
 from profilesearch.networks.architectures import build
 from profilesearch.networks.latency import LatencyModel, latency_error
@@ -70,3 +72,19 @@ def test_prices_are_near_the_clock() -> None:
     networks = [Pruner(network, table).prune(each).eval() for each in keep]
     assert latency_error(widths, cost, networks, example) < 1  # a loaded machine is far from exact
     assert (np.diff(cost.cost(widths, "latency")[[0, 2, 1]]) > 0).any()
+
+
+def test_a_multiple_is_chosen_by_measurement_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, file = Plan("resnet20", build("resnet20", 10), (3, 8, 8)), tmp_path / "multiples.json"
+    monkeypatch.setattr(multiples, "MULTIPLES", (1, 4, 32))
+    times = multiple_times(plan, Budget("macs", 0.5), "block", file)
+    assert times.keys() == {1, 4}  # 32 leaves the groups of 16 and 32 channels whole: half is out of reach
+    assert all(0 < one < many for one, many in times.values())
+    monkeypatch.setattr(multiples, "_measure", lambda *_: pytest.fail("measured again"))
+    assert multiple_times(plan, Budget("macs", 0.5), "block", file) == times
+
+
+def test_a_multiple_must_be_worth_it() -> None:
+    assert best_multiple({1: (1.0, 50.0), 4: (0.98, 49.0), 8: (0.99, 50.0)}) == 1
+    assert best_multiple({1: (1.0, 50.0), 4: (0.98, 49.0), 8: (0.8, 45.0)}) == 8
+    assert best_multiple({4: (1.0, 50.0)}) == 4
