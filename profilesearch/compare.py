@@ -14,12 +14,14 @@ from profilesearch.files import write_json
 from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
+from profilesearch.options import add_pool_options, add_search_options
 from profilesearch.plots import plot_searches
 from profilesearch.profile import Profile
+from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.tasks.pools import Member
-from profilesearch.workspace import Workspace, add_pool_options, add_search_options
+from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Compare searchers at equal cost and equal evaluations, on models that the search did not see.
@@ -75,8 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UsageError("--repeats and --random-sample must be at least 1")
     workspace = Workspace(options, output)
     workspace.check_budget()
+    with workspace.engine() as engine:
+        _compare(names, engine, options, workspace, output)
+
+
+def _compare(
+    names: Sequence[str], engine: Engine, options: argparse.Namespace, workspace: Workspace, output: Output
+) -> None:
+    """Searches with every searcher, and scores the winners on the targets."""
     pool = workspace.pool()
-    problem = workspace.problem(pool)
+    problem = workspace.problem(pool, engine)
     profiles = {path.stem: _stored_widths(problem, Profile.load(path)) for path in options.profile}
     targets = _targets(options, workspace, pool)
     results = {name: _searches(name, problem, options, output) for name in names}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from profilesearch.console import Output, parser_for, run
 from profilesearch.networks.checkpoints import load_tensors
+from profilesearch.options import add_pool_options
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy, trained_member
-from profilesearch.workspace import Workspace, add_pool_options
+from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Train the missing members of a pool, once, and list them.

@@ -17,9 +17,10 @@ from profilesearch.experiments.page import Section, write_page
 from profilesearch.experiments.sizes import QUICK, Sizes
 from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
+from profilesearch.options import add_pool_options
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
-from profilesearch.workspace import Workspace, add_pool_options
+from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Test the claims behind the project on real data, and write the page of results.

@@ -14,11 +14,12 @@ from profilesearch.errors import choose
 from profilesearch.files import check_writable, write_json, write_text
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
+from profilesearch.options import add_pool_options, add_search_options
 from profilesearch.plots import plot_profile, plot_searches
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
 from profilesearch.tasks.splits import Part
-from profilesearch.workspace import Workspace, add_pool_options, add_search_options
+from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Search a layer-wise channel pruning profile and store it.
@@ -62,7 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_writable(folder)
     workspace = Workspace(options, output)
     workspace.check_budget()
-    problem = workspace.problem(workspace.pool())
+    with workspace.engine() as engine:
+        problem = workspace.problem(workspace.pool(), engine)
+        _search(problem, options, workspace, output)
+
+
+def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace, output: Output) -> None:
+    """Searches, stores the profile, and shows what was found."""
     problem.base()
     with output.search_progress(f"searching with {options.searcher}", options.evaluations) as move:
         result = SEARCHERS[options.searcher]().search(problem, options.evaluations, options.seed, move)

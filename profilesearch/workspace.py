@@ -20,65 +20,16 @@ from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import METRICS, SCOPES, Budget
+from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import STATISTICS, default_settings
-from profilesearch.tasks.data import DATA_SETS, DataSet, is_present
-from profilesearch.tasks.files import NAMED
+from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 from profilesearch.tasks.sources import check_data, is_data, open_data
 
 _PRICED = 5
 """Random profiles on which priced latency is held against the clock."""
-
-
-def add_pool_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which trained models to use."""
-    group = parser.add_argument_group("models")
-    group.add_argument(
-        "--data",
-        nargs="+",
-        metavar="NAME",
-        help=f"data sets: {', '.join((*DATA_SETS, *NAMED))}, or a folder with one subfolder a class; NAME@64 for "
-        "images of 64 by 64 (default: cifar10 where it is on disk, else digits)",
-    )
-    group.add_argument(
-        "--checkpoint",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
-        "--data, DATA:SEED for one that `pool` trains, torchvision's names such as IMAGENET1K_V1; without any, the "
-        "whole pool is trained",
-    )
-    group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
-    group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
-
-
-def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what to search, and how to score it."""
-    group = parser.add_argument_group("search")
-    group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
-    group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
-    group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
-    group.add_argument(
-        "--multiple-of",
-        type=number_or_auto,
-        default=1,
-        metavar="N",
-        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
-    )
-    group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
-    group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
-    group.add_argument(
-        "--statistics",
-        default="batch",
-        metavar="NAME",
-        help="where BatchNorm takes its statistics from: batch (the scored images, one pass), reestimate (training "
-        "images, a second pass) or none (the full network's; useless but for showing that)",
-    )
-    group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
-    group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")
 
 
 def data_names(options: argparse.Namespace, output: Output) -> list[str]:
@@ -179,8 +130,13 @@ class Workspace:
             return members
         return [self.trained(name, seed) for name in self.names for seed in self._options.seeds]
 
-    def problem(self, members: Sequence[Member]) -> Problem:
-        """Returns the problem that the search options describe."""
+    def engine(self) -> Engine:
+        """Starts the engine that the search options name."""
+        options = self._options
+        return open_engine(options.engine, options.workers, options.address)
+
+    def problem(self, members: Sequence[Member], engine: Engine) -> Problem:
+        """Returns the problem that the search options describe, scored by `engine`."""
         options = self._options
         ledger = Ledger(options.runs / "ledger.jsonl")
         if ledger.damaged:
@@ -191,7 +147,8 @@ class Workspace:
             default_settings(options.images, options.criterion, options.seed), statistics=options.statistics
         )
         data = {name: self.data(name) for name in {member.data for member in members}}
-        return Problem(members, data, budget_of(options), settings, ledger, options.scope, options.multiple_of)
+        budget = budget_of(options)
+        return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine)
 
     def check_budget(self) -> ProfileSpace:
         """Checks the budget on an untrained network, before any training or scoring, and prints what it means.
@@ -232,11 +189,6 @@ class Workspace:
         head = ["multiple of", "ms for 1 image", "ms for 64"]
         self._output.table(f"networks of equal cost on {device_name()}; taking multiples of {chosen}", head, rows)
         return chosen
-
-
-def number_or_auto(text: str) -> int | str:
-    """Reads the value of --multiple-of; its name is part of argparse's complaint."""
-    return AUTO if text == AUTO else int(text)
 
 
 def budget_of(options: argparse.Namespace) -> Budget:

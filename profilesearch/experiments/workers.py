@@ -1,12 +1,10 @@
-"""Worker processes: measurements side by side, each with its share of the processor."""
+"""Measurements side by side, in worker processes."""
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from typing import Any
 
-import torch
+from profilesearch.processes import start_workers, stop_workers
 
 
 def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
@@ -25,20 +23,12 @@ def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], wor
         for task in tasks:
             yield task, function(common, task)
         return
-    threads = max(1, torch.get_num_threads() // workers)
-    executor = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _prepare, (threads,))
+    executor = start_workers(workers)
     try:
         futures = {executor.submit(function, common, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in list((executor._processes or {}).values()):
-            process.terminate()
+        stop_workers(executor)
         raise
     executor.shutdown()
-
-
-def _prepare(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends the workers
-    torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profile import Budget, Scope
+from profilesearch.scoring.engines.base import Engine, LocalEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.score import Scorer, ScoreSettings
 from profilesearch.tasks.data import DataSet
@@ -33,11 +34,13 @@ class Problem:
         ledger: Where scores are looked up and recorded.
         scope: Which groups profiles touch.
         multiple: Widths are multiples of this.
+        engine: Where profiles are scored; in this process where None.
 
     Attributes:
         space: The profile space, G groups.
         members: As given.
         settings: As given.
+        engine: As given.
 
     Raises:
         UsageError: The pool is empty or of mixed structure, or the budget is out of reach.
@@ -52,12 +55,13 @@ class Problem:
         ledger: Ledger,
         scope: Scope = "block",
         multiple: int = 1,
+        engine: Engine | None = None,
     ) -> None:
         if not members:
             raise UsageError("the pool is empty; train a member with `profilesearch pool`, or give --checkpoint FILE")
         self.members = tuple(members)
         self.settings = settings
-        self._data = data
+        self.engine = engine or LocalEngine()
         self._ledger = ledger
         self._networks = [(member.load(), data[member.data]) for member in members]
         plans = [
@@ -97,13 +101,36 @@ class Problem:
             UsageError: The ledger cannot be written.
         """
         scorers = self._scorers.get(part) or self._scorers.setdefault(part, self._make_scorers(part))
-        accuracies = np.empty((len(widths), len(self.members)))
-        for index, row in enumerate(widths):
-            for place, scorer in enumerate(scorers):
-                accuracies[index, place] = self._look_up(scorer, place, part, row)
-            if each:
-                each(index, accuracies[index])
+        keys = [[scorer.key(row) for scorer in scorers] for row in widths]
+        cells: dict[str, list[tuple[int, int]]] = {}
+        for index, its_keys in enumerate(keys):
+            for place, key in enumerate(its_keys):
+                cells.setdefault(key, []).append((index, place))
+        accuracies = np.full((len(widths), len(scorers)), np.nan)
+        missing = []
+        for key, where in cells.items():
+            known = self._ledger.get(key)
+            if known is None:
+                missing.append(key)
+            else:
+                accuracies[tuple(zip(*where, strict=True))] = known
+        tasks = [(cells[key][0][1], widths[cells[key][0][0]]) for key in missing]
+        told = self._tell(accuracies, 0, each)
+        for number, score in self.engine.scores(scorers, tasks):
+            (place, row), key = tasks[number], missing[number]
+            self._ledger.put(key, score, model=self.members[place].name, part=part, widths=row.tolist())
+            accuracies[tuple(zip(*cells[key], strict=True))] = score
+            told = self._tell(accuracies, told, each)
         return accuracies
+
+    @staticmethod
+    def _tell(accuracies: FloatArray, told: int, each: Callable[[int, FloatArray], None] | None) -> int:
+        """Tells of profiles that are finished, in their order; returns how many were told of."""
+        while told < len(accuracies) and not np.isnan(accuracies[told]).any():
+            if each:
+                each(told, accuracies[told])
+            told += 1
+        return told
 
     def base(self, part: Part = "search") -> FloatArray:
         """Accuracies of the unpruned members under the same settings, shape (M,)."""
@@ -115,14 +142,6 @@ class Problem:
         """Mean over the members of the accuracy relative to the unpruned one; (N, M) to (N,)."""
         mean: FloatArray = (accuracies / np.maximum(self.base(part), 1e-9)).mean(axis=-1)
         return mean
-
-    def _look_up(self, scorer: Scorer, place: int, part: Part, widths: IntArray) -> float:
-        key = scorer.key(widths)
-        score = self._ledger.get(key)
-        if score is None:
-            score = scorer.score(widths)
-            self._ledger.put(key, score, model=self.members[place].name, part=part, widths=widths.tolist())
-        return score
 
     def _make_scorers(self, part: Part) -> list[Scorer]:
         made = []

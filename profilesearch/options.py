@@ -1,0 +1,74 @@
+"""Options that several commands share."""
+
+import argparse
+from pathlib import Path
+
+from profilesearch.multiples import AUTO
+from profilesearch.networks.criteria import CRITERIA
+from profilesearch.profile import METRICS
+from profilesearch.scoring.engines import ENGINES
+from profilesearch.tasks.data import DATA_SETS
+from profilesearch.tasks.files import NAMED
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which trained models to use."""
+    group = parser.add_argument_group("models")
+    group.add_argument(
+        "--data",
+        nargs="+",
+        metavar="NAME",
+        help=f"data sets: {', '.join((*DATA_SETS, *NAMED))}, or a folder with one subfolder a class; NAME@64 for "
+        "images of 64 by 64 (default: cifar10 where it is on disk, else digits)",
+    )
+    group.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
+        "--data, DATA:SEED for one that `pool` trains, torchvision's names such as IMAGENET1K_V1; without any, the "
+        "whole pool is trained",
+    )
+    group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
+    group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what to search, and how to score it."""
+    group = parser.add_argument_group("search")
+    group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
+    group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
+    group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
+    group.add_argument(
+        "--multiple-of",
+        type=number_or_auto,
+        default=1,
+        metavar="N",
+        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
+    )
+    group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
+    group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
+    group.add_argument(
+        "--statistics",
+        default="batch",
+        metavar="NAME",
+        help="where BatchNorm takes its statistics from: batch (the scored images, one pass), reestimate (training "
+        "images, a second pass) or none (the full network's; useless but for showing that)",
+    )
+    group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
+    group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")
+    where = parser.add_argument_group("engine")
+    where.add_argument(
+        "--engine",
+        default=ENGINES[0],
+        metavar="NAME",
+        help="where profiles are scored: local (this process), processes, or ray (needs the extra)",
+    )
+    where.add_argument("--workers", type=int, default=0, metavar="N", help="of the engine (default: one for each core)")
+    where.add_argument("--address", metavar="HOST", help="of a running Ray cluster (default: start one here)")
+
+
+def number_or_auto(text: str) -> int | str:
+    """Reads the value of --multiple-of; its name is part of argparse's complaint."""
+    return AUTO if text == AUTO else int(text)

@@ -1,0 +1,26 @@
+"""Worker processes on this machine, each with its share of the processor."""
+
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import torch
+
+
+def start_workers(workers: int) -> ProcessPoolExecutor:
+    """Returns fresh worker processes; Ctrl-C is the parent's matter, which ends them."""
+    threads = max(1, torch.get_num_threads() // workers)
+    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (threads,))
+
+
+def stop_workers(executor: ProcessPoolExecutor) -> None:
+    """Ends worker processes at once, whatever they are doing."""
+    processes = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+
+
+def _prepare(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)

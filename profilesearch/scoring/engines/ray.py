@@ -1,0 +1,80 @@
+"""Workers of a Ray cluster, on this machine or many (Moritz et al. 2018, arXiv 1712.05889)."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.groups import IntArray
+from profilesearch.scoring.engines.base import Engine, Task, remembered
+from profilesearch.scoring.score import Scorer
+
+RETRIES = 3
+"""How often a score is given to another worker when its worker died."""
+
+
+class RayEngine(Engine):
+    """Scores in the workers of a Ray cluster, which holds every scorer once a machine, in its object store.
+
+    Args:
+        workers: Processes of a cluster that is started here; ignored for a running one.
+        address: Of a running cluster, such as `ray://host:10001` or `auto`; starts one on this machine where None. Its
+            machines need this package installed.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no cluster at the address.
+    """
+
+    name = "ray"
+
+    def __init__(self, workers: int, address: str | None = None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray  # noqa: PLC0415  an extra
+        except ImportError as error:
+            raise UsageError("--engine ray needs Ray; install it with: pip install 'profilesearch[ray]'") from error
+        self._ray = ray
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is None:
+            quiet |= {"num_cpus": workers, "include_dashboard": False}
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"there is no Ray cluster at --address {address}; start one with `ray start --head`, or leave it out"
+            ) from error
+        self._score = ray.remote(max_retries=RETRIES)(_score)
+        self._stored: dict[str, Any] = {}
+
+    def scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
+        """Yields scores as they come."""
+        ray = self._ray
+        for place, _ in tasks:
+            scorer = scorers[place]
+            if scorer.digest not in self._stored:
+                self._stored[scorer.digest] = ray.put(scorer)
+        pending = {}
+        for index, (place, widths) in enumerate(tasks):
+            digest = scorers[place].digest
+            # In a list, a reference travels as it is; a worker resolves it only if the scorer is new to it.
+            pending[self._score.remote(digest, [self._stored[digest]], widths)] = index
+        while pending:
+            for done in ray.wait(list(pending))[0]:
+                try:
+                    yield pending.pop(done), ray.get(done)
+                except ray.exceptions.WorkerCrashedError as error:
+                    raise UsageError(
+                        "Ray workers die again and again, perhaps for lack of memory; give each more of it"
+                    ) from error
+
+    def close(self) -> None:
+        """Leaves the cluster; one that was started here ends."""
+        self._ray.shutdown()
+
+
+def _score(digest: str, reference: Sequence[Any], widths: IntArray) -> float:
+    import ray  # noqa: PLC0415  an extra
+
+    return remembered(digest, lambda: ray.get(reference[0])).score(widths)

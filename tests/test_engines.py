@@ -1,0 +1,122 @@
+"""Engines: the same scores everywhere, and none lost with a worker."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents import RandomSearcher
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import FloatArray
+from profilesearch.profile import Budget
+from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine, processes
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member
+
+Make = Callable[[Engine, Ledger], Problem]
+
+
+@pytest.fixture(scope="module")
+def make(members: list[Member], digits: DataSet) -> Make:
+    def problem(engine: Engine, ledger: Ledger) -> Problem:
+        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), ledger, engine=engine)
+
+    return problem
+
+
+@pytest.fixture(scope="module", params=ENGINES[1:])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Every engine with workers; Ray's are those of a real cluster."""
+    if request.param == "ray":
+        pytest.importorskip("ray")
+    with open_engine(request.param, workers=2) as opened:
+        yield opened
+
+
+def test_an_engine_gives_the_local_scores(make: Make, engine: Engine) -> None:
+    profiles = make(LocalEngine(), Ledger()).space.sample(4, np.random.default_rng(0))
+    twice = np.concatenate([profiles, profiles[:2]])
+    expected = make(LocalEngine(), Ledger()).evaluate(twice)
+    told: list[int] = []
+
+    def each(index: int, accuracies: FloatArray) -> None:
+        told.append(index)
+        np.testing.assert_array_equal(accuracies, expected[index])
+
+    ledger = Ledger()
+    np.testing.assert_array_equal(make(engine, ledger).evaluate(twice, each=each), expected)
+    assert told == list(range(6))
+    assert len(ledger) == 8  # four profiles on two members; what was asked twice was scored once
+
+
+def test_a_search_survives_its_workers(make: Make, engine: Engine, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill(done: int, _: int, __: float) -> None:
+        if done in (5, 20) and (workers := _workers(engine)):
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    result = RandomSearcher().search(make(engine, ledger), 40, progress=kill)
+    expected = RandomSearcher().search(make(LocalEngine(), Ledger()), 40)
+    assert len(set(killed)) == 2
+    assert [e.fitness for e in result.history] == [e.fitness for e in expected.history]
+    assert result.winner.fresh == expected.winner.fresh
+    again = Ledger(tmp_path / "ledger.jsonl")
+    assert (len(again), again.damaged) == (len(ledger), 0)
+
+
+def _workers(engine: Engine) -> list[int]:
+    """Process numbers of an engine's living workers."""
+    if isinstance(engine, ProcessEngine):
+        assert engine._executor is not None
+        return list(engine._executor._processes)
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cmdline").read_bytes().startswith((b"ray::_score", b"ray::IDLE")):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_workers_that_always_die_end_in_one_sentence(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "RESTARTS", 1)
+    with ProcessEngine(1) as engine:
+        problem = make(engine, Ledger())
+        problem.base()
+        broken = problem._scorers["search"][0]
+        broken.digest += "-deadly"
+        broken._pruner = _Deadly()  # type: ignore[assignment]
+        with pytest.raises(UsageError, match="fewer --workers"):
+            problem.evaluate(problem.space.uniform()[None])
+
+
+class _Deadly:
+    """Kills the process that scores with it."""
+
+    def prune(self, *_: object, **__: object) -> None:
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_bad_engines() -> None:
+    with pytest.raises(UsageError, match="unknown engine 'rai'; did you mean ray"):
+        open_engine("rai")
+    with pytest.raises(UsageError, match="at least 1"):
+        open_engine("processes", workers=-1)
+
+
+def test_ray_says_when_there_is_no_cluster() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match="no Ray cluster at --address"):
+        open_engine("ray", address="127.0.0.1:1")
