@@ -3,8 +3,9 @@
 from agents.base import Evaluation, Finalist, Result, Searcher
 from agents.baselines import ExhaustiveSearcher, RandomSearcher, UniformSearcher
 from agents.family import Family, search_family
-from agents.optuna_samplers import CmaEsSearcher, TpeSearcher
+from agents.optuna_samplers import CmaEsSearcher, OptunaSearcher, TpeSearcher
 from agents.ppo import PpoSearcher, PpoSettings
+from profilesearch.errors import UsageError, choose
 
 _ALL: tuple[type[Searcher], ...] = (
     PpoSearcher,
@@ -15,6 +16,25 @@ _ALL: tuple[type[Searcher], ...] = (
     CmaEsSearcher,
 )
 SEARCHERS: dict[str, type[Searcher]] = {searcher.name: searcher for searcher in _ALL}
+
+
+def make_searcher(name: str, storage: str | None = None) -> Searcher:
+    """Returns a searcher by name.
+
+    Args:
+        name: One of `SEARCHERS`.
+        storage: Of Optuna, for its samplers: several processes share one search.
+
+    Raises:
+        UsageError: The name is unknown, or the searcher has no use for a storage.
+    """
+    kind = SEARCHERS[choose("searcher", name, SEARCHERS)]
+    if storage is None:
+        return kind()
+    if not issubclass(kind, OptunaSearcher):
+        raise UsageError(f"--storage is for Optuna's searchers, tpe and cmaes, not for {name}")
+    return kind(storage)
+
 
 __all__ = [
     "SEARCHERS",
@@ -30,5 +50,6 @@ __all__ = [
     "Searcher",
     "TpeSearcher",
     "UniformSearcher",
+    "make_searcher",
     "search_family",
 ]

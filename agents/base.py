@@ -128,6 +128,13 @@ class Trial:
 
         return self.problem.evaluate(widths, each=record)
 
+    def adopt(self, history: list[Evaluation]) -> None:
+        """Takes over the whole history of a search that several processes share."""
+        self.history = history
+        self._best = max((evaluation.fitness for evaluation in history), default=-np.inf)
+        if self._progress and history:
+            self._progress(len(history), self.evaluations, self._best)
+
     def fitness(self, widths: IntArray) -> FloatArray:
         """Evaluates profiles of shape (N, G) and returns their fitness, shape (N,)."""
         return self.problem.fitness(self.evaluate(widths))

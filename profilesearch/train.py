@@ -8,9 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agents import SEARCHERS, Result
+from agents import SEARCHERS, Result, make_searcher
 from profilesearch.console import Output, parser_for, run
-from profilesearch.errors import choose
 from profilesearch.files import check_writable, write_json, write_text
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
@@ -49,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
     add_pool_options(made)
     add_search_options(made)
     made.add_argument("--searcher", default="ppo", metavar="NAME", help=f"one of {', '.join(SEARCHERS)}")
+    made.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of Optuna, for tpe and cmaes: sqlite:///FILE, a database's URL, or a journal's FILE; the same command on "
+        "any number of machines then shares one search",
+    )
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--name", metavar="NAME", help="of the stored profile (default: from budget, data and searcher)")
     return made
@@ -58,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
     output = Output.of(options)
-    choose("searcher", options.searcher, SEARCHERS)
+    make_searcher(options.searcher, options.storage)
     for folder in (options.store, options.runs):
         check_writable(folder)
     workspace = Workspace(options, output)
@@ -72,7 +77,9 @@ def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace,
     """Searches, stores the profile, and shows what was found."""
     problem.base()
     with output.search_progress(f"searching with {options.searcher}", options.evaluations) as move:
-        result = SEARCHERS[options.searcher]().search(problem, options.evaluations, options.seed, move)
+        result = make_searcher(options.searcher, options.storage).search(
+            problem, options.evaluations, options.seed, move
+        )
     found = describe(problem, result)
     widths = result.winner.evaluation.widths
     profile = problem.space.profile(widths, found)

@@ -1,7 +1,10 @@
 """Engines: the same scores everywhere, and none lost with a worker."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import RandomSearcher
+from agents import RandomSearcher, make_searcher
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.profile import Budget
@@ -17,7 +20,7 @@ from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessE
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
-from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member
 
 Make = Callable[[Engine, Ledger], Problem]
@@ -120,3 +123,33 @@ def test_ray_says_when_there_is_no_cluster() -> None:
     pytest.importorskip("ray")
     with pytest.raises(UsageError, match="no Ray cluster at --address"):
         open_engine("ray", address="127.0.0.1:1")
+
+
+@pytest.mark.parametrize("storage", ["sqlite:///study.db", "journal.log"])
+def test_two_processes_share_one_optuna_study(members: list[Member], tmp_path: Path, storage: str) -> None:
+    command = [sys.executable, "-m", "profilesearch.train", "--arch", "resnet20", "--data", "digits", "--json"]
+    command += ["--checkpoint", str(members[0].path), "--searcher", "tpe", "--evaluations", "24", "--storage", storage]
+    started = [
+        subprocess.Popen([*command, "--runs", f"runs{i}", "--store", f"store{i}"], cwd=tmp_path, stdout=subprocess.PIPE)
+        for i in range(2)
+    ]
+    results = [json.loads(process.communicate(timeout=300)[0]) for process in started]
+    histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
+    assert histories[0] == histories[1]
+    assert len(histories[0].splitlines()) == 1 + 24
+    # Each process scored a part only: its ledger has less than 24 profiles, the uniform, the full one, 8 finalists.
+    scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
+    assert all(11 < each < 24 + 12 for each in scored)
+    again = subprocess.run([*command, "--runs", "runs0", "--store", "s"], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(again.stdout)["score"] == results[0]["score"]
+    assert len(Ledger(tmp_path / "runs0" / "ledger.jsonl")) == scored[0]
+
+
+def test_a_bad_storage_is_one_sentence(members: list[Member], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not for random"):
+        make_searcher("random", "sqlite:///x.db")
+    problem = Problem(members[:1], {"digits": load_data("digits")}, Budget("macs", 0.5), default_settings(), Ledger())
+    with pytest.raises(UsageError, match="cannot open the Optuna storage nosql://x"):
+        make_searcher("tpe", "nosql://x").search(problem, 3)
+    with pytest.raises(UsageError, match="cannot open the Optuna storage sqlite"):
+        make_searcher("tpe", f"sqlite:///{tmp_path}/nowhere/x.db").search(problem, 3)

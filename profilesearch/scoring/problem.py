@@ -1,6 +1,8 @@
 """The problem that every searcher solves: a profile space, a pool to score on, and the ledger."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -100,7 +102,7 @@ class Problem:
         Raises:
             UsageError: The ledger cannot be written.
         """
-        scorers = self._scorers.get(part) or self._scorers.setdefault(part, self._make_scorers(part))
+        scorers = self._scorers_of(part)
         keys = [[scorer.key(row) for scorer in scorers] for row in widths]
         cells: dict[str, list[tuple[int, int]]] = {}
         for index, its_keys in enumerate(keys):
@@ -142,6 +144,19 @@ class Problem:
         """Mean over the members of the accuracy relative to the unpruned one; (N, M) to (N,)."""
         mean: FloatArray = (accuracies / np.maximum(self.base(part), 1e-9)).mean(axis=-1)
         return mean
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that a search over this problem depends on, but its searcher."""
+        space = self.space
+        about = [space.architecture, space.scope, space.table.fingerprint, str(space.budget), space.multiple]
+        about += [scorer.digest for scorer in self._scorers_of("search")]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+    def _scorers_of(self, part: Part) -> list[Scorer]:
+        if part not in self._scorers:
+            self._scorers[part] = self._make_scorers(part)
+        return self._scorers[part]
 
     def _make_scorers(self, part: Part) -> list[Scorer]:
         made = []
