@@ -12,6 +12,7 @@ VERBS = {
     "compare": "compare searchers at equal cost and equal evaluations, on models that they did not see",
     "groups": "show what can be pruned in an architecture, and what cannot, and why",
     "list": "list the stored profiles with their evidence",
+    "report": "write what runs have found into one HTML page",
     "study": "test the claims behind the project, and write the page of results",
     "pool": "train the missing members of a pool, and list them",
 }

@@ -17,7 +17,7 @@ from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.outcome import both_sides, evidence_of, show
-from profilesearch.plots import plot_profile
+from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
@@ -173,6 +173,8 @@ def _write(
     report = {
         "model": str(path),
         "profile": profile.to_json(),
+        "groups": dict(zip(pruned.table.names, pruned.table.channels.tolist(), strict=True)),
+        "widths": pruned.widths.tolist(),
         "before": before,
         "after": after,
         "exports": exports,
@@ -180,7 +182,8 @@ def _write(
     }
     write_json(options.out / "report.json", report)
     title = f"{options.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
-    plot_profile(pruned.table, pruned.widths, title, options.out / "profile.png")
+    figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
+    save_figure(figure, options.out / "profile.png")
     show(output, sides, len(data.test), untuned)
     output.say(f"wrote {path}, profile.json, report.json and profile.png beside it")
     output.result(report)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_pool_options, add_search_options
-from profilesearch.plots import plot_searches
+from profilesearch.plots import save_figure, search_figure
 from profilesearch.profile import Profile
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
@@ -94,15 +95,15 @@ def _compare(
     tests = [TestProblem(t, workspace.data(t.data), problem.space.table, problem.settings, ledger) for t in targets]
     rows = _rows(problem, tests, results, profiles, options, output)
     folder = options.runs / folder_name(options.arch) / "compare"
-    plot_searches(
-        {name: [run.best_so_far().tolist() for run in runs] for name, runs in results.items()},
-        {},
-        folder / "curves.png",
-    )
+    curves = {name: [run.best_so_far().round(6).tolist() for run in runs] for name, runs in results.items()}
+    save_figure(search_figure(curves, {}), folder / "curves.png")
     report = {
+        "architecture": options.arch,
+        "budget": asdict(problem.space.budget),
         "pool": [member.name for member in pool],
         "targets": [{"name": t.name, "data": t.data, "trained_on": t.trained_on} for t in targets],
         "rows": rows,
+        "curves": curves,
     }
     write_json(folder / "result.json", report)
     _show(output, rows, problem, targets)

@@ -34,8 +34,8 @@ class Output:
 
     @classmethod
     def of(cls, options: argparse.Namespace, quiet: bool = False) -> "Output":
-        """Makes the output that the options ask for; `quiet` prints nothing at all."""
-        console = Console(stderr=options.json, highlight=False, quiet=quiet)
+        """Makes the output that the options ask for; `quiet` prints nothing at all, no result either."""
+        console = Console(stderr=options.json, highlight=False, quiet=quiet or options.quiet)
         if not console.is_terminal:
             console.width = _FILE_WIDTH  # nobody's window: no cell of a table has to be cut
         return cls(options.json and not quiet, console)
@@ -93,6 +93,7 @@ def manual_parser(verb: str, description: str, epilog: str) -> argparse.Argument
     )
     parser.set_defaults(verb=verb)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but mistakes, and with --json the result")
     return parser
 
 

@@ -14,10 +14,12 @@ from profilesearch.files import check_writable, write_json, write_text
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_pool_options, add_search_options
-from profilesearch.plots import plot_profile, plot_searches
+from profilesearch.plots import profile_figure, save_figure, search_figure
+from profilesearch.profile import Profile
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
 from profilesearch.tasks.splits import Part
+from profilesearch.watching import Curves, check_tensorboard
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         help="of Optuna, for tpe and cmaes: sqlite:///FILE, a database's URL, or a journal's FILE; the same command on "
         "any number of machines then shares one search",
     )
+    made.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves there while it runs (an extra)")
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--name", metavar="NAME", help="of the stored profile (default: from budget, data and searcher)")
     return made
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     output = Output.of(options)
     make_searcher(options.searcher, options.storage)
+    check_tensorboard(options.tensorboard)
     for folder in (options.store, options.runs):
         check_writable(folder)
     workspace = Workspace(options, output)
@@ -76,19 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace, output: Output) -> None:
     """Searches, stores the profile, and shows what was found."""
     problem.base()
-    with output.search_progress(f"searching with {options.searcher}", options.evaluations) as move:
-        result = make_searcher(options.searcher, options.storage).search(
-            problem, options.evaluations, options.seed, move
-        )
+    searcher, what = make_searcher(options.searcher, options.storage), f"searching with {options.searcher}"
+    with output.search_progress(what, options.evaluations) as move, Curves(options.tensorboard) as curves:
+        result = searcher.search(problem, options.evaluations, options.seed, curves.watch(move))
+        curves.finish(result)
     found = describe(problem, result)
     widths = result.winner.evaluation.widths
     profile = problem.space.profile(widths, found)
     name = options.name or default_name(options, workspace.names)
     path = Store(options.store).add(profile, name)
     folder = options.runs / folder_name(options.arch) / path.stem
-    save_run(
-        folder, problem, result, f"{options.arch} {path.stem}: {profile.reached:.1%} of the {profile.budget.metric}"
-    )
+    save_run(folder, problem, result, profile, path.stem)
     show(output, problem, result, found)
     output.say(f"stored {path}\npictures and history in {folder}")
     output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
@@ -142,16 +144,15 @@ def _score(problem: Problem, widths: IntArray, part: Part) -> float:
     return float(problem.fitness(problem.evaluate(widths[None], part), part)[0])
 
 
-def save_run(folder: Path, problem: Problem, result: Result, title: str) -> None:
+def save_run(folder: Path, problem: Problem, result: Result, profile: Profile, name: str) -> None:
     """Writes pictures and the history of a search."""
     table = problem.space.table
-    plot_profile(table, result.winner.evaluation.widths, title, folder / "profile.png")
+    title = f"{profile.architecture} {name}: {profile.reached:.1%} of the {profile.budget.metric}"
+    widths = result.winner.evaluation.widths
+    save_figure(profile_figure(table.names, table.channels, widths, title), folder / "profile.png")
     policies = [(i + 1, e.fitness) for i, e in enumerate(result.history) if e.is_policy]
-    plot_searches(
-        {result.searcher: [result.best_so_far().tolist()]},
-        {result.searcher: policies} if policies else {},
-        folder / "search.png",
-    )
+    curves = {result.searcher: [result.best_so_far().tolist()]}
+    save_figure(search_figure(curves, {result.searcher: policies} if policies else {}), folder / "search.png")
     lines = [",".join(["evaluation", "fitness", "own_cost", "is_policy", *table.names])]
     for number, e in enumerate(result.history, 1):
         numbers = [number, round(e.fitness, 6), round(e.own_cost, 6), int(e.is_policy), *e.widths.tolist()]
@@ -167,7 +168,14 @@ def save_run(folder: Path, problem: Problem, result: Result, title: str) -> None
         }
         for f in result.finalists
     ]
-    write_json(folder / "result.json", {"searcher": result.searcher, "seed": result.seed, "finalists": finalists})
+    value = {
+        "searcher": result.searcher,
+        "seed": result.seed,
+        "finalists": finalists,
+        "groups": dict(zip(table.names, table.channels.tolist(), strict=True)),
+        "profile": profile.to_json(),
+    }
+    write_json(folder / "result.json", value)
 
 
 def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]) -> None:

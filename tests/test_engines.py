@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from agents import RandomSearcher, make_searcher
+from profilesearch import train
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.profile import Budget
@@ -153,3 +154,20 @@ def test_a_bad_storage_is_one_sentence(members: list[Member], tmp_path: Path) ->
         make_searcher("tpe", "nosql://x").search(problem, 3)
     with pytest.raises(UsageError, match="cannot open the Optuna storage sqlite"):
         make_searcher("tpe", f"sqlite:///{tmp_path}/nowhere/x.db").search(problem, 3)
+
+
+def test_curves_of_a_search_for_tensorboard(
+    members: list[Member], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    common = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--quiet"]
+    folders = ["--store", f"{tmp_path}/s", "--runs", f"{tmp_path}/r", "--tensorboard", f"{tmp_path}/t"]
+    train.main([*common, "--evaluations", "20", *folders])
+    assert capfd.readouterr() == ("", "")
+    events = reader.EventAccumulator(str(tmp_path / "t"))
+    events.Reload()
+    best = [event.value for event in events.Scalars("search/best fitness")]
+    assert len(best) == 20
+    assert best == sorted(best)
+    assert len(events.Scalars("search/fitness of policy")) >= 2
+    assert 0 < events.Scalars("search/own cost of proposals")[0].value < 1

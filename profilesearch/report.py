@@ -1,0 +1,67 @@
+"""`profilesearch report`: what runs have found, as one page to look at."""
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from profilesearch.console import Output, manual_parser, run
+from profilesearch.files import write_text
+from profilesearch.html import Block, drawn, render
+from profilesearch.plots import search_figure, tradeoff_figure
+from profilesearch.runs import Part, read_part
+
+DESCRIPTION = """\
+Write what runs have found into one HTML page that opens from disk, without a network.
+
+It shows profiles as bars over the network, the curves of searches, accuracy against cost with 95 % intervals,
+before / after tables, and the sections of a study with its rank correlations."""
+EPILOG = """\
+examples:
+  profilesearch report runs/resnet56/macs0.5-cifar10-ppo300-seed0
+  profilesearch report runs/resnet56/* applied profiles/resnet56/*.json -o report.html
+  profilesearch report docs/results/resnet20 -o study.html"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    made = manual_parser("report", DESCRIPTION, EPILOG)
+    made.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders that train, compare, apply or study wrote; profiles"
+    )
+    made.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(arguments)
+    output = Output.of(options)
+    parts = [read_part(path) for path in options.runs]
+    blocks = [*_together(parts), *(block for part in parts for block in part.blocks)]
+    title = "profilesearch: " + ", ".join(dict.fromkeys(path.stem for path in options.runs))
+    write_text(options.output, render(title, blocks, f"Written by profilesearch {version('profilesearch')}."))
+    output.say(f"wrote {options.output}")
+    output.result({"page": str(options.output), "parts": [block.title for block in blocks]})
+
+
+def _together(parts: Sequence[Part]) -> list[Block]:
+    """What several runs have in common: all searches in one picture, all costs and accuracies in another."""
+    blocks = []
+    searches = [part for part in parts if part.curves]
+    if len(searches) > 1:
+        curves: dict[str, list[list[float]]] = {}
+        for part in searches:
+            for name, runs in part.curves.items():
+                curves.setdefault(name, []).extend(runs)
+        blocks.append(Block("All searches", pictures=(drawn(search_figure(curves, {})),)))
+    points = {name: point for part in parts for name, point in part.points.items()}
+    if points:
+        labels = ("part of the cost that is left", "test accuracy")
+        text = ("With 95 % intervals for the number of test images.",)
+        blocks.append(Block("Accuracy against cost", text, (drawn(tradeoff_figure(points, labels)),)))
+    return blocks
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,97 @@
+"""The report: one page of real runs, opened in a real browser."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from profilesearch import apply, compare, report, train
+from profilesearch.errors import UsageError
+from profilesearch.html import Block, render
+from profilesearch.tasks.pools import Member
+
+SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
+STUDY = Path(__file__).parent.parent / "docs" / "results" / "resnet20"
+
+
+@pytest.fixture(scope="module")
+def runs(members: list[Member], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Folders that train (two searchers), compare and apply wrote."""
+    work = tmp_path_factory.mktemp("report")
+    common = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--runs", f"{work}/runs"]
+    search = [*common, "--evaluations", "20", "--images", "100"]
+    for searcher in ("ppo", "random"):
+        train.main([*search, "--searcher", searcher, "--store", f"{work}/store", "--name", searcher])
+    compare.main([*search, "--target", str(members[1].path), "--searchers", "random", "--repeats", "2"])
+    out = ["--out", str(work / "applied"), "--profile", str(work / "store" / "resnet20" / "ppo.json")]
+    apply.main([*common[:6], *out])
+    return [*(work / "runs" / "resnet20" / name for name in ("ppo", "random", "compare")), work / "applied"]
+
+
+def written(arguments: Sequence[Path], page: Path) -> str:
+    report.main([*map(str, arguments), "-o", str(page)])
+    return page.read_text()
+
+
+def test_the_page_holds_everything(runs: list[Path], tmp_path: Path) -> None:
+    text = written([*runs, SHIPPED, STUDY], tmp_path / "report.html")
+    for title in ("All searches", "Accuracy against cost", "Search: ppo", "Comparison: resnet20", "Pruned: applied"):
+        assert f"<h2>{title}</h2>" in text
+    after = json.loads((runs[-1] / "report.json").read_text())["after"]
+    assert f"{after['accuracy']:.2%}" in text
+    assert f"{after['macs'] / 1e6:.2f} M" in text
+    assert "resnet20-cifar10-12fca82f" in text  # evidence of the shipped profile
+    assert text.count("<img") >= 8
+    assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
+
+
+def test_the_page_opens_in_a_browser_without_errors_or_requests(runs: list[Path], tmp_path: Path) -> None:
+    browser = shutil.which("chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not browser:
+        pytest.skip("install chromium")
+    page_file = tmp_path / "report.html"
+    written([*runs, STUDY], page_file)
+    complaints: list[str] = []
+    requests: list[str] = []
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = opened.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(page_file.as_uri())
+        widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
+        headings = page.locator("h2").all_inner_texts()
+        sideways = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        opened.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
+    assert len(widths) >= 7
+    assert all(width > 100 for width in widths)
+    assert "Search: ppo" in headings
+    assert sideways <= 0
+
+
+def test_what_files_say_stays_text() -> None:
+    text = render("<b>", [Block("<script>alert(1)</script>", rows=(("<img src=x>",),), head=("a",))], "")
+    assert "<script>" not in text
+    assert "<img src=x>" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("result.json", "{"), ("report.json", "{}"), ("sections.json", "[]"), ("result.json", "{}")]
+)
+def test_broken_runs_are_one_sentence(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match="is broken"):
+        written([tmp_path], tmp_path / "page.html")
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no run; give folders"):
+        written([tmp_path], tmp_path / "page.html")
+    with pytest.raises(UsageError, match="is no run; give folders"):
+        written([tmp_path / "nowhere"], tmp_path / "page.html")
