@@ -10,14 +10,16 @@ from typing import Any
 from profilesearch.errors import UsageError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], new: bool = False) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place.
 
     Args:
         path: The file to create or replace; its folders are created.
         write: Receives the temporary path and writes the whole content to it.
+        new: Never replace a file.
 
     Raises:
+        FileExistsError: With `new`, if somebody was faster.
         UsageError: The folder cannot be written, or the disk is full. The old file, if any, is untouched.
     """
     temporary: Path | None = None
@@ -30,7 +32,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
+        if new:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -63,9 +70,10 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _fill(temporary, text))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` atomically as indented JSON with its key order kept."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def write_json(path: Path, value: Any, new: bool = False) -> None:
+    """Writes `value` atomically as indented JSON with its key order kept; `new` as for `write_atomically`."""
+    text = json.dumps(value, indent=2) + "\n"
+    write_atomically(path, lambda temporary: _fill(temporary, text), new)
 
 
 def _fill(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Profile and Budget: what a search finds, as one validated JSON file."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -91,20 +92,25 @@ class Profile:
             "evidence": [dict(entry) for entry in self.evidence],
         }
 
+    def sealed(self) -> dict[str, Any]:
+        """Returns the plain object with its digest, by which `load` finds damage."""
+        value = self.to_json()
+        return {**value, "digest": _digest(value)}
+
     def save(self, path: str | Path) -> None:
         """Writes the profile file atomically.
 
         Raises:
             UsageError: The file cannot be written.
         """
-        write_json(Path(path), self.to_json())
+        write_json(Path(path), self.sealed())
 
     @classmethod
     def load(cls, path: str | Path) -> "Profile":
         """Reads a profile file.
 
         Raises:
-            UsageError: The file is missing, is no profile, is broken, or has another schema version.
+            UsageError: The file is missing, is no profile, is broken or damaged, or has another schema version.
         """
         try:
             value = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -113,7 +119,13 @@ class Profile:
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{path} is no profile file: broken JSON ({error}); fetch or search it again") from error
         try:
-            return cls.from_json(value)
+            made = cls.from_json(value)
+            if "digest" in value and value["digest"] != _digest(value):
+                raise UsageError(
+                    "this is not what was written, its digest does not fit; fetch the profile again, or take out the "
+                    "field 'digest' if you changed it on purpose"
+                )
+            return made
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
 
@@ -122,7 +134,7 @@ class Profile:
         """Builds a profile from the plain object of a profile file.
 
         Raises:
-            UsageError: A field is missing or has a wrong type or range.
+            UsageError: A field is missing, unknown, or has a wrong type or range.
         """
         if not isinstance(value, dict) or "schema" not in value:
             raise UsageError("this is no profile file: it has no 'schema' field")
@@ -135,7 +147,7 @@ class Profile:
         reached = _field(budget, "reached", float)
         if not 0 < reached <= 1:
             raise UsageError(f"the reached cost must be in (0, 1], got {reached!r}")
-        return cls(
+        made = cls(
             architecture=_field(value, "architecture", str),
             scope=cast(Scope, scope),
             fingerprint=_field(value, "fingerprint", str),
@@ -145,6 +157,10 @@ class Profile:
             found=_field(value, "found", dict),
             evidence=tuple(_entries(_field(value, "evidence", list))),
         )
+        unknown = next((name for name in value if name not in _FIELDS), None)
+        if unknown is not None:
+            raise UsageError(f"the profile has an unknown field '{unknown}'; it is damaged, or of a later version")
+        return made
 
 
 def _field(value: Mapping[str, Any], key: str, kind: type) -> Any:
@@ -153,6 +169,15 @@ def _field(value: Mapping[str, Any], key: str, kind: type) -> Any:
     if not good:
         raise UsageError(f"the profile's field '{key}' is missing or is no {_KINDS[kind]}")
     return item
+
+
+_FIELDS = ("schema", "architecture", "scope", "fingerprint", "budget", "keep", "found", "evidence", "digest")
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """Hash of a profile file's content, but this hash."""
+    rest = {name: item for name, item in value.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _KINDS = {str: "text", dict: "object", list: "list", float: "number"}

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from profilesearch.errors import UsageError
+from profilesearch.files import write_json
 from profilesearch.networks.architectures import folder_name
 from profilesearch.profile import Metric, Profile
 
@@ -49,7 +51,7 @@ class Store:
         _check(folder_name(architecture))
         files: dict[str, Path] = {}
         for folder in self._folders:
-            for path in sorted((folder / folder_name(architecture)).glob("*.json")):
+            for path in sorted((folder / folder_name(architecture)).glob("[!.]*.json")):
                 files.setdefault(path.stem, path)
         for name in sorted(files):
             yield Stored(Profile.load(files[name]), files[name])
@@ -69,18 +71,18 @@ class Store:
         """
         _check(folder_name(profile.architecture))
         _check(name)
-        number = 1
-        while True:
+        for number in count(1):
             path = self.folder / folder_name(profile.architecture) / f"{name}{f'-{number}' if number > 1 else ''}.json"
-            if not path.exists():
-                break
-            there = Profile.load(path)
-            if there.to_json() | {"evidence": []} == profile.to_json() | {"evidence": []}:
+            try:
+                write_json(path, profile.sealed(), new=True)
+            except FileExistsError:
+                there = Profile.load(path)
+                if there.to_json() | {"evidence": []} != profile.to_json() | {"evidence": []}:
+                    continue
                 for entry in there.evidence:
                     profile = profile.with_evidence(entry)
-                break
-            number += 1
-        profile.save(path)
+                profile.save(path)
+            break
         return path
 
     def replace(self, profile: Profile, name: str) -> Path:
@@ -98,7 +100,7 @@ class Store:
     def architectures(self) -> list[str]:
         """Returns the names of all architectures that have a stored profile."""
         return sorted(
-            {file.parent.name.replace("--", ":") for folder in self._folders for file in folder.glob("*/*.json")}
+            {file.parent.name.replace("--", ":") for folder in self._folders for file in folder.glob("*/[!.]*.json")}
         )
 
     def best(self, architecture: str, keep: float, metric: Metric, data: str) -> Stored:

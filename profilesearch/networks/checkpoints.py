@@ -19,6 +19,7 @@ from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.surgery import assign
 
 METADATA_KEY = "profilesearch"
+DIGEST_KEY = "digest"
 _WRAPPERS = ("state_dict", "model", "net")
 
 
@@ -39,11 +40,16 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
-                metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+                about = file.metadata() or {}
             value: Any = load_file(path)
+            if about.keys() & {METADATA_KEY, DIGEST_KEY} and about.get(DIGEST_KEY) != _file_digest(value, about):
+                raise UsageError(f"{path} is damaged: its content does not fit its digest; fetch or make it again")
+            metadata = json.loads(about.get(METADATA_KEY, "{}"))
         else:
             metadata = {}
             value = torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -148,8 +154,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         OSError: The disk is full.
     """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    about = {METADATA_KEY: json.dumps(dict(metadata))}
+    about[DIGEST_KEY] = _file_digest(plain, about)
     try:
-        save_file(plain, path, {METADATA_KEY: json.dumps(dict(metadata))})
+        save_file(plain, path, about)
     except safetensors.SafetensorError as error:  # how a full disk shows
         raise OSError(0, str(error)) from error
 
@@ -159,8 +167,14 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _file_digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Hash of what a file of ours holds, but this hash: a flipped bit anywhere is found when the file is read."""
+    text = json.dumps({key: value for key, value in about.items() if key != DIGEST_KEY}, sort_keys=True)
+    return hashlib.sha256(f"{text} {tensor_digest(dict(sorted(tensors.items())))}".encode()).hexdigest()[:16]
 
 
 def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
