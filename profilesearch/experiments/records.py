@@ -53,9 +53,9 @@ class Records:
         identity = row[self.columns[0]]
         if identity in self._rows:
             return
-        self._rows[identity] = row
         if self.path is not None:
             self._append(self.path, _line(row.get(column, "") for column in self.columns))
+        self._rows[identity] = row
 
     def _append(self, path: Path, line: str) -> None:
         try:
@@ -64,7 +64,9 @@ class Records:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
             try:
                 content = line.encode()
+                size = os.fstat(descriptor).st_size
                 if os.write(descriptor, content) < len(content):
+                    os.ftruncate(descriptor, size)
                     raise OSError(28, "no space left on the device")
             finally:
                 os.close(descriptor)

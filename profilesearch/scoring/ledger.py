@@ -74,6 +74,7 @@ class Ledger:
             assert self._descriptor is not None  # noqa: S101
             written = os.write(self._descriptor, line)
             if written < len(line):
+                self.close()  # the next line must not continue the half of this one
                 raise OSError(28, "no space left on the device")
         except OSError as error:
             raise cannot_write(path, error) from error

@@ -1,0 +1,219 @@
+"""Files that were damaged, disks that are full, processes that get in each other's way."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from profilesearch import load_pruned
+from profilesearch.errors import UsageError
+from profilesearch.experiments.records import Records
+from profilesearch.files import write_json
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_tensors, save_network
+from profilesearch.networks.plan import Plan
+from profilesearch.plots import profile_figure, save_figure
+from profilesearch.profile import Budget, Profile
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.store import Store
+
+Damage = Callable[[bytes], bytes]
+
+
+def truncate(place: float) -> Damage:
+    return lambda content: content[: int(place * len(content))]
+
+
+def flip(place: float, bit: int) -> Damage:
+    def change(content: bytes) -> bytes:
+        at = min(int(place * len(content)), len(content) - 1)
+        return content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :]
+
+    return change
+
+
+places = st.floats(0, 1, exclude_max=True)
+# Headers are where most can go wrong: every other flip is in the first part of the file.
+damages = st.one_of(
+    st.builds(truncate, places),
+    st.builds(flip, places, st.integers(0, 7)),
+    st.builds(flip, st.floats(0, 0.05), st.integers(0, 7)),
+)
+every = settings(
+    max_examples=125, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def stored_profile(seed: int = 0) -> Profile:
+    space = Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
+    widths = space.sample(1, np.random.default_rng(seed))[0]
+    return space.profile(widths, {"searcher": "random", "seed": seed}).with_evidence({"data": "d", "gain": 0.0123})
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return stored_profile()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damage")
+
+
+@given(damage=damages)
+@every
+def test_a_damaged_ledger_never_gives_a_wrong_score(folder: Path, damage: Damage) -> None:
+    path = folder / "ledger.jsonl"
+    if not (folder / "whole").exists():
+        ledger = Ledger(folder / "whole")
+        for index in range(40):
+            ledger.put(f"key{index}", index / 64, model="m", widths=[index, 2, 3])
+    path.write_bytes(damage((folder / "whole").read_bytes()))
+    try:
+        ledger = Ledger(path)
+    except UsageError:
+        return
+    found = {index: ledger.get(f"key{index}") for index in range(40)}
+    assert all(score in (None, index / 64) for index, score in found.items())
+    ledger.put("new", 0.5)
+    again = Ledger(path)
+    assert again.get("new") == 0.5
+    assert {index: again.get(f"key{index}") for index in range(40)} == found
+
+
+@given(damage=damages)
+@every
+def test_a_damaged_profile_is_refused_or_the_same(folder: Path, profile: Profile, damage: Damage) -> None:
+    path = folder / "profile.json"
+    profile.save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with contextlib.suppress(UsageError):
+        assert Profile.load(path).to_json() == profile.to_json()
+
+
+@pytest.mark.parametrize("half", [True, False])
+@given(damage=damages)
+@every
+def test_a_damaged_checkpoint_is_refused_or_the_same(folder: Path, half: bool, damage: Damage) -> None:
+    whole, path = folder / f"whole{half}.safetensors", folder / f"damaged{half}.safetensors"
+    if not whole.exists():
+        torch.manual_seed(0)
+        about = {"architecture": "resnet20", "num_classes": 10, "in_channels": 1, "held_out_accuracy": 0.651}
+        save_network(whole, build("resnet20", 10, 1), about, half=half)
+    path.write_bytes(damage(whole.read_bytes()))
+    try:
+        tensors, metadata = load_tensors(path)
+        network = load_pruned(path)
+    except UsageError:
+        return
+    expected, about = load_tensors(whole)
+    assert metadata == about
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert not network.training
+
+
+def _store(folder: Path, seeds: range) -> None:
+    for seed in seeds:
+        Store(folder).add(stored_profile(seed), "same-name")
+
+
+def test_two_processes_lose_no_profile_of_the_same_name(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_store, args=(tmp_path, range(first, 8, 2))) for first in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    there = list(Store(tmp_path).profiles("resnet20"))
+    own = {s.profile.found["seed"] for s in there if s.path.parent.parent == tmp_path}
+    assert own == set(range(8))
+    assert not list(tmp_path.glob("*/.*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]
+    if not mount or not unmount or os.geteuid() or subprocess.run(command, check=False).returncode:
+        pytest.skip("no right to mount a file system")
+    yield disk
+    subprocess.run([unmount, "-l", disk], check=True)
+
+
+def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, profile: Profile) -> None:
+    (small_disk / "old.json").write_text("{}\n")
+    ledger, records = Ledger(small_disk / "ledger.jsonl"), Records(small_disk / "rows.csv", ("id", "score"))
+    ledger.put("first", 0.5)
+    records.put({"id": "first", "score": "0.5"})
+    filling = small_disk / "filling"
+    with filling.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    network = build("resnet20", 10)
+    figure = profile_figure(["a"], np.array([4]), np.array([2]), "")
+    writers: dict[str, Callable[[], object]] = {
+        "old.json": lambda: write_json(small_disk / "old.json", {"much": "x" * 9000}),
+        "profile.json": lambda: profile.save(small_disk / "profile.json"),
+        "resnet20": lambda: Store(small_disk).add(profile, "name"),
+        "network.safetensors": lambda: save_network(small_disk / "network.safetensors", network, {}),
+        "picture.png": lambda: save_figure(figure, small_disk / "picture.png"),
+        "ledger.jsonl": lambda: [ledger.put(f"key{index}", 0.5, about="x" * 500) for index in range(100)],
+        "rows.csv": lambda: [records.put({"id": f"{index}", "score": "x" * 500}) for index in range(100)],
+    }
+    for name, write in writers.items():
+        with pytest.raises(UsageError, match=r"cannot write .*; free some space"):
+            write()
+        assert name in ("old.json", "ledger.jsonl", "rows.csv") or not list(small_disk.glob(f"{name}/*"))
+    assert {path.name for path in small_disk.iterdir()} <= {
+        "filling",
+        "old.json",
+        "ledger.jsonl",
+        "rows.csv",
+        "resnet20",
+    }
+    assert (small_disk / "old.json").read_text() == "{}\n"
+    filling.unlink()
+    profile.save(small_disk / "profile.json")
+    assert Profile.load(small_disk / "profile.json").to_json() == profile.to_json()
+    ledger.put("later", 0.25)
+    records.put({"id": "later", "score": "0.25"})
+    assert Ledger(small_disk / "ledger.jsonl").get("later") == 0.25
+    rows = Records(small_disk / "rows.csv", ("id", "score"))
+    assert [rows.get(name) for name in ("first", "later")] == [
+        {"id": "first", "score": "0.5"},
+        {"id": "later", "score": "0.25"},
+    ]
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "profilesearch.pool", "--arch", "resnet20", "--data", "digits", "--seeds", "0"]
+    command += ["--epochs", "4"]
+    state = tmp_path / "pools" / "resnet20" / "digits-seed0.resume.safetensors"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; nothing is lost, the same command goes on from here"
+    assert "Traceback" not in said
+    again = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "digits-seed0" in again.stdout
+    assert not state.exists()
