@@ -126,13 +126,22 @@ def _write(results: Path, lab: Lab, command: str) -> Path:
 
 
 def _recorded(lab: Lab, name: str) -> Section | None:
-    was, lab.offline = lab.offline, True
+    """Returns an experiment from the records alone, for those budgets that are on record; or None."""
+    was, sizes, lab.offline = lab.offline, lab.sizes, True
+
+    def section(keeps: tuple[float, ...]) -> Section | None:
+        lab.sizes = replace(sizes, keeps=keeps)
+        try:
+            return EXPERIMENTS[name](lab)
+        except NotMeasured:
+            return None
+
     try:
-        return EXPERIMENTS[name](lab)
-    except NotMeasured:
-        return None
+        whole = section(sizes.keeps)
+        there = tuple(keep for keep in sizes.keeps if whole is None and section((keep,)))
+        return section(there) if there else whole
     finally:
-        lab.offline = was
+        lab.offline, lab.sizes = was, sizes
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -165,6 +165,16 @@ def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: p
         assert float(recorded) == pytest.approx(float(now), abs=0.02)
 
 
+def test_the_page_keeps_the_budgets_that_are_on_record(study_place: Path) -> None:
+    call("study", *STUDY, "--only", "landing")
+    call("study", *STUDY, "--keeps", "0.4", "0.5", "--only", "ranks")
+    page = (study_place / "results.md").read_text()
+    assert "| landing.1 | 0.5 | 1 |" in page
+    assert "| landing.2 | 0.5 | 0 |" in page
+    assert "| 0.4 |" not in page
+    assert "C3: the top profiles" in page
+
+
 def test_other_weights_under_a_recorded_name_are_refused(study_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = study_place / "results" / "resnet20" / "models.csv"
     known.parent.mkdir(parents=True)
