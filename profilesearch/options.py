@@ -51,10 +51,10 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
     group.add_argument(
         "--statistics",
-        default="batch",
         metavar="NAME",
-        help="where BatchNorm takes its statistics from: batch (the scored images, one pass), reestimate (training "
-        "images, a second pass) or none (the full network's; useless but for showing that)",
+        help="where BatchNorm takes its statistics from: sample (128 of the scored images, then folded), batch (the "
+        "scored images, one pass), reestimate (training images, a second pass) or none (the full network's; useless "
+        "but for showing that) (default: sample, and batch below 500 images)",
     )
     group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")

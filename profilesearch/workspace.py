@@ -143,9 +143,9 @@ class Workspace:
             self._output.say(
                 f"{ledger.damaged} damaged lines of the ledger are skipped; those scores are measured again"
             )
-        settings = replace(
-            default_settings(options.images, options.criterion, options.seed), statistics=options.statistics
-        )
+        settings = default_settings(options.images, options.criterion, options.seed)
+        if options.statistics:
+            settings = replace(settings, statistics=options.statistics)
         data = {name: self.data(name) for name in {member.data for member in members}}
         budget = budget_of(options)
         return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine)
@@ -158,7 +158,7 @@ class Workspace:
         """
         options = self._options
         choose("criterion", options.criterion, CRITERIA)
-        choose("statistics", options.statistics, STATISTICS)
+        choose("statistics", options.statistics or STATISTICS[0], STATISTICS)
         data = self.data(self.names[0])
         if options.checkpoint:
             network = self.foreign(options.checkpoint[:1])[0].load()

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, Slice
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, round_widths
@@ -223,3 +224,33 @@ def test_slices_of_a_flattened_layer_cover_its_pixels() -> None:
     flattened: Slice = next(s for s in group.slices if s.tensor == "classifier.0.weight")
     assert flattened.rows.shape == (512, 49)
     assert np.array_equal(flattened.rows.ravel(), np.arange(512 * 49))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2", "densenet121"])
+def test_folded_networks_give_the_same_outputs(name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, 10).double()
+    images = torch.rand(8, 3, 64, 64, dtype=torch.double)
+    network(images)  # BatchNorm statistics that are not the trivial ones
+    network.eval()
+    expected = network(images)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    pairs = foldable(network)
+    assert {"resnet20": norms, "mobilenet_v2": norms, "densenet121": 59}[name] == len(
+        pairs
+    )  # others read BatchNorm first
+    fold(network, pairs)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == norms - len(pairs)
+    torch.testing.assert_close(network(images), expected)
+
+
+def test_what_cannot_be_traced_is_not_folded() -> None:
+    class Dynamic(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.norm(self.convolution(images)) if images.sum() > 0 else images
+
+    assert foldable(Dynamic()) == []

@@ -18,7 +18,7 @@ from profilesearch.errors import UsageError
 from profilesearch.profile import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.score import SAMPLE, STATISTICS, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.splits import split
@@ -39,7 +39,7 @@ def test_full_network_without_statistics_scores_its_accuracy(
     assert plain.score(problem.space.table.channels) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("statistics", ["batch", "reestimate", "none"])
+@pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("criterion", ["l1", "random", "taylor"])
 def test_scores_are_pure(
     problem: Problem, members: list[Member], digits: DataSet, statistics: str, criterion: str
@@ -52,6 +52,20 @@ def test_scores_are_pure(
     other = scorer(members[0], digits, problem, settings)
     assert [other.score(widths) for widths in profiles[::-1]] == first[::-1]
     assert one.digest == other.digest
+
+
+def test_a_sample_of_all_images_gives_the_score_of_one_batch(
+    problem: Problem, members: list[Member], digits: DataSet
+) -> None:
+    settings = ScoreSettings("sample", images=SAMPLE, batch=SAMPLE)
+    profiles = problem.space.sample(4, np.random.default_rng(0))
+    one, other = (scorer(members[0], digits, problem, replace(settings, statistics=s)) for s in ("sample", "batch"))
+    expected = [other.score(widths) for widths in profiles]
+    assert [one.score(widths) for widths in profiles] == pytest.approx(expected, abs=0.02)  # n - 1 instead of n
+
+
+def test_few_images_are_scored_in_one_pass() -> None:
+    assert [default_settings(images).statistics for images in (125, 1000)] == ["batch", "sample"]
 
 
 def test_statistics_matter(problem: Problem, members: list[Member], digits: DataSet) -> None:

@@ -12,14 +12,18 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.checkpoints import tensor_digest
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
 from profilesearch.tasks.training import input_channels
 
-Statistics = Literal["batch", "reestimate", "none"]
-STATISTICS: tuple[Statistics, ...] = ("batch", "reestimate", "none")
+Statistics = Literal["sample", "batch", "reestimate", "none"]
+STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
+SAMPLE = 128
+"""Images behind the statistics `sample`."""
+_MANY = 500
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class ScoreSettings:
     """How profiles are scored; part of every score's key.
 
     Attributes:
-        statistics: Where BatchNorm takes mean and variance from, after pruning. `batch`: from the scored images, a
-            batch at a time, in one pass. `reestimate`: from a pass over training images (Li et al. 2020,
-            arXiv 2007.02491). `none`: those of the full network.
+        statistics: Where BatchNorm takes mean and variance from, after pruning. `sample`: from the first 128 of the
+            scored images; it is then folded into the convolutions for the pass over all of them. `batch`: from the
+            scored images, a batch at a time, in one pass; faster for few images. `reestimate`: from a pass over
+            training images (Li et al. 2020, arXiv 2007.02491). `none`: those of the full network.
         images: How many images are scored, at most.
         statistics_images: How many training images `reestimate` passes over, and how many `taylor` sees.
         batch: Images a forward pass.
@@ -54,8 +59,9 @@ class ScoreSettings:
 
 
 def default_settings(images: int = 1000, criterion: str = "l1", seed: int = 0) -> ScoreSettings:
-    """Returns the settings that searches use, in the best precision of this processor."""
-    return ScoreSettings(images=images, criterion=criterion, seed=seed, precision=best_precision())
+    """Returns the settings that searches use: the fastest for so many images, in this processor's best precision."""
+    statistics: Statistics = "sample" if images >= _MANY else "batch"
+    return ScoreSettings(statistics, images, criterion=criterion, seed=seed, precision=best_precision())
 
 
 class Scorer:
@@ -98,6 +104,9 @@ class Scorer:
         self._batches = self._prepare(data.normalize(images.pixels, channels))
         self._labels = images.labels
         self._train_batches: list[Tensor] = []
+        if settings.statistics == "sample":
+            self._sample = self._prepare(data.normalize(images.pixels[:SAMPLE], channels))
+            self._foldable = foldable(model)
         if settings.statistics == "reestimate":
             self._train_batches = self._prepare(data.normalize(train.pixels, channels))
         self._pruner = Pruner(_cast(model, self._dtype), table)
@@ -113,6 +122,9 @@ class Scorer:
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
             if self.settings.statistics == "batch":
                 use_batch_statistics(norms)
+            elif self.settings.statistics == "sample":
+                reestimate(pruned, norms, self._sample)
+                fold(pruned, self._foldable)
             elif self.settings.statistics == "reestimate":
                 reestimate(pruned, norms, self._train_batches)
             predicted = torch.cat([pruned(batch).argmax(dim=1) for batch in self._batches])
