@@ -1,8 +1,10 @@
 """Worker processes on this machine, each with its share of the processor."""
 
+import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import torch
 
@@ -24,3 +26,12 @@ def stop_workers(executor: ProcessPoolExecutor) -> None:
 def _prepare(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone, even killed: nobody would read what it works on."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

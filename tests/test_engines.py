@@ -105,6 +105,30 @@ def test_workers_that_always_die_end_in_one_sentence(make: Make, monkeypatch: py
             problem.evaluate(problem.space.uniform()[None])
 
 
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    code = (
+        "import time; from profilesearch.processes import start_workers\n"
+        "if __name__ == '__main__':\n"
+        "    workers = start_workers(2)\n"
+        "    busy = [workers.submit(time.sleep, 600) for _ in range(2)]\n"
+        "    time.sleep(0.5)\n"
+        "    print(*workers._processes, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        time.sleep(5)  # they have started
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(workers) == 2
+
+
 class _Deadly:
     """Kills the process that scores with it."""
 
