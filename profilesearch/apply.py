@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from profilesearch.console import Output, parser_for, run
@@ -16,12 +17,14 @@ from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
+from profilesearch.options import add_device_option
 from profilesearch.outcome import both_sides, evidence_of, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
@@ -89,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--schedule", default="cosine", metavar="NAME", help="cosine or linear")
     tune.add_argument("--label-smoothing", type=float, default=0.0, metavar="PART", help="in [0, 1)")
     tune.add_argument("--distill", type=float, default=0.5, metavar="WEIGHT", help="of the unpruned model's outputs")
+    add_device_option(made)
     made.add_argument(
         "--export", nargs="+", default=[], metavar="NAME", help="also write: onnx (needs the extra), pt2 (torch.export)"
     )
@@ -104,10 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     choose("schedule", options.schedule, ("cosine", "linear"))
     for kind in options.export:
         choose("format", kind, FORMATS)
+    device = open_device(options.device)
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
     check_writable(options.out)
     with joined() as world:
+        if world.size > 1 and device.type != "cpu":
+            raise UsageError("processes of torchrun train on the processor; leave --device out, or start one process")
         _apply(options, Output.of(options, quiet=not world.leads), world)
 
 
@@ -124,6 +131,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))
+    _move((full, pruned.network), open_device(options.device))
     reestimate_statistics(pruned.network, data, learn[:2000])
     untuned = accuracy(pruned.network, data, data.test, "fp32") if options.finetune else None
     if options.finetune:
@@ -132,9 +140,15 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
         with output.progress("fine-tuning", 1) as move:
             resume = options.out / "finetune.resume.safetensors"
             train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
+    _move((full, pruned.network), open_device("cpu"))
     if world.leads:
         about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
         _write(options, output, data, full, pruned, profile, untuned, about)
+
+
+def _move(networks: Sequence[nn.Module], device: torch.device) -> None:
+    for network in networks:
+        network.to(device)
 
 
 def _warn_if_not_faster(full: nn.Module, pruned: nn.Module, shape: tuple[int, int, int], output: Output) -> None:

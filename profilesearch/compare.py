@@ -21,6 +21,7 @@ from profilesearch.profile import Profile
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member
 from profilesearch.workspace import Workspace
 
@@ -92,7 +93,8 @@ def _compare(
     targets = _targets(options, workspace, pool)
     results = {name: _searches(name, problem, options, output) for name in names}
     ledger = Ledger(options.runs / "ledger.jsonl")
-    tests = [TestProblem(t, workspace.data(t.data), problem.space.table, problem.settings, ledger) for t in targets]
+    table, device = problem.space.table, open_device(options.device)
+    tests = [TestProblem(t, workspace.data(t.data), table, problem.settings, ledger, device) for t in targets]
     rows = _rows(problem, tests, results, profiles, options, output)
     folder = options.runs / folder_name(options.arch) / "compare"
     curves = {name: [run.best_so_far().round(6).tolist() for run in runs] for name, runs in results.items()}

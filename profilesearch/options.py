@@ -32,6 +32,12 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
     group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+    add_device_option(group)
+
+
+def add_device_option(parser: argparse._ActionsContainer) -> None:
+    """Adds the option that says where networks run."""
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

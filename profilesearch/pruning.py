@@ -15,6 +15,7 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.hardware import device_of
 from profilesearch.tasks.training import input_channels
 
 
@@ -74,7 +75,7 @@ def reestimate_statistics(model: nn.Module, data: DataSet, images: Images, batch
         raise UsageError("re-estimating BatchNorm needs training images, got none")
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    pixels = data.normalize(images.pixels, input_channels(model))
+    pixels = data.normalize(images.pixels, input_channels(model)).to(device_of(model))
     with torch.no_grad():
         reestimate(model.eval(), norms, list(torch.split(pixels, batch)))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -25,6 +25,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import STATISTICS, default_settings
 from profilesearch.tasks.data import DataSet, is_present
+from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 from profilesearch.tasks.sources import check_data, is_data, open_data
 
@@ -115,7 +116,8 @@ class Workspace:
             "where it was); --checkpoint FILE uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
-            return train_member(arch, self.data(data), seed, folder, progress=move, say=self._output.say, **how)
+            how |= {"progress": move, "say": self._output.say, "device": open_device(self._options.device)}
+            return train_member(arch, self.data(data), seed, folder, **how)
 
     def pool(self) -> list[Member]:
         """Returns the pool: the given checkpoints, or trained members of all data sets and seeds."""
@@ -143,12 +145,13 @@ class Workspace:
             self._output.say(
                 f"{ledger.damaged} damaged lines of the ledger are skipped; those scores are measured again"
             )
-        settings = default_settings(options.images, options.criterion, options.seed)
+        device = open_device(options.device)
+        settings = default_settings(options.images, options.criterion, options.seed, device)
         if options.statistics:
             settings = replace(settings, statistics=options.statistics)
         data = {name: self.data(name) for name in {member.data for member in members}}
         budget = budget_of(options)
-        return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine)
+        return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine, device)
 
     def check_budget(self) -> ProfileSpace:
         """Checks the budget on an untrained network, before any training or scoring, and prints what it means.
@@ -157,6 +160,7 @@ class Workspace:
             UsageError: The budget is out of reach.
         """
         options = self._options
+        open_device(options.device)
         choose("criterion", options.criterion, CRITERIA)
         choose("statistics", options.statistics or STATISTICS[0], STATISTICS)
         data = self.data(self.names[0])

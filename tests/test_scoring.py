@@ -64,6 +64,21 @@ def test_a_sample_of_all_images_gives_the_score_of_one_batch(
     assert [one.score(widths) for widths in profiles] == pytest.approx(expected, abs=0.02)  # n - 1 instead of n
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_a_gpu_scores_as_the_processor_does(
+    problem: Problem, members: list[Member], digits: DataSet, statistics: str
+) -> None:
+    settings = replace(default_settings(250), statistics=statistics, precision="fp32")
+    cuda = Problem(
+        members[:1], {"digits": digits}, Budget("macs", 0.5), settings, Ledger(), device=torch.device("cuda")
+    )
+    cpu = Problem(members[:1], {"digits": digits}, Budget("macs", 0.5), settings, Ledger())
+    profiles = problem.space.sample(8, np.random.default_rng(0))
+    np.testing.assert_allclose(cuda.evaluate(profiles), cpu.evaluate(profiles), atol=0.01)
+    assert cuda.digest != cpu.digest
+
+
 def test_few_images_are_scored_in_one_pass() -> None:
     assert [default_settings(images).statistics for images in (125, 1000)] == ["batch", "sample"]
 

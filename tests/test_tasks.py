@@ -234,3 +234,18 @@ def test_small_images_are_enlarged_when_they_are_normalized(digits: DataSet) -> 
     assert (large.name, large.image_shape) == ("digits@24", (1, 24, 24))
     assert large.normalize(large.train.pixels[:2]).shape == (2, 1, 24, 24)
     assert torch.equal(large.train.pixels, digits.train.pixels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_and_resumes(digits: DataSet, tmp_path: Path) -> None:
+    cuda, losses = torch.device("cuda"), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = build("resnet20", 10, 1).to(cuda)
+        losses.append(train(network, digits, digits.train, Recipe(epochs=2, lr=0.05, batch=64, shift=1)))
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert accuracy(network, digits, digits.test) == pytest.approx(
+        accuracy(network.cpu(), digits, digits.test), abs=0.02
+    )
+    member = train_member("resnet20", digits, 0, tmp_path, Recipe(epochs=2, lr=0.05, batch=64, shift=1), device=cuda)
+    assert accuracy(member.load(), digits, digits.test) > 0.5

@@ -63,7 +63,7 @@ class Pruner:
         if len(stays) == 2:  # one copy instead of two
             return tensor[stays[0].nonzero(), stays[1].nonzero()[:, 0]]
         for dim, mask in stays.items():
-            tensor = tensor.index_select(dim, mask.nonzero()[:, 0])
+            tensor = tensor.index_select(dim, mask.nonzero()[:, 0].to(tensor.device))
         return tensor
 
 

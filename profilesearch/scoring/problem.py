@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
@@ -37,6 +38,7 @@ class Problem:
         scope: Which groups profiles touch.
         multiple: Widths are multiples of this.
         engine: Where profiles are scored; in this process where None.
+        device: On which device they are scored; the processor where None.
 
     Attributes:
         space: The profile space, G groups.
@@ -58,6 +60,7 @@ class Problem:
         scope: Scope = "block",
         multiple: int = 1,
         engine: Engine | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if not members:
             raise UsageError("the pool is empty; train a member with `profilesearch pool`, or give --checkpoint FILE")
@@ -77,6 +80,8 @@ class Problem:
                 raise UsageError(
                     f"{member.name} has other channel groups than {members[0].name}; pool one architecture"
                 )
+        for network, _ in self._networks:
+            network.to(device or "cpu")
         self._scorers: dict[Part, list[Scorer]] = {}
         self._base: dict[Part, FloatArray] = {}
 
@@ -178,12 +183,19 @@ class TestProblem:
         table: The channel groups that the profiles are about.
         settings: How profiles are scored; all test images are used.
         ledger: Where scores are looked up and recorded.
+        device: On which device; the processor where None.
     """
 
     __test__ = False  # not a pytest class
 
     def __init__(
-        self, member: Member, data: DataSet, table: GroupTable, settings: ScoreSettings, ledger: Ledger
+        self,
+        member: Member,
+        data: DataSet,
+        table: GroupTable,
+        settings: ScoreSettings,
+        ledger: Ledger,
+        device: torch.device | None = None,
     ) -> None:
         self.member = member
         self._ledger = ledger
@@ -191,7 +203,7 @@ class TestProblem:
         its_table = table_of(member, network, data, table)
         train = split(data, member.split_seed).images(data, "train")
         every = replace(settings, images=len(data.test))
-        self._scorer = Scorer(network, its_table, data, data.test, train, every)
+        self._scorer = Scorer(network.to(device or "cpu"), its_table, data, data.test, train, every)
 
     def score(self, widths: IntArray) -> float:
         """Returns the accuracy in [0, 1] on all test images for widths of shape (G,)."""

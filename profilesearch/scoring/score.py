@@ -16,7 +16,7 @@ from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
+from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
 from profilesearch.tasks.training import input_channels
 
 Statistics = Literal["sample", "batch", "reestimate", "none"]
@@ -58,17 +58,19 @@ class ScoreSettings:
             raise UsageError(f"scoring needs at least one image, got --images {self.images}")
 
 
-def default_settings(images: int = 1000, criterion: str = "l1", seed: int = 0) -> ScoreSettings:
-    """Returns the settings that searches use: the fastest for so many images, in this processor's best precision."""
+def default_settings(
+    images: int = 1000, criterion: str = "l1", seed: int = 0, device: torch.device | None = None
+) -> ScoreSettings:
+    """Returns the settings that searches use: the fastest for so many images, in the device's best precision."""
     statistics: Statistics = "sample" if images >= _MANY else "batch"
-    return ScoreSettings(statistics, images, criterion=criterion, seed=seed, precision=best_precision())
+    return ScoreSettings(statistics, images, criterion=criterion, seed=seed, precision=best_precision(device))
 
 
 class Scorer:
     """Scores the profiles of one network on one set of images.
 
     Args:
-        model: The full, trained network; never changed.
+        model: The full, trained network, on the device that scores; never changed.
         table: Its channel groups.
         data: Gives the normalization.
         images: What to classify; the first `settings.images` of them are used.
@@ -90,26 +92,29 @@ class Scorer:
     ) -> None:
         self.settings = settings
         self._table = table
-        model = copy.deepcopy(model).eval().float()
+        device = device_of(model)
+        model = copy.deepcopy(model).cpu().eval().float()
         images, train = images[: settings.images], train[: settings.statistics_images]
         about = [tensor_digest(model.state_dict()), table.fingerprint, images.digest, asdict(settings)]
         uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
         about += [train.digest] if uses_train else []
+        about += [device.type] if device.type != "cpu" else []
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
         channels = input_channels(model)
         sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion == "taylor" else None
         self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
         self._dtype = DTYPES[settings.precision]
+        self._device = device
         self._batches = self._prepare(data.normalize(images.pixels, channels))
-        self._labels = images.labels
+        self._labels = images.labels.to(device)
         self._train_batches: list[Tensor] = []
         if settings.statistics == "sample":
             self._sample = self._prepare(data.normalize(images.pixels[:SAMPLE], channels))
             self._foldable = foldable(model)
         if settings.statistics == "reestimate":
             self._train_batches = self._prepare(data.normalize(train.pixels, channels))
-        self._pruner = Pruner(_cast(model, self._dtype), table)
+        self._pruner = Pruner(_cast(model, self._dtype).to(device), table)
 
     def key(self, widths: IntArray) -> str:
         """Returns the ledger's key for widths of shape (G,)."""
@@ -134,7 +139,7 @@ class Scorer:
         """Cuts images into batches of nearly equal size, so that no batch's statistics rest on a few images."""
         count = -(-len(pixels) // self.settings.batch)
         return [
-            part.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            part.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
             for part in torch.tensor_split(pixels, count)
         ]
 

@@ -1,14 +1,45 @@
-"""Numeric precision, chosen by looking at the processor."""
+"""Devices, and the numeric precision that suits them, chosen by looking at the hardware."""
 
 from typing import Literal
 
 import torch
+from torch import nn
+
+from profilesearch.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def best_precision() -> Precision:
-    """Returns `bf16` where the processor multiplies bfloat16 in hardware (AMX or AVX-512), and `fp32` elsewhere."""
+def open_device(name: str) -> torch.device:
+    """Returns a device by name: `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        UsageError: The name is unknown, or there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device '{name}'; choose from cpu, cuda, cuda:1 and so on")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no device '{name}' here; torch sees {torch.cuda.device_count()} CUDA device(s)")
+    return device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Returns where a network's parameters are."""
+    return next(model.parameters()).device
+
+
+def best_precision(device: torch.device | None = None) -> Precision:
+    """Returns `bf16` where bfloat16 is multiplied in hardware, and `fp32` elsewhere.
+
+    Args:
+        device: The processor where None: it needs AMX or AVX-512.
+    """
+    if device is not None and device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if native else "fp32"

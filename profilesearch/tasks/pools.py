@@ -113,6 +113,7 @@ def train_member(
     progress: Progress | None = None,
     start: Path | None = None,
     say: Callable[[str], None] | None = None,
+    device: torch.device | None = None,
 ) -> Member:
     """Trains a member on the train part of the split, unless it is there already; resumes an interrupted training.
 
@@ -125,6 +126,7 @@ def train_member(
         progress: Called after every batch.
         start: Weights of another task to start from, in place of random ones; what does not fit stays random.
         say: Called with a line for people when memory runs out.
+        device: Where to train; the processor where None.
 
     Raises:
         UsageError: The folder cannot be written, the training diverges, or `start` does not fit.
@@ -141,6 +143,7 @@ def train_member(
     if start is not None:
         load_fitting(model, start)
     parts = split(data)
+    model.to(device or "cpu")
     train(
         model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"), say
     )

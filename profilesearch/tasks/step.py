@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch.errors import UsageError
-from profilesearch.tasks.hardware import DTYPES, best_precision
+from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 
@@ -58,7 +58,7 @@ class Step:
         Raises:
             UsageError: Memory does not suffice for two images at a time.
         """
-        pixels, labels = self._world.share(pixels), self._world.share(labels)
+        pixels, labels = (self._world.share(each).to(device_of(self._model)) for each in (pixels, labels))
         while True:
             try:
                 self._optimizer.zero_grad()
@@ -87,8 +87,8 @@ class Step:
 
 
 def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    dtype = DTYPES[best_precision()]
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    dtype = DTYPES[best_precision(pixels.device)]
+    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         logits, *auxiliary = _outputs(model(pixels))
         with torch.no_grad():
             taught = _outputs(teacher(pixels))[0] if teacher is not None and recipe.distill else None

@@ -18,7 +18,7 @@ from profilesearch.networks.checkpoints import load_tensors, tensor_digest, writ
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, Precision, best_precision
+from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step
@@ -43,11 +43,11 @@ def train(
     Every epoch draws from its own random stream, so an interrupted training continues to the same weights.
 
     Args:
-        model: Changed in place.
+        model: Changed in place; trained on the device where it is.
         data: Gives the normalization and says whether images may be mirrored.
         images: What to learn from, N of them.
         recipe: How.
-        teacher: The unpruned network, for distillation.
+        teacher: The unpruned network, for distillation, on the same device.
         progress: Called after every batch.
         resume: File that holds the state after each epoch, and is removed at the end. An existing one is continued; if
             it is damaged or of another training, that starts anew.
@@ -91,13 +91,14 @@ def accuracy(model: nn.Module, data: DataSet, images: Images, precision: Precisi
         images: What to classify.
         precision: The processor's best where None.
     """
-    dtype = DTYPES[precision or best_precision()]
+    device = device_of(model)
+    dtype = DTYPES[precision or best_precision(device)]
     correct = 0
-    with evaluating(model), torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for start in range(0, len(images), 250):
             batch = images[start : start + 250]
-            pixels = data.normalize(batch.pixels, input_channels(model)).contiguous(memory_format=torch.channels_last)
-            correct += int((model(pixels).argmax(dim=1) == batch.labels).sum())
+            pixels = data.normalize(batch.pixels, input_channels(model)).to(device, memory_format=torch.channels_last)
+            correct += int((model(pixels).argmax(dim=1).cpu() == batch.labels).sum())
     return correct / len(images)
 
 
@@ -170,7 +171,7 @@ class _State:
             return 0
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"]
+            self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
         return int(metadata["epoch"])
 
     def save(self, epoch: int) -> None:
