@@ -16,7 +16,7 @@ from scipy.stats import bootstrap, spearmanr
 
 from profilesearch.networks.plan import Plan
 from profilesearch.profile import Budget
-from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.score import STATISTICS, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import example_shape, foreign_member
 from profilesearch.tasks.splits import split
@@ -53,7 +53,7 @@ def main() -> None:
     print(f"{options.arch}, {len(widths)} random profiles at {options.keep:.0%} of the MACs, {member.name}")
     print(f"{'variant':44} {'rank corr.':>10} {'95 % interval':>16} {'mean':>6} {'ms':>6}")
     print(f"{'careful':44} {1:10.3f} {'':16} {reference.mean():6.3f} {seconds * 1000:6.0f}")
-    variants = [replace(fast, statistics=s, images=n) for s in ("batch", "reestimate", "none") for n in (500, 1000)]
+    variants = [replace(fast, statistics=s, images=n) for s in STATISTICS for n in (500, 1000)]
     variants += [replace(careful, statistics="batch"), replace(fast, criterion="random")]
     for settings in variants:
         result, seconds = scores(settings)
