@@ -42,9 +42,10 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
             value: Any = load_file(path)
-            if about.keys() & {METADATA_KEY, DIGEST_KEY} and about.get(DIGEST_KEY) != _file_digest(value, about):
-                raise UsageError(f"{path} is damaged: its content does not fit its digest; fetch or make it again")
             metadata = json.loads(about.get(METADATA_KEY, "{}"))
+            ours = METADATA_KEY in about or any(f'"{DIGEST_KEY}"' in text for text in about.values())
+            if ours and metadata.pop(DIGEST_KEY, None) != _file_digest(value, metadata):
+                raise UsageError(f"{path} is damaged: its content does not fit its digest; fetch or make it again")
         else:
             metadata = {}
             value = torch.load(path, map_location="cpu", weights_only=True)
@@ -154,10 +155,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         OSError: The disk is full.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {METADATA_KEY: json.dumps(dict(metadata))}
-    about[DIGEST_KEY] = _file_digest(plain, about)
+    # One entry: the order of several would differ from file to file.
+    about = json.dumps({**metadata, DIGEST_KEY: _file_digest(plain, metadata)})
     try:
-        save_file(plain, path, about)
+        save_file(plain, path, {METADATA_KEY: about})
     except safetensors.SafetensorError as error:  # how a full disk shows
         raise OSError(0, str(error)) from error
 
@@ -171,9 +172,9 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _file_digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
-    """Hash of what a file of ours holds, but this hash: a flipped bit anywhere is found when the file is read."""
-    text = json.dumps({key: value for key, value in about.items() if key != DIGEST_KEY}, sort_keys=True)
+def _file_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """Hash of what a file of ours holds: a flipped bit anywhere is found when the file is read."""
+    text = json.dumps(dict(metadata), sort_keys=True)
     return hashlib.sha256(f"{text} {tensor_digest(dict(sorted(tensors.items())))}".encode()).hexdigest()[:16]
 
 
