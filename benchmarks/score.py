@@ -40,7 +40,7 @@ from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.splits import split
 
 IMAGES = 1000
-BATCH = 250
+BATCH = 125
 Keep = Mapping[str, Tensor]
 
 

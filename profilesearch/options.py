@@ -58,7 +58,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--statistics",
         metavar="NAME",
-        help="where BatchNorm takes its statistics from: sample (128 of the scored images, then folded), batch (the "
+        help="where BatchNorm takes its statistics from: sample (64 of the scored images, then folded), batch (the "
         "scored images, one pass), reestimate (training images, a second pass) or none (the full network's; useless "
         "but for showing that) (default: sample, and batch below 500 images)",
     )
