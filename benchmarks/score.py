@@ -2,7 +2,7 @@
 
 Four ways to score the same random profiles on the same images, in alternation:
 
-    ours      cut tensors, BatchNorm statistics from the scored batches, best precision of the processor
+    ours      cut tensors, BatchNorm statistics from 64 of the images, folded, best precision of the processor
     AMC       full-size network with zeroed channels, full precision (He et al. 2018, arXiv 1802.03494)
     EagleEye  rebuilt with Torch-Pruning, about 100 batches through BatchNorm, then scored, full precision
               (Li et al. 2020, arXiv 2007.02491)
@@ -35,7 +35,7 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Budget
 from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings, reestimate
 from profilesearch.tasks.data import DataSet, Images, load_data
-from profilesearch.tasks.hardware import DTYPES, best_precision
+from profilesearch.tasks.hardware import DTYPES, best_precision, open_device
 from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.splits import split
 
@@ -53,16 +53,18 @@ def main() -> None:
     parser.add_argument("--checkpoint", nargs="+", default=[], help="ARCH=FILE, trained on CIFAR-10")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--correlate", type=int, default=0, metavar="N", help="profiles whose scores are compared")
+    parser.add_argument("--device", default="cpu", help="or cuda")
     options = parser.parse_args()
+    device = open_device(options.device)
     files = dict(entry.split("=", 1) for entry in options.checkpoint)
     for name in options.arch:
         torch.manual_seed(0)
-        speed(name, options.profiles, options.batches)
+        speed(name, options.profiles, options.batches, device)
         if name in files and options.correlate:
-            correlate(name, Path(files[name]), options.data_dir, options.correlate)
+            correlate(name, Path(files[name]), options.data_dir, options.correlate, device)
 
 
-def speed(name: str, count: int, batches: int) -> None:
+def speed(name: str, count: int, batches: int, device: torch.device) -> None:
     """Times the four ways on random weights and images, whose values cost the same as any others."""
     model = build(name, 10).eval()
     space = Plan(name, model, (3, 32, 32)).space(Budget("macs", 0.5))
@@ -70,10 +72,12 @@ def speed(name: str, count: int, batches: int) -> None:
     pixels = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     noise = Images(pixels, torch.randint(0, 10, (IMAGES,)))
     data = DataSet("noise", noise, noise, 10, (0.5,) * 3, (0.25,) * 3, flips=True)
-    scorer = Scorer(model, space.table, data, noise, noise, default_settings(IMAGES))
-    images = list(data.normalize(pixels, 3).split(BATCH))
-    statistics = [torch.rand(128, 3, 32, 32) for _ in range(batches)]
-    dtype = DTYPES[best_precision()]
+    model.to(device)
+    scorer = Scorer(model, space.table, data, noise, noise, default_settings(IMAGES, device=device))
+    images = list(data.normalize(pixels, 3).to(device).split(BATCH))
+    statistics = [torch.rand(128, 3, 32, 32, device=device) for _ in range(batches)]
+    precision = best_precision(device)
+    dtype = DTYPES[precision]
     fast = [batch.to(dtype).contiguous(memory_format=torch.channels_last) for batch in images]
     pruner = Pruner(model, space.table)
     spent: dict[str, list[float]] = {}
@@ -81,6 +85,8 @@ def speed(name: str, count: int, batches: int) -> None:
     def timed(what: str, work: Callable[[], object]) -> None:
         start = time.perf_counter()
         work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         spent.setdefault(what, []).append(time.perf_counter() - start)
 
     for row in space.sample(count + 1, np.random.default_rng(0)):
@@ -93,12 +99,12 @@ def speed(name: str, count: int, batches: int) -> None:
             timed("AMC", lambda: _forward(_zeroed(model, space.table, keep), images))  # noqa: B023
         timed("EagleEye", lambda: _eagle_eye(model, keep, statistics, images))  # noqa: B023
     seconds = {what: float(np.median(times[1:])) for what, times in spent.items()}
-    _show(name, seconds, best_precision(), count, batches)
+    _show(name, seconds, f"{device}, {precision}", count, batches)
 
 
-def _show(name: str, seconds: Mapping[str, float], precision: str, count: int, batches: int) -> None:
+def _show(name: str, seconds: Mapping[str, float], where: str, count: int, batches: int) -> None:
     print(
-        f"\n{name}, half of the multiply-adds, {IMAGES} images, {torch.get_num_threads()} threads, {precision}; ",
+        f"\n{name}, half of the multiply-adds, {IMAGES} images, {torch.get_num_threads()} threads, {where}; ",
         end="",
     )
     print(f"median of {count} profiles in alternation, {batches} BatchNorm batches for EagleEye")
@@ -134,7 +140,7 @@ def _zeroed(model: nn.Module, table: GroupTable, keep: Keep) -> nn.Module:
 
 def _eagle_eye(model: nn.Module, keep: Keep, statistics: list[Tensor], images: list[Tensor]) -> Tensor:
     network = copy.deepcopy(model)
-    graph = tp.DependencyGraph().build_dependency(network, torch.rand(1, 3, 32, 32))
+    graph = tp.DependencyGraph().build_dependency(network, images[0][:1])
     layers = dict(network.named_modules())
     for name, stays in keep.items():
         layer = layers[name]
@@ -147,7 +153,7 @@ def _eagle_eye(model: nn.Module, keep: Keep, statistics: list[Tensor], images: l
         return _forward(network.eval(), images)
 
 
-def correlate(name: str, file: Path, data_dir: Path | None, count: int) -> None:
+def correlate(name: str, file: Path, data_dir: Path | None, count: int, device: torch.device) -> None:
     """Prints how the default score ranks profiles beside the full-precision score with re-estimated statistics."""
     data = load_data("cifar10", data_dir)
     member = foreign_member(name, file, data)
@@ -156,7 +162,8 @@ def correlate(name: str, file: Path, data_dir: Path | None, count: int) -> None:
     parts = split(data, member.split_seed)
     search, train = parts.images(data, "search"), parts.images(data, "train")
     careful = ScoreSettings(statistics="reestimate", images=IMAGES, statistics_images=IMAGES)
-    scorers = [Scorer(model, space.table, data, search, train, s) for s in (default_settings(IMAGES), careful)]
+    settings = default_settings(IMAGES, device=device), careful
+    scorers = [Scorer(model.to(device), space.table, data, search, train, each) for each in settings]
     rows = space.sample(count, np.random.default_rng(0))
     ours, theirs = (np.array([scorer.score(row) for row in rows]) for scorer in scorers)
     interval = bootstrap(
