@@ -5,7 +5,7 @@ from profilesearch.experiments.jobs import FineTune, Score, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import random_profiles
-from profilesearch.scoring.score import STATISTICS, Statistics
+from profilesearch.scoring.score import SAMPLE, STATISTICS, Statistics
 
 CRITERIA = ("l1", "random")
 DEFAULT: tuple[Statistics, int] = ("batch", 1000)
@@ -76,4 +76,4 @@ def _score(lab: Lab, widths: Widths, statistics: Statistics, images: int, criter
 
 def _cost(statistics: Statistics, images: int) -> int:
     """Images that pass through the network for one score."""
-    return images + (1000 if statistics == "reestimate" else 0)
+    return images + {"reestimate": 1000, "sample": SAMPLE}.get(statistics, 0)

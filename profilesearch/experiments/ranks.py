@@ -30,7 +30,8 @@ def ranks(lab: Lab) -> Section:
     data = {name: lab.member(name).data for name in names}
     kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for one, other in combinations(names, 2):
-        kinds.setdefault((data[one], data[other]), []).append((one, other))
+        first, second = sorted((data[one], data[other]))
+        kinds.setdefault((first, second), []).append((one, other))
     lines = []
     for (first, second), pairs in sorted(kinds.items()):
         values = [rank_correlation(scores[a], scores[b]) for a, b in pairs]
