@@ -20,7 +20,10 @@ EPILOG = """\
 examples:
   profilesearch report runs/resnet56/macs0.5-cifar10-ppo300-seed0
   profilesearch report runs/resnet56/* applied profiles/resnet56/*.json -o report.html
-  profilesearch report docs/results/resnet20 -o study.html"""
+  profilesearch report docs/results/resnet20 -o study.html
+
+files:
+  report.html   self-contained: pictures inside, nothing fetched"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -223,7 +223,7 @@ def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[
     assert stop.value.code == 0
     assert "examples:" in text
     assert "files" in text
-    assert ("--seed" in text) == (verb not in ("list", "groups"))  # which draw nothing
+    assert ("--seed" in text) == (verb not in ("list", "groups", "report"))  # which draw nothing
     assert "--json" in text
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agents import RandomSearcher, make_searcher
 from profilesearch import train
@@ -25,6 +26,15 @@ from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member
 
 Make = Callable[[Engine, Ledger], Problem]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As many as the workers have: how half-precision sums are rounded depends on it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

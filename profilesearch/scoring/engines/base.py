@@ -16,7 +16,7 @@ class Engine(ABC):
     """Scores profiles, here or elsewhere. A context manager: what it started ends with it.
 
     A score is a pure function of scorer and widths, so that every engine gives the same numbers, and a lost task can be
-    given to another worker.
+    given to another worker. What remains is rounding: it depends on the number of threads, which workers share.
     """
 
     name: str
