@@ -4,6 +4,7 @@ import os
 import time
 import warnings
 from abc import abstractmethod
+from datetime import datetime
 
 import numpy as np
 import optuna
@@ -14,6 +15,7 @@ from agents.base import Evaluation, Searcher, Trial
 from profilesearch.errors import UsageError
 
 _ATTEMPTS = 3
+_SETTLE_S = 1.0  # in which evaluations that ended before the last one are written by whoever made them
 _WIDTHS, _OWN_COST = "widths", "own_cost"
 
 
@@ -84,7 +86,8 @@ class OptunaSearcher(Searcher):
         while len(done := _complete(study)) < trial.evaluations:
             trial.adopt([_evaluation(each) for each in done])
             self._step(trial, study)
-        trial.adopt([_evaluation(each) for each in done[: trial.evaluations]])
+        time.sleep(_SETTLE_S)
+        trial.adopt([_evaluation(each) for each in _complete(study)[: trial.evaluations]])
 
 
 def _storage(name: str) -> str | optuna.storages.BaseStorage:
@@ -94,8 +97,14 @@ def _storage(name: str) -> str | optuna.storages.BaseStorage:
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns what is finished in the order of finishing: an evaluation that ends late cannot move those before it."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [each for each in done if _WIDTHS in each.user_attrs]
+    return sorted((each for each in done if _WIDTHS in each.user_attrs), key=_finished)
+
+
+def _finished(done: FrozenTrial) -> tuple[datetime, int]:
+    assert done.datetime_complete is not None  # noqa: S101  it is complete
+    return done.datetime_complete, done.number
 
 
 def _evaluation(done: FrozenTrial) -> Evaluation:
