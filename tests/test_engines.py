@@ -172,10 +172,10 @@ def test_two_processes_share_one_optuna_study(members: list[Member], tmp_path: P
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
     assert len(histories[0].splitlines()) == 1 + 24
-    # Together they scored 24 profiles and at most one more that was under way; each of them also the uniform, the full
-    # one, and 8 finalists.
+    # Together they scored 24 profiles and at most one more that was under way. Each of them also scored the uniform and
+    # the full one, on search and on fresh images, and 8 finalists on fresh images.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 24 <= sum(scored) <= 24 + 1 + 2 * (1 + 1 + 8)
+    assert 24 <= sum(scored) <= 24 + 1 + 2 * (2 + 2 + 8)
     again = subprocess.run([*command, "--runs", "runs0", "--store", "s"], cwd=tmp_path, capture_output=True, check=True)
     assert json.loads(again.stdout)["score"] == results[0]["score"]
     assert len(Ledger(tmp_path / "runs0" / "ledger.jsonl")) == scored[0]
