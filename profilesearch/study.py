@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--keeps", nargs="+", type=float, metavar="FRACTION", help="budgets of MACs (default: 0.3 0.5 0.7; quick: 0.5)"
     )
+    made.add_argument(
+        "--long-epochs", type=int, metavar="N", help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})"
+    )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
     made.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records and figures")
@@ -76,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     if options.workers < 0:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.long_epochs is not None and options.long_epochs < 1:
+        raise UsageError(f"--long-epochs must be at least 1, got {options.long_epochs}")
     lab = _lab(options, output)
     if options.row:
         _again(lab, options.row, output)
@@ -106,6 +111,8 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
     sizes = QUICK if options.quick else Sizes()
     if options.keeps:
         sizes = replace(sizes, keeps=tuple(options.keeps))
+    if options.long_epochs is not None:
+        sizes = replace(sizes, long_epochs=options.long_epochs)
     return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output, options.store, options.map_from)
 
 

@@ -191,6 +191,7 @@ def test_other_weights_under_a_recorded_name_are_refused(study_place: Path, caps
         (["--row", "spread.1"], "not on record"),
         (["--target", "digits:0"], "given twice"),
         (["--workers", "-1"], "--workers"),
+        (["--long-epochs", "0"], "--long-epochs"),
     ],
 )
 def test_mistakes_in_a_study_end_in_one_sentence(
