@@ -11,6 +11,7 @@ from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing
 from profilesearch.experiments.page import Section
 from profilesearch.experiments.ranks import ranks
+from profilesearch.experiments.recipes import recipes
 from profilesearch.experiments.searchers import searchers
 from profilesearch.experiments.shipping import shipping
 from profilesearch.experiments.spread import spread
@@ -26,6 +27,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "transfer": transfer,
     "families": families,
     "depths": depths,
+    "recipes": recipes,
     "headline": headline,
     "shipping": shipping,
 }

@@ -20,6 +20,7 @@ class Sizes:
         seeds: Repeats of whatever has a seed.
         epochs: Of the short fine-tuning.
         lr: Its peak learning rate.
+        recipe_epochs: Of the fine-tuning that recipes are compared in.
         long_epochs: Of the fine-tuning behind the headline table.
         long_lr: Its peak learning rate.
     """
@@ -36,12 +37,13 @@ class Sizes:
     seeds: int = 3
     epochs: int = 1
     lr: float = 0.05
+    recipe_epochs: int = 2
     long_epochs: int = 40
     long_lr: float = 0.05
 
 
 QUICK = Sizes(
     keeps=(0.5,), profiles=6, few=1, random=30, evaluations=40, images=300, image_counts=(100, 300), seeds=2,
-    epochs=4, long_epochs=2,
+    epochs=4, recipe_epochs=1, long_epochs=2,
 )  # fmt: skip
 """A few minutes on small images: shows that everything runs, and no more."""
