@@ -14,6 +14,7 @@ VERBS = {
     "list": "list the stored profiles with their evidence",
     "report": "write what runs have found into one HTML page",
     "study": "test the claims behind the project, and write the page of results",
+    "transfer": "compress a network in several ways, carry the results to other data sets, and compare",
     "pool": "train the missing members of a pool, and list them",
 }
 

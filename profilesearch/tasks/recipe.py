@@ -13,11 +13,12 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training images.
-        lr: Peak learning rate of SGD with Nesterov momentum; it rises linearly over the first tenth of all steps.
+        lr: Peak learning rate of SGD with Nesterov momentum; it rises linearly over the first tenth of all steps, but
+            for `steps`, which starts with it.
         batch: Images a step.
         momentum: Of SGD.
         weight_decay: On all parameters.
-        schedule: How the learning rate falls to zero after its peak.
+        schedule: How the learning rate falls to zero after its peak; `steps` divides it by ten after each third.
         label_smoothing: In [0, 1).
         distill: Weight in [0, 1] of the distance to the teacher's softened outputs (Hinton et al. 2015,
             arXiv 1503.02531); the labels have the rest. Ignored without a teacher.
@@ -33,7 +34,7 @@ class Recipe:
     batch: int = 128
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "linear"] = "cosine"
+    schedule: Literal["cosine", "linear", "steps"] = "cosine"
     label_smoothing: float = 0.0
     distill: float = 0.0
     temperature: float = 4.0
@@ -50,6 +51,8 @@ class Recipe:
 
     def rate(self, step: int, steps: int) -> float:
         """Returns the learning rate of a step out of `steps`."""
+        if self.schedule == "steps":
+            return self.lr * 0.1 ** (3 * step // steps)
         rise = max(1, steps // 10)
         if step < rise:
             return self.lr * (step + 1) / rise

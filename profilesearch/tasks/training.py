@@ -25,6 +25,8 @@ from profilesearch.tasks.step import Step
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all, and a short note."""
+Hook = Callable[[int, int], None]
+"""Called with the number of a step, from 0, and the number of all steps."""
 
 
 def train(
@@ -37,6 +39,7 @@ def train(
     resume: Path | None = None,
     say: Callable[[str], None] | None = None,
     world: World | None = None,
+    hook: Hook | None = None,
 ) -> float:
     """Trains a network; the weights of the last epoch are the result.
 
@@ -53,6 +56,7 @@ def train(
             it is damaged or of another training, that starts anew.
         say: Called with a line for people when memory runs out and batches are cut.
         world: The processes that train together; this one alone where None.
+        hook: Called before every step; what it keeps must lie in the model's state, or not outlive an epoch.
 
     Returns:
         Mean loss of the last epoch.
@@ -73,7 +77,7 @@ def train(
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
     for epoch in range(state.load(), recipe.epochs):
-        loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress)
+        loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
         if world.leads:
             state.save(epoch + 1)
     if world.leads:
@@ -116,6 +120,7 @@ def _epoch(
     optimizer: torch.optim.SGD,
     step: Step,
     progress: Progress | None,
+    hook: Hook | None,
 ) -> float:
     model.train()
     generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
@@ -124,6 +129,8 @@ def _epoch(
     total = 0.0
     for index in range(batches):
         number = epoch * batches + index
+        if hook:
+            hook(number, batches * recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(number, batches * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]

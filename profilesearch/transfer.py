@@ -1,0 +1,241 @@
+"""`profilesearch transfer`: profiles, masks and tickets, compressed on one data set and carried to others."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from profilesearch.console import Output, parser_for, run
+from profilesearch.errors import UsageError, choose
+from profilesearch.experiments.records import Records, Row
+from profilesearch.experiments.workers import results
+from profilesearch.files import check_writable, write_text
+from profilesearch.profile import Profile
+from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.pools import Member
+from profilesearch.tasks.sources import check_data
+from profilesearch.transfers import structured
+from profilesearch.transfers.downstream import default_epochs
+from profilesearch.transfers.methods import METHODS
+from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, source_identity
+from profilesearch.transfers.tables import HEAD, draw, grouped, markdown, table_of
+from profilesearch.workspace import Workspace
+
+DESCRIPTION = """\
+Compress a network on one data set in several ways, carry each result to other data sets, and fine-tune it.
+
+A level is the fraction of the weights that a method removes. Structured methods make tensors smaller; the
+others set weights to zero, which stay zero while the network is fine-tuned. Every row is recorded as soon as
+it is there; a comparison that was stopped goes on where it was when the same command is given again.
+
+Methods:
+{methods}"""
+EPILOG = """\
+examples:
+  profilesearch transfer --arch resnet20 --upstream cifar10 --downstream cifar100 fashionmnist \\
+      --method dense profile magnitude ticket-late --level 0.8 --finetune linear full
+
+files, in --out:
+  rows.csv                  a row for every fine-tuning
+  networks/                 compressed networks; only the first fine-tuning of each has to make it
+  transfer.md, transfer.png tables with intervals, and the figure
+  profile-LEVEL.json        the profile that was carried, with this evidence"""
+FINETUNES = ("linear", "full")
+_NEED_ORIGINAL = ("ticket-original", "profile-original")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's parser."""
+    width = max(map(len, METHODS))
+    methods = "\n".join(
+        f"  {name:{width}}  {(method.compress.__doc__ or 'The source itself.').splitlines()[0]}"
+        for name, method in METHODS.items()
+    )
+    made = parser_for("transfer", DESCRIPTION.format(methods=methods), EPILOG)
+    made.add_argument("--upstream", default="cifar10", metavar="NAME", help="data set that networks are compressed on")
+    made.add_argument(
+        "--downstream", nargs="+", required=True, metavar="NAME", help="data sets that they are carried to"
+    )
+    made.add_argument(
+        "--checkpoint", metavar="FILE", help="the trained source (default: the pool's, of --seed, trained if missing)"
+    )
+    made.add_argument("--method", nargs="+", default=list(METHODS), metavar="NAME", help="see above")
+    made.add_argument("--level", nargs="+", type=float, default=[0.8], metavar="PART", help="of the weights, removed")
+    made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
+    made.add_argument("--epochs", type=int, metavar="N", help="of full fine-tuning (default: 10; large images 150)")
+    made.add_argument(
+        "--upstream-epochs", type=int, default=5, metavar="N", help="of methods that start from the source"
+    )
+    made.add_argument(
+        "--scratch-epochs", type=int, default=40, metavar="N", help="of methods that start from random weights"
+    )
+    made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained sources")
+    made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
+    made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+    made.add_argument("--out", type=Path, default=Path("transferred"), metavar="DIR", help="where results are written")
+    made.set_defaults(device="cpu")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    output = Output.of(options)
+    _check(options)
+    check_writable(options.out)
+    options.data = [options.upstream] if options.upstream else None
+    workspace = Workspace(options, output)
+    options.upstream = workspace.names[0]
+    for name in options.downstream:
+        workspace.data(check_data(name))
+    own = options.checkpoint is None
+    source = workspace.trained(options.upstream, options.seed) if own else workspace.foreign([options.checkpoint])[0]
+    setting = _setting(options, workspace, source)
+    reachable, skipped = _feasible(options, setting, output)
+    runs = _runs(options, workspace, setting, reachable)
+    records = Records(options.out / "rows.csv", COLUMNS)
+    _measure(options, setting, runs, records, output)
+    rows = [row for row in (records.get(each.identity) for each in runs) if row]
+    _write(options, setting, rows, skipped, words, output)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Finds mistakes before any work."""
+    for method in options.method:
+        choose("method", method, METHODS)
+    for kind in options.finetune:
+        choose("kind of fine-tuning", kind, FINETUNES)
+    bad = next((level for level in options.level if not 0 < level < 1), None)
+    if bad is not None:
+        raise UsageError(f"--level must be between 0 and 1, the part of the weights to remove, got {bad:g}")
+    lengths = {
+        "--epochs": options.epochs,
+        "--scratch-epochs": options.scratch_epochs,
+        "--workers": options.workers or 1,
+    }
+    short = next((name for name, value in lengths.items() if value is not None and value < 1), None)
+    if short or options.upstream_epochs < 0:
+        raise UsageError(f"{short or '--upstream-epochs'} is too small; give a larger number")
+
+
+def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) -> Setting:
+    lengths = options.upstream_epochs, options.scratch_epochs
+    upstream, identity = workspace.data(options.upstream).name, source_identity(source, *lengths)
+    folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
+    work = options.out / "networks" / identity
+    return Setting(source, identity, tuple(folders.items()), options.data_dir, options.store, *lengths, work)
+
+
+def _feasible(
+    options: argparse.Namespace, setting: Setting, output: Output
+) -> tuple[list[tuple[str, float]], list[str]]:
+    """Returns methods with levels that they can reach, and sentences about the others.
+
+    Raises:
+        UsageError: A method needs what is not there at all: a stored profile, or the source's first weights.
+    """
+    upstream = setting.upstream()
+    if set(options.method) & set(_NEED_ORIGINAL):
+        upstream.original()
+    if any(method.startswith("profile") for method in options.method):
+        structured.stored_profile(upstream, options.level[0])
+    reachable, skipped = [], []
+    for method in options.method:
+        for level in [0.0] if method == "dense" else sorted(options.level):
+            try:
+                structured.check(upstream, method, level)
+                reachable.append((method, level))
+            except UsageError as error:
+                skipped.append(f"{method} at {level:g}: {error}")
+                output.say(f"skipping {skipped[-1]}")
+    return reachable, skipped
+
+
+def _runs(
+    options: argparse.Namespace, workspace: Workspace, setting: Setting, reachable: Sequence[tuple[str, float]]
+) -> list[Run]:
+    runs = []
+    for asked in options.downstream:
+        data = workspace.data(asked)
+        for kind in options.finetune:
+            epochs = 0 if kind == "linear" else options.epochs or default_epochs(data)
+            runs += [
+                Run(setting.identity, method, level, data.name, kind, epochs, seed)
+                for seed in options.seeds
+                for method, level in reachable
+            ]
+    return runs
+
+
+def _measure(
+    options: argparse.Namespace, setting: Setting, runs: Sequence[Run], records: Records, output: Output
+) -> None:
+    """Compresses and carries what is not on record, in worker processes."""
+    workers = options.workers or torch.get_num_threads()
+    missing = [each for each in runs if records.get(each.identity) is None]
+    networks = {(each.method, each.level): None for each in missing}
+    wanted = [key for key in networks if not setting.network(*key).exists()]
+    tickets = [key for key in wanted if key[0].startswith("ticket")]  # they share their rounds
+    tasks = [[key] for key in wanted if key not in tickets] + [tickets] * bool(tickets)
+    for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, missing)):
+        if not todo:
+            continue
+        with output.progress(what, len(todo)) as move:
+            for done, (_, row) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
+                if row is not None:
+                    records.put(row)
+                move(done, len(todo), f"{done}/{len(todo)}")
+
+
+def _write(
+    options: argparse.Namespace,
+    setting: Setting,
+    rows: Sequence[Row],
+    skipped: Sequence[str],
+    words: Sequence[str],
+    output: Output,
+) -> None:
+    """Writes page, figure and the profiles' evidence, and prints the tables."""
+    draw(rows, options.out / "transfer.png")
+    source = setting.source
+    about = (
+        f"Source: {source.name} ({source.data}). Methods that start from it train {setting.epochs} epochs upstream (a "
+        f"ticket that many a round), methods that start from random weights {setting.scratch}. {best_precision()}, "
+        f"PyTorch {torch.__version__.split('+')[0]}."
+    )
+    page = markdown(rows, " ".join(["python -m profilesearch.transfer", *words]), about, skipped, "transfer.png")
+    write_text(options.out / "transfer.md", page)
+    for (downstream, finetune), methods in grouped(rows).items():
+        output.table(f"{downstream}, {finetune}", HEAD, table_of(methods))
+    for path, profile in _evidence(options, setting, rows):
+        profile.save(path)
+    output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
+    output.result({"rows": list(rows), "skipped": list(skipped)})
+
+
+def _evidence(options: argparse.Namespace, setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[Path, Profile]]:
+    """Yields the carried profiles with an evidence entry for each of their rows."""
+    upstream = setting.upstream()
+    for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
+        profile = structured.carried_profile(upstream, level)
+        for row in rows:
+            if row["method"] != "profile" or float(row["level"]) != level:
+                continue
+            profile = profile.with_evidence({
+                "data": row["downstream"],
+                "model": setting.source.name,
+                "upstream": upstream.data.name,
+                "test_images": len(setting.data(row["downstream"]).test),
+                "finetuned_accuracy": float(row["accuracy"]),
+                "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
+                "seeds": [int(row["seed"])],
+            })  # fmt: skip
+        yield options.out / f"profile-{level:g}.json", profile
+
+
+if __name__ == "__main__":
+    run(main)

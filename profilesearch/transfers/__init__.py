@@ -1,0 +1,1 @@
+"""What transfers: compressed networks carried from one data set to others."""

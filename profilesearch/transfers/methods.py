@@ -1,0 +1,51 @@
+"""The methods that can be set side by side, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from profilesearch.transfers import acdc, fisher, magnitude, rigl, soft_threshold, structured, tickets
+from profilesearch.transfers.upstream import Upstream
+
+Compress = Callable[[Upstream, float], nn.Module]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to a smaller network.
+
+    Attributes:
+        compress: Makes it, from the upstream and the fraction of weights to remove.
+        structured: Whether tensors get smaller; else weights are zero.
+        start: What it starts from.
+    """
+
+    compress: Compress
+    structured: bool
+    start: str
+
+
+def _dense(upstream: Upstream, _: float) -> nn.Module:
+    return upstream.trained()
+
+
+_SOURCE, _RANDOM = "the source, trained on", "random weights"
+METHODS: Mapping[str, Method] = {
+    "dense": Method(_dense, True, "the source"),
+    "width": Method(structured.width, True, _RANDOM),
+    "profile": Method(structured.profile, True, _SOURCE),
+    "profile-late": Method(structured.late, True, "the source"),
+    "profile-original": Method(structured.original, True, "the source's first weights"),
+    "profile-random": Method(structured.random, True, "random weights, not trained upstream"),
+    "magnitude": Method(magnitude.one_shot, False, _SOURCE),
+    "gradual": Method(magnitude.gradual, False, _SOURCE),
+    "fisher": Method(fisher.fisher, False, _SOURCE),
+    "rigl": Method(rigl.rigl, False, _RANDOM),
+    "str": Method(soft_threshold.soft_threshold, False, _RANDOM),
+    "acdc": Method(acdc.acdc, False, _RANDOM),
+    "ticket-late": Method(tickets.late, False, "the source"),
+    "ticket-original": Method(tickets.original, False, "the source's first weights"),
+    "ticket-random": Method(tickets.random, False, "random weights, not trained upstream"),
+    "ticket-one-shot": Method(tickets.one_shot, False, "the source"),
+}

@@ -1,0 +1,164 @@
+"""A comparison's setting, and its two kinds of measurements: a network compressed, a network carried and fine-tuned."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from profilesearch.experiments.records import Row
+from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
+from profilesearch.networks.cost import watch_layers
+from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, example_shape
+from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.training import input_channels
+from profilesearch.transfers.downstream import Result, finetune_full, finetune_linear
+from profilesearch.transfers.masks import sparsity
+from profilesearch.transfers.methods import METHODS
+from profilesearch.transfers.upstream import Upstream
+
+COLUMNS = (
+    "id", "method", "level", "removed", "zeros", "weights", "macs", "downstream", "finetune", "epochs", "seed",
+    "accuracy", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all measurements of a comparison share; can be sent to worker processes.
+
+    Attributes:
+        source: The trained network.
+        identity: Names the setting: other weights, other lengths of training give another one.
+        folders: The data sets' names, and what was asked for to get them; the upstream's first.
+        data_dir: Folder of the data sets.
+        store: Folder of profiles.
+        epochs: Upstream, of methods that start from the source.
+        scratch: Upstream, of methods that start from random weights.
+        work: Folder of the setting's compressed networks and unfinished trainings.
+    """
+
+    source: Member
+    identity: str
+    folders: tuple[tuple[str, str], ...]
+    data_dir: Path | None
+    store: Path
+    epochs: int
+    scratch: int
+    work: Path
+
+    def data(self, name: str) -> DataSet:
+        """Loads a data set, once a process."""
+        return _data(dict(self.folders)[name], self.data_dir)
+
+    def upstream(self) -> Upstream:
+        """Returns what methods start from."""
+        data = self.data(self.folders[0][0])
+        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, work=self.work)
+
+    def network(self, method: str, level: float) -> Path:
+        """Returns the file of a compressed network."""
+        return self.work / f"{method}-{level:g}.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning of a carried network."""
+
+    setting: str
+    method: str
+    level: float
+    downstream: str
+    finetune: str
+    epochs: int
+    seed: int
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that its result depends on."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+
+
+@cache
+def _data(asked: str, folder: Path | None) -> DataSet:
+    return open_data(asked, folder)
+
+
+def compress(setting: Setting, wanted: Sequence[tuple[str, float]]) -> None:
+    """Makes compressed networks one after the other, those that are not there yet."""
+    for method, level in wanted:
+        path = setting.network(method, level)
+        if path.exists():
+            continue
+        upstream = setting.upstream()
+        start = time.perf_counter()
+        model = METHODS[method].compress(upstream, level)
+        about = {
+            "architecture": setting.source.architecture,
+            "num_classes": upstream.data.num_classes,
+            "in_channels": input_channels(model),
+            "method": method,
+            "level": level,
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        save_network(path, model, about)
+
+
+def carry(setting: Setting, run: Run) -> Row:
+    """Fine-tunes a compressed network downstream; returns its row."""
+    path = setting.network(run.method, run.level)
+    architecture = setting.source.architecture
+    model = load_pruned(path, architecture)
+    data = setting.data(run.downstream)
+    source = setting.upstream().trained()
+    shape = example_shape(model, data)
+    weights, macs = (new / old for new, old in zip(size(model, shape), size(source, shape), strict=True))
+    zeros = sparsity(model)
+    start = time.perf_counter()
+    if run.finetune == "linear":
+        result = finetune_linear(model, data, run.seed)
+    else:
+        resume = setting.work / f"{run.identity}.resume.safetensors"
+        result = finetune_full(model, data, run.epochs, run.seed, resume=resume)
+    return {
+        "id": run.identity, "method": run.method, "level": f"{run.level:g}", "removed": f"{1 - weights:.6f}",
+        "zeros": f"{zeros:.6f}", "weights": f"{weights:.6f}", "macs": f"{macs:.6f}", "downstream": run.downstream,
+        "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
+        "accuracy": f"{_checked(result, zeros).accuracy:.4f}", "seconds": f"{time.perf_counter() - start:.1f}",
+    }  # fmt: skip
+
+
+def _checked(result: Result, zeros: float) -> Result:
+    if result.zeros < zeros:
+        raise RuntimeError(f"{zeros:.4%} of the weights were zero before the fine-tuning, {result.zeros:.4%} after it")
+    return result
+
+
+def size(model: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Returns how many weights are not zero, and how many multiply-adds they make for one image; without classifier."""
+    counts = [0, 0]
+    layers: list[tuple[int, int]] = []
+
+    def note(_: str, module: nn.Conv2d | nn.Linear, __: torch.Tensor, output: torch.Tensor) -> None:
+        there = int((module.weight != 0).sum())
+        places = output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0].numel() // output.shape[-1]
+        layers.append((there, there * places))
+
+    watch_layers(model, torch.zeros(1, *shape), note)
+    for there, macs in layers[:-1]:
+        counts[0] += there
+        counts[1] += macs
+    return counts[0], counts[1]
+
+
+def source_identity(member: Member, epochs: int, scratch: int) -> str:
+    """Names a setting by the source's weights and the lengths of training."""
+    tensors, _ = load_tensors(member.path)
+    return hashlib.sha256(f"{tensor_digest(tensors)} {epochs} {scratch}".encode()).hexdigest()[:8]

@@ -1,0 +1,108 @@
+"""Structured compression: fewer channels, by a stored profile or by the same part everywhere."""
+
+import numpy as np
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profile import Budget, Profile, Scope
+from profilesearch.tasks.pools import example_shape
+from profilesearch.transfers.upstream import Upstream
+
+
+def width(upstream: Upstream, level: float) -> nn.Module:
+    """A network that is thinner everywhere, residual streams too, trained from random weights: the plain rival."""
+    space = _space(upstream, level, "all")
+    model = _cut(upstream, upstream.fresh(upstream.seed), space, space.uniform())
+    upstream.learn(model, f"width-{level:g}")
+    return model
+
+
+def profile(upstream: Upstream, level: float) -> nn.Module:
+    """The stored profile with the source's weights (channels kept by l1), trained on."""
+    model = _ticket(upstream, level, upstream.trained())
+    upstream.tune(model, f"profile-{level:g}")
+    return model
+
+
+def late(upstream: Upstream, level: float) -> nn.Module:
+    """A structured ticket: the stored profile's channels with the source's trained weights, and no training."""
+    return _settled(upstream, _ticket(upstream, level, upstream.trained()))
+
+
+def original(upstream: Upstream, level: float) -> nn.Module:
+    """A structured ticket: the same channels with the weights that the source's training started from."""
+    return _settled(upstream, _ticket(upstream, level, upstream.original()))
+
+
+def random(upstream: Upstream, level: float) -> nn.Module:
+    """The stored profile with new random weights: what the profile alone is worth."""
+    return _settled(upstream, _ticket(upstream, level, upstream.fresh(upstream.seed + 1_000_003)))
+
+
+def stored_profile(upstream: Upstream, level: float) -> Profile:
+    """Returns the stored profile whose budget of multiply-adds is nearest to what the level leaves.
+
+    Raises:
+        UsageError: None is stored for the architecture.
+    """
+    architecture = upstream.source.architecture
+    stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric == "macs"]
+    if not stored:
+        raise UsageError(
+            f"no profile of {architecture} is stored; search one with `profilesearch train --arch {architecture}`"
+        )
+    keeps = {each.profile.budget.keep for each in stored}
+    nearest = min(keeps, key=lambda keep: abs(keep - (1 - level)))
+    return upstream.store.best(architecture, nearest, "macs", upstream.data.name).profile
+
+
+def carried_profile(upstream: Upstream, level: float) -> Profile:
+    """Returns that profile, projected onto what the level leaves of the parameters."""
+    space, widths = _projected(upstream, level)
+    return space.profile(widths, stored_profile(upstream, level).found)
+
+
+def check(upstream: Upstream, method: str, level: float) -> None:
+    """Checks before any work that a method, if it is a structured one, can reach a level.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if method == "width":
+        _space(upstream, level, "all")
+    elif method.startswith("profile"):
+        _projected(upstream, level)
+
+
+def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
+    """Cuts weights to the channels that the profile and the source's magnitudes choose."""
+    space, widths = _projected(upstream, level)
+    return _cut(upstream, weights, space, widths)
+
+
+def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray]:
+    chosen = stored_profile(upstream, level)
+    space = _space(upstream, level, chosen.scope)
+    return space, space.project(np.asarray(space.table.ratios(chosen))[None])[0]
+
+
+def _space(upstream: Upstream, level: float, scope: Scope) -> ProfileSpace:
+    """Profiles that remove the level from the parameters."""
+    network = upstream.trained()
+    plan = Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
+    return plan.space(Budget("params", 1 - level), scope)
+
+
+def _cut(upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray) -> nn.Module:
+    order = rank_channels(upstream.trained(), space.table, "l1")
+    return Pruner(weights, space.table).prune(keep_channels(order, space.table, widths))
+
+
+def _settled(upstream: Upstream, model: nn.Module) -> nn.Module:
+    upstream.settle(model)
+    return model

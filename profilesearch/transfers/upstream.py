@@ -1,0 +1,105 @@
+"""Upstream: the network that methods compress, the data it knows, and how long they may train there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
+from profilesearch.tasks.training import Hook, Progress, input_channels, train
+
+_STATISTICS = 2000
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What methods start from. Those that start from the source may train as long as one another, and so may those that
+    start from random weights.
+
+    Attributes:
+        source: The trained network.
+        data: What it was trained on.
+        store: Where profiles lie.
+        epochs: Of methods that start from the source.
+        scratch: Of methods that start from random weights.
+        seed: Of order, augmentation and random weights.
+        work: Folder of unfinished trainings.
+        progress: Called after every batch.
+        say: Called with a line for people.
+    """
+
+    source: Member
+    data: DataSet
+    store: Store
+    epochs: int
+    scratch: int
+    seed: int = 0
+    work: Path | None = None
+    progress: Progress | None = None
+    say: Callable[[str], None] | None = None
+
+    def trained(self) -> nn.Module:
+        """Returns the source."""
+        return self.source.load()
+
+    def fresh(self, seed: int) -> nn.Module:
+        """Returns the architecture with random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build(self.source.architecture, self.data.num_classes, input_channels(self.trained()))
+
+    def original(self) -> nn.Module:
+        """Returns the weights that the source's training started from.
+
+        Raises:
+            UsageError: They are not known: it was trained elsewhere, or started from other weights.
+        """
+        _, metadata = load_tensors(self.source.path)
+        if "recipe" not in metadata or metadata.get("start"):
+            raise UsageError(
+                f"the original initialization of {self.source.name} is not known; give a source that `pool` trained "
+                "from random weights, such as --upstream cifar10 without --checkpoint"
+            )
+        return self.fresh(int(metadata["seed"]))
+
+    def tune(self, model: nn.Module, name: str, hook: Hook | None = None, epochs: int | None = None) -> None:
+        """Trains a network that starts from the source; `name` is that of the unfinished training's file."""
+        epochs = self.epochs if epochs is None else epochs
+        if not epochs:
+            self.settle(model)
+            return
+        recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed)
+        images, resume = learning_images(self.source, self.data), self._file(name)
+        train(model, self.data, images, recipe, None, self.progress, resume, self.say, hook=hook)
+
+    def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
+        """Trains a network that starts from random weights, as pools are trained."""
+        recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed)
+        images, resume = learning_images(self.source, self.data), self._file(name)
+        train(model, self.data, images, recipe, None, self.progress, resume, self.say, hook=hook)
+
+    def cached(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+        """Returns a network that several methods need, made once."""
+        path = self.work / f"{name}.safetensors" if self.work else None
+        if path is not None and path.exists():
+            return load_pruned(path, self.source.architecture)
+        model = make()
+        if path is not None:
+            sizes = {"num_classes": self.data.num_classes, "in_channels": input_channels(model)}
+            save_network(path, model, {"architecture": self.source.architecture, **sizes})
+        return model
+
+    def settle(self, model: nn.Module) -> None:
+        """Re-estimates the BatchNorm statistics of a network that is not trained."""
+        reestimate_statistics(model, self.data, learning_images(self.source, self.data)[:_STATISTICS])
+
+    def _file(self, name: str) -> Path | None:
+        return self.work / f"{name}.resume.safetensors" if self.work else None

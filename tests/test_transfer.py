@@ -1,0 +1,280 @@
+"""Carrying compressed networks to other data sets."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_pruned, save_network
+from profilesearch.profile import Profile
+from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet, Images, load_data
+from profilesearch.tasks.pools import Member
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.transfer import main
+from profilesearch.transfers import tickets
+from profilesearch.transfers.acdc import compressed
+from profilesearch.transfers.downstream import default_epochs, extract, finetune_full, finetune_linear, full_recipe
+from profilesearch.transfers.fisher import fisher_diagonal
+from profilesearch.transfers.masks import prunable_layers
+from profilesearch.transfers.methods import METHODS
+from profilesearch.transfers.rigl import erk
+from profilesearch.transfers.schedules import cubic
+from profilesearch.transfers.summaries import summarize
+from profilesearch.transfers.upstream import Upstream
+
+PUBLISHED = Path(os.environ.get("PROFILESEARCH_WEIGHTS", "missing")).parent / "sparse-transfer-published.csv"
+
+
+def published(finetune: str, network: str = "resnet50") -> dict[str, dict[str, list[float]]]:
+    """Returns the published accuracies by method with its sparsity, and data set."""
+    runs: dict[str, dict[str, list[float]]] = {}
+    with PUBLISHED.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["finetune"], row["network"]) == (finetune, network):
+                method = runs.setdefault(f"{row['method']} {float(row['sparsity']):.0%}", {})
+                method.setdefault(row["dataset"], []).append(float(row["accuracy"]))
+    return runs
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published accuracies are not here")
+@pytest.mark.parametrize(
+    ("finetune", "method", "accuracy", "error"),
+    [
+        ("linear", "Dense 0%", "74.5", "+0.0"),
+        ("linear", "AC/DC 80%", "75.5", "-3.2"),
+        ("full", "WoodFisher 80%", "85.2", "+0.7"),
+        ("linear", "LTH-T 95%", "15.9", "+401.6"),
+    ],
+)
+def test_summaries_are_those_that_were_published(finetune: str, method: str, accuracy: str, error: str) -> None:
+    summary = summarize(published(finetune), "Dense 0%")[method]
+    assert f"{summary.accuracy.value:.1%}" == f"{accuracy}%"
+    assert f"{summary.error.value:+.1%}" == f"{error}%"
+    assert summary.accuracy.low <= summary.accuracy.value <= summary.accuracy.high
+
+
+def test_ranks_errors_and_intervals_of_a_small_table() -> None:
+    runs = {
+        "dense": {"a": [0.8, 0.8], "b": [0.6, 0.6]},
+        "better": {"a": [0.9, 0.9], "b": [0.6, 0.6]},
+        "noisy": {"a": [0.5, 0.7], "b": [0.2, 0.6]},
+    }
+    summaries = summarize(runs)
+    assert summaries["dense"].error.value == 0
+    assert summaries["better"].error.value == pytest.approx((-0.5 + 0) / 2)
+    assert summaries["noisy"].error.value == pytest.approx((1.0 + 0.5) / 2)
+    assert [summaries[name].rank.value for name in runs] == [1.75, 1.25, 3]
+    assert summaries["better"].accuracy.low == pytest.approx(summaries["better"].accuracy.high)
+    assert summaries["noisy"].accuracy.low == pytest.approx((0.5 + 0.2) / 2)
+    assert summaries["noisy"].accuracy.high == pytest.approx((0.7 + 0.6) / 2)
+
+
+def test_incomplete_tables_are_refused() -> None:
+    with pytest.raises(UsageError, match="'dense' is not among"):
+        summarize({"sparse": {"a": [0.5]}})
+    with pytest.raises(UsageError, match="sparse was not run on b"):
+        summarize({"dense": {"a": [0.5], "b": [0.5]}, "sparse": {"a": [0.5]}})
+    with pytest.raises(UsageError, match="no errors"):
+        summarize({"dense": {"a": [1.0]}, "sparse": {"a": [0.5]}})
+
+
+LEVEL = 0.6
+COMMAND = ["--arch", "resnet20", "--upstream", "digits", "--downstream", "digits", "--level", str(LEVEL)]
+COMMAND += ["--upstream-epochs", "1", "--scratch-epochs", "1", "--epochs", "1", "--workers", "1"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a pool that is trained already."""
+    assert members
+    (tmp_path / "pools").symlink_to(pool_dir)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def upstream(members: list[Member], digits: DataSet, tmp_path: Path) -> Upstream:
+    return Upstream(members[0], digits, Store(tmp_path / "none"), epochs=1, scratch=1)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "rows.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_method_reaches_its_level_and_stands_beside_dense(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*COMMAND, "--seeds", "0", "1", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["skipped"] == []
+    rows = rows_of(place / "transferred")
+    assert {row["method"] for row in rows} == set(METHODS)
+    assert all(0.1 < float(row["accuracy"]) <= 1 for row in rows)
+    better = {row["method"]: float(row["accuracy"]) for row in rows}
+    assert better["dense"] > 0.95
+    assert better["profile"] > better["profile-random"]
+    for name, method in METHODS.items():
+        path = next((place / "transferred" / "networks").glob(f"*/{name}-*.safetensors"))
+        network = load_pruned(path)
+        weights = [layer.weight for layer in prunable_layers(network).values()]
+        zeros, total = sum(int((w == 0).sum()) for w in weights), sum(w.numel() for w in weights)
+        if name == "dense" or method.structured:
+            assert zeros == 0
+        else:
+            assert zeros == round(LEVEL * total)
+        if name != "dense" and method.structured:
+            full = sum(tensor.numel() for tensor in build("resnet20", 10, 1).parameters())
+            assert sum(each.numel() for each in network.parameters()) / full == pytest.approx(1 - LEVEL, rel=0.005)
+    page = (place / "transferred" / "transfer.md").read_text()
+    assert "| ticket-late | 0.6 | 40.00% |" in page
+    assert (place / "transferred" / "transfer.png").stat().st_size > 5000
+    evidence = Profile.load(place / "transferred" / "profile-0.6.json").evidence
+    assert [entry["seeds"] for entry in evidence] == [[0], [1]]
+
+
+def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -> None:
+    main([*COMMAND, "--method", "dense", "magnitude", "rigl", "--finetune", "full", "--seeds", "0"])
+    rows = {row["method"]: row for row in rows_of(place / "transferred")}
+    assert float(rows["magnitude"]["zeros"]) == pytest.approx(LEVEL, abs=1e-5)
+    assert float(rows["magnitude"]["macs"]) < 1
+    assert float(rows["dense"]["accuracy"]) > 0.9
+    model = load_pruned(next((place / "transferred" / "networks").glob("*/magnitude-*.safetensors")))
+    before = {name: layer.weight == 0 for name, layer in prunable_layers(model).items()}
+    result = finetune_full(model, load_data("digits"), epochs=2, seed=3)
+    assert all(bool((layer.weight[before[name]] == 0).all()) for name, layer in prunable_layers(model).items())
+    assert result.zeros == pytest.approx(LEVEL, abs=1e-5)
+
+
+def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
+    arguments = [*COMMAND, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
+    rows = place / "transferred" / "rows.csv"
+    process = subprocess.Popen([sys.executable, "-m", "profilesearch.transfer", *arguments], cwd=place)
+    deadline = time.monotonic() + 240
+    while not (rows.exists() and rows.read_text().count("\n") > 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = rows.read_text()
+    made = {path: path.stat().st_mtime_ns for path in (place / "transferred" / "networks").glob("*/*.safetensors")}
+    main(arguments)
+    after = rows.read_text()
+    assert after.startswith(before[: before.rfind("\n") + 1])
+    assert len(rows_of(place / "transferred")) == 9
+    assert {path: path.stat().st_mtime_ns for path in made if "resume" not in path.name} == {
+        path: when for path, when in made.items() if "resume" not in path.name
+    }
+    main(arguments)
+    assert rows.read_text() == after
+
+
+def test_tickets_share_their_mask_and_differ_in_what_is_behind_it(upstream: Upstream) -> None:
+    source, first = prunable_layers(upstream.trained()), prunable_layers(upstream.original())
+    makers = (tickets.late, tickets.original, tickets.random)
+    late, original, random = (prunable_layers(make(upstream, 0.3)) for make in makers)
+    for name, layer in late.items():
+        kept = layer.weight != 0
+        assert torch.equal(layer.weight[kept], source[name].weight[kept])
+        assert torch.equal(original[name].weight != 0, kept)
+        assert torch.equal(original[name].weight[kept], first[name].weight[kept])
+        assert torch.equal(random[name].weight != 0, kept)
+        assert not torch.equal(random[name].weight[kept], first[name].weight[kept])
+
+
+def test_the_fisher_diagonal_is_the_mean_squared_gradient_of_single_images(upstream: Upstream) -> None:
+    model, images = upstream.trained(), upstream.data.train[:3]
+    found = fisher_diagonal(model, upstream.data, images)
+    layer = model.get_submodule("layer2.0.conv1")
+    assert isinstance(layer, torch.nn.Conv2d)
+    expected = torch.zeros_like(layer.weight)
+    for index in range(3):
+        model.zero_grad()
+        pixels = upstream.data.normalize(images[index : index + 1].pixels, 1)
+        torch.nn.functional.cross_entropy(model.eval()(pixels), images.labels[index : index + 1]).backward()
+        assert layer.weight.grad is not None
+        expected += layer.weight.grad.square() / 3
+    assert torch.allclose(found["layer2.0.conv1"], expected, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_kernel_densities_add_up_to_the_level(level: float) -> None:
+    layers = prunable_layers(build("resnet20", 10, 3))
+    counts = erk(layers, level)
+    total = sum(layer.weight.numel() for layer in layers.values())
+    assert sum(counts.values()) == total - round(level * total)
+    assert all(0 < counts[name] <= layer.weight.numel() for name, layer in layers.items())
+    assert counts["conv1"] / layers["conv1"].weight.numel() > counts["layer3.2.conv2"] / 36864
+
+
+def test_schedules() -> None:
+    assert [round(cubic(0.8, step, 100), 3) for step in (0, 35, 70, 100)] == [0, 0.7, 0.8, 0.8]
+    phases = [compressed(step, 1000) for step in range(1000)]
+    assert not any(phases[:100])
+    assert all(phases[700:])
+    assert phases[100] is True
+    assert sum(a != b for a, b in pairwise(phases)) == 7
+    recipe = Recipe(150, lr=0.001, schedule="steps")
+    assert [recipe.rate(step, 150) for step in (0, 49, 50, 100, 149)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
+
+
+def test_large_images_get_the_published_recipe() -> None:
+    grey = Images(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.arange(20) % 2)
+    large = DataSet("stanfordcars@224", grey, grey, 2, (0.5,) * 3, (0.2,) * 3, flips=True, size=224)
+    recipe = full_recipe(large, default_epochs(large))
+    assert (recipe.epochs, recipe.lr, recipe.batch, recipe.weight_decay) == (150, 0.01, 64, 5e-4)
+    assert full_recipe(replace(large, name="food101@224"), 150).lr == 0.001
+
+
+def test_a_classifier_on_features_is_as_good_as_a_librarys(upstream: Upstream) -> None:
+    model, data = upstream.trained(), upstream.data
+    learn, test = (extract(model, data, images) for images in (data.train, data.test))
+    theirs = LogisticRegression(max_iter=2000).fit(learn.numpy(), data.train.labels.numpy())
+    score = theirs.score(test.numpy(), data.test.labels.numpy())
+    assert finetune_linear(model, data, 0, (learn, test)).accuracy == pytest.approx(score, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "magnitud"], "unknown method 'magnitud'.*magnitude"),
+        (["--level", "80"], "--level must be between 0 and 1"),
+        (["--finetune", "ful"], "full"),
+        (["--epochs", "0"], "--epochs is too small"),
+        (["--downstream", "digit"], "digits"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(place: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        main([*COMMAND, *arguments])
+
+
+def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*COMMAND, "--method", "dense", "profile", "--level", "0.95", "--seeds", "0", "--json"])
+    skipped = json.loads(capsys.readouterr().out)["skipped"]
+    assert len(skipped) == 1
+    assert skipped[0].startswith("profile at 0.95: ")
+    assert "Out of reach" in (place / "transferred" / "transfer.md").read_text()
+
+
+def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: list[Member]) -> None:
+    foreign = place / "foreign.safetensors"
+    save_network(foreign, members[0].load(), {})
+    with pytest.raises(UsageError, match="original initialization of foreign is not known"):
+        main([*COMMAND, "--method", "ticket-original", "--checkpoint", str(foreign)])
