@@ -7,8 +7,7 @@ from profilesearch.multiples import AUTO
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.profile import METRICS
 from profilesearch.scoring.engines import ENGINES
-from profilesearch.tasks.data import DATA_SETS
-from profilesearch.tasks.files import NAMED
+from profilesearch.tasks.sources import NAMES
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +17,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         nargs="+",
         metavar="NAME",
-        help=f"data sets: {', '.join((*DATA_SETS, *NAMED))}, or a folder with one subfolder a class; NAME@64 for "
+        help=f"data sets: {', '.join(NAMES)}, or a folder with one subfolder a class; NAME@64 for "
         "images of 64 by 64 (default: cifar10 where it is on disk, else digits)",
     )
     group.add_argument(

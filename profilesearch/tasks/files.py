@@ -1,10 +1,10 @@
-"""Data sets whose images are files: a folder of classes, ImageNet's layout, and torchvision's data sets by name."""
+"""Data sets whose images are files: a folder of classes, or ImageNet's layout."""
 
 import hashlib
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 from torchvision import datasets
 from torchvision.transforms import functional
 
@@ -24,25 +25,6 @@ _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _WNID = re.compile(r"n\d{8}")
 _RESIZE = 256 / 224
 """The shorter side before the centre is cut out, over the image size: what ImageNet's networks are tested with."""
-NAMED: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
-    "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
-    "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
-    "mnist": ("MNIST", {"train": True}, {"train": False}),
-    "kmnist": ("KMNIST", {"train": True}, {"train": False}),
-    "gtsrb": ("GTSRB", {"split": "train"}, {"split": "test"}),
-    "dtd": ("DTD", {"split": "train"}, {"split": "test"}),
-    "flowers102": ("Flowers102", {"split": "train"}, {"split": "test"}),
-    "food101": ("Food101", {"split": "train"}, {"split": "test"}),
-    "oxfordiiitpet": ("OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
-    "fgvcaircraft": ("FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
-    "stanfordcars": ("StanfordCars", {"split": "train"}, {"split": "test"}),
-    "pcam": ("PCAM", {"split": "train"}, {"split": "test"}),
-    "imagenette": ("Imagenette", {"split": "train"}, {"split": "val"}),
-}
-"""Torchvision's classification data sets with a train and a test part: class, and arguments for each part."""
-_UPRIGHT = ("svhn", "mnist", "kmnist", "gtsrb")
-"""Mirrored digits, letters and signs mean something else."""
-_LABELS = ("targets", "labels", "_labels", "y")
 
 
 class FileImages(Images):
@@ -79,22 +61,36 @@ class FileImages(Images):
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the files' names and sizes where there are files, of the pixels elsewhere."""
-        files = getattr(self._source, "samples", None)
+        """Hash of the files' names and sizes where the files are known, else of the labels and the source's kind."""
+        files = files_of(self._source)
+        chosen = self._indices.tolist()
         if files is None:
-            return super().digest
-        chosen = [Path(files[index][0]) for index in self._indices.tolist()]
-        text = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in chosen)
+            text = f"{type(self._source).__name__} {chosen} {self.labels.tolist()}"
+        else:
+            paths = [files[index] for index in chosen]
+            text = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths)
         return hashlib.sha256(f"{self._size}\n{text}".encode()).hexdigest()[:16]
 
     def _decode(self, index: int) -> Tensor:
         try:
             image = self._source[index][0]
         except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            files = getattr(self._source, "samples", None)
-            where = files[index][0] if files else f"image {index}"
+            files = files_of(self._source)
+            where = files[index] if files else f"image {index}"
             raise UsageError(f"{where} cannot be decoded ({error}); remove it or fetch it again") from error
         return _bring_to(image, self._size)
+
+
+def files_of(source: Any) -> list[Path] | None:
+    """Returns the image files of a torchvision data set in the order of its images; None where they are not known."""
+    if isinstance(source, ConcatDataset):
+        parts = [files_of(part) for part in source.datasets]
+        return None if any(part is None for part in parts) else [path for part in parts for path in part or []]
+    for name in ("samples", "_samples"):
+        if hasattr(source, name):
+            return [Path(file) for file, _ in getattr(source, name)]
+    found = next((getattr(source, name) for name in ("_image_files", "_images") if hasattr(source, name)), None)
+    return None if found is None else [Path(file) for file in found]
 
 
 def load_folder(folder: Path, size: int) -> DataSet:
@@ -127,33 +123,6 @@ def load_folder(folder: Path, size: int) -> DataSet:
     count = len(_imagenet_index(classes) or classes)
     name = f"{folder.resolve().name}@{size}"
     return DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
-
-
-def load_named(name: str, folder: Path, download: bool, size: int) -> DataSet:
-    """Loads one of torchvision's data sets, see `NAMED`.
-
-    Raises:
-        UsageError: Its files are missing or damaged.
-    """
-    kind, *parts = NAMED[name]
-    made: Callable[..., Any] = getattr(datasets, kind)
-    images = []
-    for settings in parts:
-        try:
-            source = made(str(folder), download=download, **settings)
-        except Exception as error:  # every data set has its own way to say so
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(
-                f"{name} in {folder} is missing or incomplete ({reason}); put the files there, or add --download"
-            ) from error
-        labels = next((getattr(source, each) for each in _LABELS if hasattr(source, each)), None)
-        if labels is None:
-            labels = [source[index][1] for index in range(len(source))]
-        every = torch.as_tensor(np.asarray(labels)).long()
-        images.append(FileImages(source, every, torch.arange(len(every)), size))
-    count = 1 + max(int(part.labels.max()) for part in images)
-    mirrored = name not in _UPRIGHT
-    return DataSet(f"{name}@{size}", images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, mirrored)
 
 
 def _read_folder(folder: Path) -> Any:

@@ -6,17 +6,21 @@ from pathlib import Path
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
-from profilesearch.tasks.files import NAMED, load_folder, load_named
+from profilesearch.tasks.files import load_folder
+from profilesearch.tasks.named import NAMED, load_named
+from profilesearch.tasks.smallnorb import load_smallnorb
 
 FILE_SIZE = 224
 """Height and width of images from files, where nothing else is said."""
+SMALLNORB = "smallnorb"
+NAMES = (*DATA_SETS, *NAMED, SMALLNORB)
 _SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})")
 
 
 def is_data(text: str) -> bool:
     """Says whether a text names a data set or a folder, with or without a size."""
     name, _ = _parts(text)
-    return name in DATA_SETS or name in NAMED or Path(name).is_dir()
+    return name in NAMES or Path(name).is_dir()
 
 
 def check_data(text: str) -> str:
@@ -30,14 +34,14 @@ def check_data(text: str) -> str:
         return text
     if "/" in name or name.startswith("."):
         raise UsageError(f"there is no folder {name}; give a folder with one subfolder a class, or a data set's name")
-    return choose("data set", name, (*DATA_SETS, *NAMED))
+    return choose("data set", name, NAMES)
 
 
 def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
     """Loads a data set.
 
     Args:
-        text: One of `DATA_SETS`, one of torchvision's in `NAMED`, or a folder of images with one subfolder a class;
+        text: One of `NAMES`, or a folder of images with one subfolder a class;
             with `@SIZE` where images are to have another height and width than their own (224 for those from files).
         folder: Where named data sets lie.
         download: Fetches missing files into `folder`.
@@ -49,10 +53,12 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     if name in DATA_SETS:
         data = load_data(name, folder, download)
         return replace(data, name=text, size=size) if size else data
-    if name not in NAMED:
+    if name not in NAMES:
         return load_folder(Path(name), size or FILE_SIZE)
     if folder is None:
         raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
+    if name == SMALLNORB:
+        return replace(load_smallnorb(Path(folder)), name=text, size=size)
     return load_named(name, Path(folder), download, size or FILE_SIZE)
 
 

@@ -1,0 +1,181 @@
+"""Torchvision's data sets by name, on small folders of their layouts."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from profilesearch.errors import UsageError
+from profilesearch.tasks.named import NAMED
+from profilesearch.tasks.sources import open_data
+
+
+def picture(path: Path, shade: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (30, 24), (shade, shade, shade)).save(path)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def sun397(root: Path) -> None:
+    write(root / "SUN397" / "ClassName.txt", "/a/abbey\n/b/bar/indoor\n")
+    for name in ("a/abbey", "b/bar/indoor"):
+        for index in range(4):
+            picture(root / "SUN397" / name / f"sun_{index}.jpg")
+
+
+def caltech101(root: Path) -> None:
+    base = root / "caltech101" / "101_ObjectCategories"
+    picture(base / "BACKGROUND_Google" / "image_0001.jpg")
+    for name in ("ant", "barrel"):
+        for index in range(1, 34):
+            picture(base / name / f"image_{index:04d}.jpg")
+
+
+def caltech256(root: Path) -> None:
+    for number, name in enumerate(("001.ak47", "002.american-flag"), 1):
+        for index in range(1, 64):
+            picture(root / "caltech256" / "256_ObjectCategories" / name / f"{number:03d}_{index:04d}.jpg")
+
+
+def dtd(root: Path) -> None:
+    base = root / "dtd" / "dtd"
+    for part, index in (("train", 0), ("val", 1), ("test", 2)):
+        names = [f"{name}/{name}_{index}.jpg" for name in ("banded", "dotted")]
+        write(base / "labels" / f"{part}1.txt", "\n".join(names) + "\n")
+        for name in names:
+            picture(base / "images" / name, 50 * index)
+
+
+def flowers102(root: Path) -> None:
+    base = root / "flowers-102"
+    for index in range(1, 7):
+        picture(base / "jpg" / f"image_{index:05d}.jpg")
+    scipy.io.savemat(base / "imagelabels.mat", {"labels": np.array([1, 2, 1, 2, 1, 2])})
+    scipy.io.savemat(base / "setid.mat", {"trnid": [1, 2], "valid": [3, 4], "tstid": [5, 6]})
+
+
+def food101(root: Path) -> None:
+    for part, index in (("train", 0), ("test", 1)):
+        names = {name: [f"{name}/{index}"] for name in ("apple_pie", "bibimbap")}
+        write(root / "food-101" / "meta" / f"{part}.json", json.dumps(names))
+        for (name,) in names.values():
+            picture(root / "food-101" / "images" / f"{name}.jpg")
+
+
+def oxfordiiitpet(root: Path) -> None:
+    base = root / "oxford-iiit-pet"
+    for part, index in (("trainval", 0), ("test", 1)):
+        lines = [f"{name}_{index} {label} 1 1" for label, name in enumerate(("Abyssinian", "beagle"), 1)]
+        write(base / "annotations" / f"{part}.txt", "\n".join(lines) + "\n")
+        for line in lines:
+            picture(base / "images" / f"{line.split()[0]}.jpg")
+
+
+def fgvcaircraft(root: Path) -> None:
+    base = root / "fgvc-aircraft-2013b" / "data"
+    write(base / "variants.txt", "707-320\nA300B4\n")
+    for part, index in (("trainval", 0), ("test", 1)):
+        lines = [f"{index}{label} {name}" for label, name in enumerate(("707-320", "A300B4"))]
+        write(base / f"images_variant_{part}.txt", "\n".join(lines) + "\n")
+        for line in lines:
+            picture(base / "images" / f"{line.split()[0]}.jpg")
+
+
+def stanfordcars(root: Path) -> None:
+    base = root / "stanford_cars"
+    (base / "devkit").mkdir(parents=True)
+    kind = [("fname", object), ("class", np.int32)]
+    for part, path in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
+        for index in (1, 2):
+            picture(base / f"cars_{part}" / f"{index}.jpg")
+        scipy.io.savemat(base / path, {"annotations": np.array([("1.jpg", 1), ("2.jpg", 2)], dtype=kind)})
+    scipy.io.savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array(["AM Hummer", "Acura"], dtype=object)})
+
+
+def imagenette(root: Path) -> None:
+    for part in ("train", "val"):
+        for wnid in datasets.Imagenette._WNID_TO_CLASS:
+            picture(root / "imagenette2" / part / wnid / f"{wnid}_{part}.JPEG")
+
+
+@pytest.mark.parametrize(
+    ("layout", "train", "test"),
+    [
+        (sun397, 4, 4),
+        (caltech101, 60, 6),
+        (caltech256, 120, 6),
+        (dtd, 4, 2),
+        (flowers102, 4, 2),
+        (food101, 2, 2),
+        (oxfordiiitpet, 2, 2),
+        (fgvcaircraft, 2, 2),
+        (stanfordcars, 2, 2),
+        (imagenette, 10, 10),
+    ],
+)
+def test_data_sets_are_split_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Callable[[Path], None], train: int, test: int
+) -> None:
+    layout(tmp_path)
+    if layout is flowers102:  # torchvision knows the real files' digests
+        monkeypatch.setattr(datasets.Flowers102, "_check_integrity", lambda _: True)
+    name = layout.__name__
+    data = open_data(f"{name}@16", tmp_path)
+    assert data.num_classes == NAMED[name].classes
+    assert (len(data.train), len(data.test)) == (train, test)
+    assert data.image_shape == (3, 16, 16)
+    assert data.train.pixels.shape == (train, 3, 16, 16)
+    assert data.train.labels.unique().tolist() == data.test.labels.unique().tolist()
+    counts = data.train.labels.bincount()
+    assert counts[counts > 0].unique().numel() == 1  # as many of every class
+    again = open_data(f"{name}@16", tmp_path)
+    assert data.train.digest == again.train.digest != data.test.digest
+
+
+def test_birdsnap_is_a_folder_of_classes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("Acadian_Flycatcher", "Acorn_Woodpecker"):
+            picture(tmp_path / "birdsnap" / part / name / "1.jpg")
+    data = open_data(f"{tmp_path / 'birdsnap'}@16")
+    assert (len(data.train), len(data.test), data.num_classes) == (2, 2, 2)
+
+
+def norb(path: Path, values: np.ndarray, magic: int, packed: bool) -> None:
+    sizes = np.array([magic, values.ndim, *values.shape, *[1] * (3 - values.ndim)], dtype="<i4")
+    content = sizes.tobytes() + values.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name + ".gz" * packed).write_bytes(gzip.compress(content) if packed else content)
+
+
+def test_smallnorb_is_read_from_its_own_files(tmp_path: Path) -> None:
+    stem = tmp_path / "smallnorb" / "smallnorb-5x{}x9x18x6x2x96x96-{}"
+    pixels = np.arange(3 * 2 * 96 * 96, dtype=np.uint8).reshape(3, 2, 96, 96)
+    for objects, part in (("46789", "training"), ("01235", "testing")):
+        base = str(stem).format(objects, part)
+        norb(Path(f"{base}-dat.mat"), pixels, 0x1E3D4C55, packed=part == "testing")
+        norb(Path(f"{base}-cat.mat"), np.array([0, 4, 2], dtype="<i4"), 0x1E3D4C54, packed=part == "testing")
+    data = open_data("smallnorb", tmp_path)
+    assert torch.equal(data.test.pixels, torch.from_numpy(pixels[:, :1].copy()))
+    assert data.train.labels.tolist() == [0, 4, 2]
+    assert open_data("smallnorb@32", tmp_path).normalize(data.train.pixels).shape == (3, 1, 32, 32)
+    cut = Path(f"{str(stem).format('46789', 'training')}-dat.mat")
+    cut.write_bytes(cut.read_bytes()[:-5])
+    with pytest.raises(UsageError, match=r"cannot read .*training-dat"):
+        open_data("smallnorb", tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_missing_data_sets_are_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} in .* is missing or incomplete"):
+        open_data(name, tmp_path)
