@@ -63,7 +63,7 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
     pixels = data.normalize(images.pixels, input_channels(model))
     with evaluating(model):
         try:
-            write_atomically(path, lambda temporary: _WRITERS[kind](model, pixels[:2].contiguous(), temporary))
+            write_atomically(path, lambda temporary: WRITERS[kind](model, pixels[:2].contiguous(), temporary))
         except UsageError:
             raise
         except Exception as error:  # exporters raise whatever they meet
@@ -73,7 +73,7 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
             ) from error
         with torch.inference_mode():
             ours = _predict(model, pixels)
-    theirs = _predict(_READERS[kind](path), pixels)
+    theirs = _predict(READERS[kind](path), pixels)
     right = [float((predicted == images.labels).float().mean()) for predicted in (theirs, ours)]
     return Export(path.name, right[0], right[1], float((theirs == ours).float().mean()), len(images))
 
@@ -122,5 +122,7 @@ def _need(package: str) -> Any:
         raise UsageError(f"exporting to onnx needs {package}; `pip install 'profilesearch[onnx]'` brings it") from error
 
 
-_WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2}
-_READERS = {"onnx": _read_onnx, "pt2": _read_pt2}
+WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2}
+"""By format: from a network, an example (N, C, H, W) and a path to a file."""
+READERS = {"onnx": _read_onnx, "pt2": _read_pt2}
+"""By format: from a file to what predicts."""
