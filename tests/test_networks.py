@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "resnet20": (3, 32, 32),
     "resnet56": (1, 8, 8),
     "resnet18": (3, 64, 64),
+    "resnet18_small": (1, 16, 16),
     "mobilenet_v2": (3, 64, 64),
     "mobilenet_v3_small": (3, 64, 64),
     "densenet121": (3, 64, 64),

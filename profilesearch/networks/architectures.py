@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.cifar_resnet import CIFAR_RESNETS
+from profilesearch.networks.cifar_resnet import SMALL_IMAGE_NETWORKS
 
 TIMM = "timm:"
 _IMAGES = {"inception_v3": 299}
@@ -20,7 +20,7 @@ _IMAGES = {"inception_v3": 299}
 
 def architecture_names() -> list[str]:
     """Returns the names that come with the installation: small-image ResNets and torchvision's classifiers."""
-    return [*CIFAR_RESNETS, *torchvision.models.list_models(module=torchvision.models)]
+    return [*SMALL_IMAGE_NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def check_architecture(name: str) -> None:
@@ -55,8 +55,8 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
         UsageError: The name is unknown, or the network takes other images or has other classes.
     """
     check_architecture(name)
-    if name in CIFAR_RESNETS:
-        return CIFAR_RESNETS[name](num_classes=num_classes, in_channels=in_channels)
+    if name in SMALL_IMAGE_NETWORKS:
+        return SMALL_IMAGE_NETWORKS[name](num_classes=num_classes, in_channels=in_channels)
     if name.startswith(TIMM):
         timm_network: nn.Module = _timm().create_model(
             name.removeprefix(TIMM), pretrained=False, num_classes=num_classes, in_chans=in_channels
@@ -82,7 +82,7 @@ def image_size(name: str) -> int:
     if name.startswith(TIMM):
         size = _timm().get_pretrained_cfg(name.removeprefix(TIMM))
         return int(size.input_size[-1]) if size else 224
-    return 32 if name in CIFAR_RESNETS else _IMAGES.get(name, 224)
+    return 32 if name in SMALL_IMAGE_NETWORKS else _IMAGES.get(name, 224)
 
 
 def folder_name(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -87,3 +88,14 @@ def _stage(blocks: int, channels_in: int, channels_out: int, stride: int) -> nn.
 
 DEPTHS = (20, 32, 44, 56, 110)
 CIFAR_RESNETS: dict[str, Callable[..., CifarResNet]] = {f"resnet{d}": partial(CifarResNet, d) for d in DEPTHS}
+
+
+def resnet18_small(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+    """ResNet-18 for small images: torchvision's with a 3x3 stem of stride 1 and no pooling after it, as usual."""
+    network: nn.Module = torchvision.models.resnet18(num_classes=num_classes)
+    network.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+SMALL_IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {**CIFAR_RESNETS, "resnet18_small": resnet18_small}
