@@ -54,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
         for name, method in METHODS.items()
     )
     made = parser_for("transfer", DESCRIPTION.format(methods=methods), EPILOG)
-    made.add_argument("--upstream", default="cifar10", metavar="NAME", help="data set that networks are compressed on")
+    made.add_argument(
+        "--upstream",
+        metavar="NAME",
+        help="data set that networks are compressed on (default: cifar10 where it is on disk, else digits)",
+    )
     made.add_argument(
         "--downstream", nargs="+", required=True, metavar="NAME", help="data sets that they are carried to"
     )
@@ -112,12 +116,8 @@ def _check(options: argparse.Namespace) -> None:
     bad = next((level for level in options.level if not 0 < level < 1), None)
     if bad is not None:
         raise UsageError(f"--level must be between 0 and 1, the part of the weights to remove, got {bad:g}")
-    lengths = {
-        "--epochs": options.epochs,
-        "--scratch-epochs": options.scratch_epochs,
-        "--workers": options.workers or 1,
-    }
-    short = next((name for name, value in lengths.items() if value is not None and value < 1), None)
+    numbers = {"epochs": options.epochs, "scratch-epochs": options.scratch_epochs, "workers": options.workers or 1}
+    short = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
     if short or options.upstream_epochs < 0:
         raise UsageError(f"{short or '--upstream-epochs'} is too small; give a larger number")
 
