@@ -49,10 +49,7 @@ _NEED_ORIGINAL = ("ticket-original", "profile-original")
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     width = max(map(len, METHODS))
-    methods = "\n".join(
-        f"  {name:{width}}  {(method.compress.__doc__ or 'The source itself.').splitlines()[0]}"
-        for name, method in METHODS.items()
-    )
+    methods = "\n".join(f"  {name:{width}}  {method.summary}" for name, method in METHODS.items())
     made = parser_for("transfer", DESCRIPTION.format(methods=methods), EPILOG)
     made.add_argument(
         "--upstream",

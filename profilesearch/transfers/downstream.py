@@ -1,6 +1,5 @@
 """Downstream: a carried network gets a new classifier, and that alone or everything is trained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import Progress, accuracy, input_channels, train
+from profilesearch.tasks.training import accuracy, input_channels, train
 from profilesearch.transfers.masks import Masks, classifier_name, sparsity
 
 _LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128
@@ -38,15 +37,7 @@ def new_classifier(model: nn.Module, classes: int, seed: int) -> None:
         model.set_submodule(name, nn.Linear(old.in_features, classes).to(device_of(model)))
 
 
-def finetune_full(
-    model: nn.Module,
-    data: DataSet,
-    epochs: int,
-    seed: int,
-    progress: Progress | None = None,
-    resume: Path | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Result:
+def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resume: Path | None = None) -> Result:
     """Trains everything; weights that are zero stay zero, which is checked after every epoch.
 
     Args:
@@ -54,9 +45,7 @@ def finetune_full(
         data: Another task than it knows.
         epochs: How long.
         seed: Of the classifier, order and augmentation.
-        progress: Called after every batch.
         resume: File of the unfinished training.
-        say: Called with a line for people.
     """
     new_classifier(model, data.num_classes, seed)
     masks = Masks(model)
@@ -66,7 +55,7 @@ def finetune_full(
         if step % max(1, steps // epochs) == 0 and sparsity(model) < start:
             raise RuntimeError("weights that were removed came back")
 
-    train(model, data, data.train, full_recipe(data, epochs, seed), None, progress, resume, say, hook=hook)
+    train(model, data, data.train, full_recipe(data, epochs, seed), resume=resume, hook=hook)
     masks.bake()
     return Result(accuracy(model, data, data.test), sparsity(model))
 

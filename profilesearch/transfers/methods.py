@@ -25,8 +25,14 @@ class Method:
     structured: bool
     start: str
 
+    @property
+    def summary(self) -> str:
+        """The method in a sentence."""
+        return (self.compress.__doc__ or "").splitlines()[0]
+
 
 def _dense(upstream: Upstream, _: float) -> nn.Module:
+    """The source as it is."""
     return upstream.trained()
 
 

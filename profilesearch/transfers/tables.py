@@ -85,6 +85,9 @@ def markdown(rows: Sequence[Row], command: str, setting: str, skipped: Sequence[
     for finetune in dict.fromkeys(kind for _, kind in tables):
         lines = summary_of(tables, finetune)
         parts += [f"## Over data sets, {finetune}", _markdown_table(SUMMARY, lines)] if lines else []
+    used = dict.fromkeys(name for table in tables.values() for name, _ in table)
+    about = [f"- `{name}`, from {METHODS[name].start}: {METHODS[name].summary}" for name in used]
+    parts += ["## Methods", "\n".join(about)]
     parts += ["## Out of reach", "\n".join(f"- {each}" for each in skipped)] if skipped else []
     return "\n\n".join(parts) + "\n"
 

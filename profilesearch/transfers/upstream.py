@@ -14,7 +14,7 @@ from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
-from profilesearch.tasks.training import Hook, Progress, input_channels, train
+from profilesearch.tasks.training import Hook, input_channels, train
 
 _STATISTICS = 2000
 
@@ -32,8 +32,6 @@ class Upstream:
         scratch: Of methods that start from random weights.
         seed: Of order, augmentation and random weights.
         work: Folder of unfinished trainings.
-        progress: Called after every batch.
-        say: Called with a line for people.
     """
 
     source: Member
@@ -43,8 +41,6 @@ class Upstream:
     scratch: int
     seed: int = 0
     work: Path | None = None
-    progress: Progress | None = None
-    say: Callable[[str], None] | None = None
 
     def trained(self) -> nn.Module:
         """Returns the source."""
@@ -78,13 +74,13 @@ class Upstream:
             return
         recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed)
         images, resume = learning_images(self.source, self.data), self._file(name)
-        train(model, self.data, images, recipe, None, self.progress, resume, self.say, hook=hook)
+        train(model, self.data, images, recipe, resume=resume, hook=hook)
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
         recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed)
         images, resume = learning_images(self.source, self.data), self._file(name)
-        train(model, self.data, images, recipe, None, self.progress, resume, self.say, hook=hook)
+        train(model, self.data, images, recipe, resume=resume, hook=hook)
 
     def cached(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         """Returns a network that several methods need, made once."""
