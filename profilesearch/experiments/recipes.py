@@ -6,7 +6,7 @@ from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import uniform_profile
 
-RATES = (0.02, 0.05, 0.1)
+RATES = (0.01, 0.02, 0.05, 0.1)
 DISTILL = (0.0, 0.5)
 
 

@@ -39,7 +39,7 @@ class Sizes:
     lr: float = 0.05
     recipe_epochs: int = 2
     long_epochs: int = 40
-    long_lr: float = 0.05
+    long_lr: float = 0.02
 
 
 QUICK = Sizes(
