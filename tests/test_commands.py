@@ -273,7 +273,7 @@ def test_console_script_knows_its_verbs() -> None:
     wrong = subprocess.run(
         [sys.executable, "-m", "profilesearch", "trian"], capture_output=True, text=True, check=False
     )
-    assert (wrong.returncode, wrong.stderr) == (2, "error: unknown verb 'trian'; did you mean train?\n")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: unknown verb 'trian'; did you mean train or transfer?\n")
 
 
 MISTAKES: dict[str, tuple[str, Arguments]] = {
