@@ -2,13 +2,12 @@
 
 For every seed, PPO searches a profile that keeps a part of the multiply-adds, then profiles for budgets of latency:
 that of the first profile, and parts of it. All are really pruned, timed in alternation (one image, full precision), and
-scored on test images before and after a short fine-tuning. What has no lower accuracy in less time is the better one.
+scored on test images before and after a short fine-tuning with a teacher. What has no lower accuracy in less time is the better one.
 
     python benchmarks/latency.py --arch resnet20 --data cifar10 --checkpoint a.th
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +110,7 @@ def tuned(
     images = learning_images(member, data)
     reestimate_statistics(network, data, images[:2000])
     before = accuracy(network, data, data.test)
-    with tempfile.TemporaryDirectory() as folder:
-        recipe = tuning_recipe(data, options.finetune, lr=0.05, seed=seed)
-        train(network, data, images, recipe, resume=Path(folder) / "resume.safetensors")
+    train(network, data, images, tuning_recipe(data, options.finetune, distill=0.5, seed=seed), member.load())
     return before, accuracy(network, data, data.test)
 
 
