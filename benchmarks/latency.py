@@ -2,7 +2,8 @@
 
 For every seed, PPO searches a profile that keeps a part of the multiply-adds, then profiles for budgets of latency:
 that of the first profile, and parts of it. All are really pruned, timed in alternation (one image, full precision), and
-scored on test images before and after a short fine-tuning with a teacher. What has no lower accuracy in less time is the better one.
+scored on test images before and after a short fine-tuning with a teacher. The better one has no lower accuracy in less
+time.
 
     python benchmarks/latency.py --arch resnet20 --data cifar10 --checkpoint a.th
 """

@@ -3,6 +3,8 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from profilesearch.tasks.sources import check_data
 from profilesearch.transfers import structured
 from profilesearch.transfers.downstream import default_epochs
 from profilesearch.transfers.methods import METHODS
-from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, source_identity
+from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, profile_identity, source_identity
 from profilesearch.transfers.tables import HEAD, draw, grouped, markdown, table_of
 from profilesearch.workspace import Workspace
 
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = options.checkpoint is None
     source = workspace.trained(options.upstream, options.seed) if own else workspace.foreign([options.checkpoint])[0]
     setting = _setting(options, workspace, source)
-    reachable, skipped = _feasible(options, setting, output)
+    setting, reachable, skipped = _feasible(options, setting, output)
     runs = _runs(options, workspace, setting, reachable)
     records = Records(options.out / "rows.csv", COLUMNS)
     _measure(options, setting, runs, records, output)
@@ -129,27 +131,35 @@ def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) 
 
 def _feasible(
     options: argparse.Namespace, setting: Setting, output: Output
-) -> tuple[list[tuple[str, float]], list[str]]:
-    """Returns methods with levels that they can reach, and sentences about the others.
+) -> tuple[Setting, list[tuple[str, float]], list[str]]:
+    """Returns the setting with its profiles, methods with levels that they can reach, and sentences about the others.
 
     Raises:
         UsageError: A method needs what is not there at all: a stored profile, or the source's first weights.
     """
     upstream = setting.upstream()
+    kinds = {method: method.partition("-")[0] for method in options.method}
     if set(options.method) & set(_NEED_ORIGINAL):
         upstream.original()
-    if any(method.startswith("profile") for method in options.method):
+    if "profile" in kinds.values():
         structured.stored_profile(upstream, options.level[0])
-    reachable, skipped = [], []
-    for method in options.method:
-        for level in [0.0] if method == "dense" else sorted(options.level):
-            try:
-                structured.check(upstream, method, level)
-                reachable.append((method, level))
-            except UsageError as error:
-                skipped.append(f"{method} at {level:g}: {error}")
-                output.say(f"skipping {skipped[-1]}")
-    return reachable, skipped
+    carried: dict[float, str] = {}
+    failed: dict[tuple[str, float], str] = {}
+    levels = sorted(set(options.level))
+    for kind, level in product(dict.fromkeys(kinds.values()), levels):
+        try:
+            if kind == "profile":
+                carried[level] = profile_identity(structured.carried_profile(upstream, level))
+            elif kind == "width":
+                structured.check_width(upstream, level)
+        except UsageError as error:
+            failed[kind, level] = str(error)
+    wanted = [(method, level) for method in options.method for level in ([0.0] if method == "dense" else levels)]
+    reachable = [(method, level) for method, level in wanted if (kinds[method], level) not in failed]
+    skipped = [f"{m} at {level:g}: {failed[kinds[m], level]}" for m, level in wanted if (kinds[m], level) in failed]
+    for each in skipped:
+        output.say(f"skipping {each}")
+    return replace(setting, carried=tuple(carried.items())), reachable, skipped
 
 
 def _runs(
@@ -161,7 +171,7 @@ def _runs(
         for kind in options.finetune:
             epochs = 0 if kind == "linear" else options.epochs or default_epochs(data)
             runs += [
-                Run(setting.identity, method, level, data.name, kind, epochs, seed)
+                Run(setting.identity, method, level, setting.profile(method, level), data.name, kind, epochs, seed)
                 for seed in options.seeds
                 for method, level in reachable
             ]

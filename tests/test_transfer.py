@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
-from profilesearch.profile import Profile
+from profilesearch.networks.plan import Plan
+from profilesearch.profile import Budget, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.pools import Member
@@ -130,7 +132,8 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     assert better["dense"] > 0.95
     assert better["profile"] > better["profile-random"]
     for name, method in METHODS.items():
-        path = next((place / "transferred" / "networks").glob(f"*/{name}-*.safetensors"))
+        level = "0" if name == "dense" else str(LEVEL)
+        (path,) = (place / "transferred" / "networks").glob(f"*/{name}-{level}*.safetensors")
         network = load_pruned(path)
         weights = [layer.weight for layer in prunable_layers(network).values()]
         zeros, total = sum(int((w == 0).sum()) for w in weights), sum(w.numel() for w in weights)
@@ -263,6 +266,20 @@ def test_a_classifier_on_features_is_as_good_as_a_librarys(upstream: Upstream) -
 def test_mistakes_end_in_one_sentence(place: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         main([*COMMAND, *arguments])
+
+
+def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*COMMAND, "--method", "dense", "profile", "--seeds", "0", "--store", "own", "--json"]
+    main(arguments)
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
+    better = space.profile(space.sample(1, np.random.default_rng(0))[0], {})
+    better = better.with_evidence({"data": "digits", "gain": 0.5})
+    Store(Path("own")).add(better, "mine")
+    main(arguments)
+    first, second = (json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines())
+    assert first[0] == second[0]  # dense
+    assert first[1]["id"] != second[1]["id"]
+    assert first[1]["macs"] != second[1]["macs"]
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

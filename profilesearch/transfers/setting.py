@@ -14,6 +14,7 @@ from torch import nn
 from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
 from profilesearch.networks.cost import watch_layers
+from profilesearch.profile import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape
@@ -43,6 +44,7 @@ class Setting:
         epochs: Upstream, of methods that start from the source.
         scratch: Upstream, of methods that start from random weights.
         work: Folder of the setting's compressed networks and unfinished trainings.
+        carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
     """
 
     source: Member
@@ -53,6 +55,7 @@ class Setting:
     epochs: int
     scratch: int
     work: Path
+    carried: tuple[tuple[float, str], ...] = ()
 
     def data(self, name: str) -> DataSet:
         """Loads a data set, once a process."""
@@ -65,7 +68,11 @@ class Setting:
 
     def network(self, method: str, level: float) -> Path:
         """Returns the file of a compressed network."""
-        return self.work / f"{method}-{level:g}.safetensors"
+        return self.work / f"{'-'.join(filter(None, (method, f'{level:g}', self.profile(method, level))))}.safetensors"
+
+    def profile(self, method: str, level: float) -> str:
+        """Returns the name of the profile that a method carries; empty for one that carries none."""
+        return dict(self.carried)[level] if method.startswith("profile") else ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Run:
     setting: str
     method: str
     level: float
+    profile: str
     downstream: str
     finetune: str
     epochs: int
@@ -156,6 +164,11 @@ def size(model: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
         counts[0] += there
         counts[1] += macs
     return counts[0], counts[1]
+
+
+def profile_identity(profile: Profile) -> str:
+    """Names a profile by its keep ratios."""
+    return hashlib.sha256(json.dumps(dict(profile.keep)).encode()).hexdigest()[:8]
 
 
 def source_identity(member: Member, epochs: int, scratch: int) -> str:

@@ -67,16 +67,13 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     return space.profile(widths, stored_profile(upstream, level).found)
 
 
-def check(upstream: Upstream, method: str, level: float) -> None:
-    """Checks before any work that a method, if it is a structured one, can reach a level.
+def check_width(upstream: Upstream, level: float) -> None:
+    """Checks before any work that a network can be so thin.
 
     Raises:
         UsageError: It cannot.
     """
-    if method == "width":
-        _space(upstream, level, "all")
-    elif method.startswith("profile"):
-        _projected(upstream, level)
+    _space(upstream, level, "all")
 
 
 def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
