@@ -114,6 +114,17 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
     return parser
 
 
+def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -> str:
+    """Returns a command as pages show it, without some options and their values."""
+    words, skip = [], False
+    for word in arguments:
+        if word.startswith("--"):
+            skip = word in left_out
+        if not skip:
+            words.append(word)
+    return " ".join([f"python -m profilesearch.{verb}", *words])
+
+
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a mistake ends in one sentence and exit code 2, an interruption in a hint and 130."""
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from profilesearch.console import Output, parser_for, run
+from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.experiments import EXPERIMENTS
 from profilesearch.experiments.jobs import Sources
@@ -40,6 +40,9 @@ examples:
 files:
   RESULTS/ARCH/*.csv, *.png   raw rows and figures
   RESULTS.md                  the page, for all architectures in the folder"""
+
+_LEFT_OUT = ("--only", "--row", "--data-dir", "--workers", "--runs")
+"""What picks a part of the study, or depends on the machine."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output.say(f"experiment: {name}")
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
-        page = _write(options.results, lab, _command(words))
+        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT))
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 
@@ -149,19 +152,6 @@ def _recorded(lab: Lab, name: str) -> Section | None:
         return section(there) if there else whole
     finally:
         lab.offline, lab.sizes = was, sizes
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command line without what picks a part of the study, or depends on the machine."""
-    words, skip = [], False
-    for word in arguments:
-        if word in ("--only", "--row", "--data-dir", "--workers", "--runs"):
-            skip = True
-        elif word.startswith("--"):
-            skip = False
-        if not skip:
-            words.append(word)
-    return " ".join(["python -m profilesearch.study", *words])
 
 
 def _again(lab: Lab, row: str, output: Output) -> None:

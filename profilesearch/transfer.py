@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from profilesearch.console import Output, parser_for, run
+from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.workers import results
@@ -44,6 +44,7 @@ files, in --out:
   networks/                 compressed networks; only the first fine-tuning of each has to make it
   transfer.md, transfer.png tables with intervals, and the figure
   profile-LEVEL.json        the profile that was carried, with this evidence"""
+_LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
 FINETUNES = ("linear", "full")
 _NEED_ORIGINAL = ("ticket-original", "profile-original")
 
@@ -214,7 +215,7 @@ def _write(
         f"ticket that many a round), methods that start from random weights {setting.scratch}. {best_precision()}, "
         f"PyTorch {torch.__version__.split('+')[0]}."
     )
-    page = markdown(rows, " ".join(["python -m profilesearch.transfer", *words]), about, skipped, "transfer.png")
+    page = markdown(rows, command_line("transfer", words, _LEFT_OUT), about, skipped, "transfer.png")
     write_text(options.out / "transfer.md", page)
     for (downstream, finetune), methods in grouped(rows).items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods))

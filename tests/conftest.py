@@ -32,6 +32,16 @@ def members(digits: DataSet, pool_dir: Path) -> list[Member]:
     return [train_member("resnet20", digits, seed, pool_dir) for seed in (0, 1)]
 
 
+@pytest.fixture
+def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a pool on digits that is trained already, and no other data."""
+    assert members
+    (tmp_path / "pools").symlink_to(pool_dir)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def problem(members: list[Member], digits: DataSet) -> Problem:
     return Problem(members[:1], {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())

@@ -25,7 +25,6 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profile import Budget, Profile
 from profilesearch.store import Store, gain
-from profilesearch.tasks.pools import Member
 
 
 def space_of(name: str, keep: float = 0.5) -> ProfileSpace:
@@ -122,19 +121,10 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
 STUDY = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]
 
 
-@pytest.fixture
-def study_place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
-    assert members
-    (tmp_path / "pools").symlink_to(pool_dir)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
-    return tmp_path
-
-
-def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = study_place / "results" / "resnet20" / "finetunes.csv"
+def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = place / "results" / "resnet20" / "finetunes.csv"
     command = [sys.executable, "-m", "profilesearch.study", *STUDY, "--only", "spread"]
-    process = subprocess.Popen(command, cwd=study_place, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    process = subprocess.Popen(command, cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2"})
     deadline = time.monotonic() + 240
     while not (rows.exists() and rows.read_text().count("\n") > 3):
         assert process.poll() is None
@@ -148,14 +138,14 @@ def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: p
     assert after.startswith(before[: before.rfind("\n") + 1])
     names = [line.split(",")[0] for line in after.splitlines()]
     assert len(names) == len(set(names))
-    page = (study_place / "results.md").read_text()
+    page = (place / "results.md").read_text()
     assert "| spread.1 | uniform |" in page
     assert "C3: the top profiles" in page
-    assert (study_place / "results" / "resnet20" / "spread.png").stat().st_size > 5000
+    assert (place / "results" / "resnet20" / "spread.png").stat().st_size > 5000
 
     call("study", *STUDY, "--only", "spread", "ranks")
     assert rows.read_text() == after
-    assert (study_place / "results.md").read_text() == page
+    assert (place / "results.md").read_text() == page
 
     capsys.readouterr()
     call("study", *STUDY, "--row", "spread.1", "--json")
@@ -165,18 +155,18 @@ def test_a_killed_study_goes_on_and_repeats_nothing(study_place: Path, capsys: p
         assert float(recorded) == pytest.approx(float(now), abs=0.02)
 
 
-def test_the_page_keeps_the_budgets_that_are_on_record(study_place: Path) -> None:
+def test_the_page_keeps_the_budgets_that_are_on_record(place: Path) -> None:
     call("study", *STUDY, "--only", "landing")
     call("study", *STUDY, "--keeps", "0.4", "0.5", "--only", "ranks")
-    page = (study_place / "results.md").read_text()
+    page = (place / "results.md").read_text()
     assert "| landing.1 | 0.5 | 1 |" in page
     assert "| landing.2 | 0.5 | 0 |" in page
     assert "| 0.4 |" not in page
     assert "C3: the top profiles" in page
 
 
-def test_other_weights_under_a_recorded_name_are_refused(study_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = study_place / "results" / "resnet20" / "models.csv"
+def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = place / "results" / "resnet20" / "models.csv"
     known.parent.mkdir(parents=True)
     known.write_text("model,data,weights\nresnet20-digits-seed1,digits,0123\n")
     with pytest.raises(SystemExit):
@@ -195,7 +185,7 @@ def test_other_weights_under_a_recorded_name_are_refused(study_place: Path, caps
     ],
 )
 def test_mistakes_in_a_study_end_in_one_sentence(
-    study_place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         call("study", *STUDY, *arguments)

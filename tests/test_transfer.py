@@ -100,16 +100,6 @@ COMMAND += ["--upstream-epochs", "1", "--scratch-epochs", "1", "--epochs", "1", 
 
 
 @pytest.fixture
-def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a pool that is trained already."""
-    assert members
-    (tmp_path / "pools").symlink_to(pool_dir)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
 def upstream(members: list[Member], digits: DataSet, tmp_path: Path) -> Upstream:
     return Upstream(members[0], digits, Store(tmp_path / "none"), epochs=1, scratch=1)
 
