@@ -189,14 +189,23 @@ def _measure(
     wanted = [key for key in networks if not setting.network(*key).exists()]
     tickets = [key for key in wanted if key[0].startswith("ticket")]  # they share their rounds
     tasks = [[key] for key in wanted if key not in tickets] + [tickets] * bool(tickets)
-    for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, missing)):
+    for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, _together(missing))):
         if not todo:
             continue
         with output.progress(what, len(todo)) as move:
-            for done, (_, row) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
-                if row is not None:
+            for done, (_, rows) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
+                for row in rows or ():
                     records.put(row)
                 move(done, len(todo), f"{done}/{len(todo)}")
+
+
+def _together(runs: Sequence[Run]) -> list[list[Run]]:
+    """Puts linear fine-tunings that differ in the seed alone together, since they share the features."""
+    groups: dict[str | tuple[str, float, str], list[Run]] = {}
+    for each in runs:
+        key = (each.method, each.level, each.downstream) if each.finetune == "linear" else each.identity
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
 
 
 def _write(

@@ -73,18 +73,16 @@ def default_epochs(data: DataSet) -> int:
     return 10 if min(data.image_shape[1:]) < 128 else 150
 
 
-def finetune_linear(
-    model: nn.Module, data: DataSet, seed: int, features: tuple[Tensor, Tensor] | None = None
-) -> Result:
+def finetune_linear(model: nn.Module, data: DataSet, seed: int, features: tuple[Tensor, Tensor]) -> Result:
     """Trains a new classifier alone, on features of a frozen backbone that are extracted once, without augmentation.
 
     Args:
         model: Changed in place.
         data: Another task than it knows.
         seed: Of the classifier and the order.
-        features: Of the training and the test images, if they were extracted before.
+        features: Of the training and the test images, from `extract`.
     """
-    learn, test = features or (extract(model, data, data.train), extract(model, data, data.test))
+    learn, test = features
     new_classifier(model, data.num_classes, seed)
     mean, scale = learn.mean(dim=0), learn.std(dim=0).clamp_min(1e-6)
     classifier = model.get_submodule(classifier_name(model))

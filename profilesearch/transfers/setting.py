@@ -20,7 +20,7 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import input_channels
-from profilesearch.transfers.downstream import Result, finetune_full, finetune_linear
+from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.upstream import Upstream
@@ -119,34 +119,48 @@ def compress(setting: Setting, wanted: Sequence[tuple[str, float]]) -> None:
         save_network(path, model, about)
 
 
-def carry(setting: Setting, run: Run) -> Row:
-    """Fine-tunes a compressed network downstream; returns its row."""
-    path = setting.network(run.method, run.level)
-    architecture = setting.source.architecture
-    model = load_pruned(path, architecture)
-    data = setting.data(run.downstream)
-    source = setting.upstream().trained()
-    shape = example_shape(model, data)
-    weights, macs = (new / old for new, old in zip(size(model, shape), size(source, shape), strict=True))
-    zeros = sparsity(model)
+def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
+    """Fine-tunes a compressed network downstream, once for each run.
+
+    Args:
+        setting: Of the comparison.
+        runs: Of one method, level, data set and kind; linear ones share the features, which do not depend on the seed.
+
+    Returns:
+        Their rows. Each has the seconds that it would take alone.
+    """
+    path, data = setting.network(runs[0].method, runs[0].level), setting.data(runs[0].downstream)
     start = time.perf_counter()
-    if run.finetune == "linear":
-        result = finetune_linear(model, data, run.seed)
-    else:
-        resume = setting.work / f"{run.identity}.resume.safetensors"
-        result = finetune_full(model, data, run.epochs, run.seed, resume=resume)
-    return {
-        "id": run.identity, "method": run.method, "level": f"{run.level:g}", "removed": f"{1 - weights:.6f}",
-        "zeros": f"{zeros:.6f}", "weights": f"{weights:.6f}", "macs": f"{macs:.6f}", "downstream": run.downstream,
-        "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
-        "accuracy": f"{_checked(result, zeros).accuracy:.4f}", "seconds": f"{time.perf_counter() - start:.1f}",
-    }  # fmt: skip
+    carried = load_pruned(path, setting.source.architecture)
+    linear = runs[0].finetune == "linear"
+    features = (extract(carried, data, data.train), extract(carried, data, data.test)) if linear else None
+    shared = time.perf_counter() - start
+    zeros, left = sparsity(carried), left_of(carried, setting.upstream().trained(), example_shape(carried, data))
+    rows = []
+    for run in runs:
+        start = time.perf_counter()
+        model = load_pruned(path, setting.source.architecture)
+        if features:
+            result = finetune_linear(model, data, run.seed, features)
+        else:
+            resume = setting.work / f"{run.identity}.resume.safetensors"
+            result = finetune_full(model, data, run.epochs, run.seed, resume=resume)
+        if result.zeros < zeros:
+            raise RuntimeError(f"{zeros:.4%} of the weights were zero before the fine-tuning, {result.zeros:.4%} after")
+        seconds = shared + time.perf_counter() - start
+        rows.append({
+            "id": run.identity, "method": run.method, "level": f"{run.level:g}", "removed": f"{1 - left[0]:.6f}",
+            "zeros": f"{zeros:.6f}", "weights": f"{left[0]:.6f}", "macs": f"{left[1]:.6f}",
+            "downstream": run.downstream, "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
+            "accuracy": f"{result.accuracy:.4f}", "seconds": f"{seconds:.1f}",
+        })  # fmt: skip
+    return rows
 
 
-def _checked(result: Result, zeros: float) -> Result:
-    if result.zeros < zeros:
-        raise RuntimeError(f"{zeros:.4%} of the weights were zero before the fine-tuning, {result.zeros:.4%} after it")
-    return result
+def left_of(model: nn.Module, source: nn.Module, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Returns what is left of a source's weights, and of its multiply-adds."""
+    weights, macs = (new / old for new, old in zip(size(model, shape), size(source, shape), strict=True))
+    return weights, macs
 
 
 def size(model: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
