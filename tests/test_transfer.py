@@ -28,6 +28,7 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.transfer import main
 from profilesearch.transfers import tickets
 from profilesearch.transfers.acdc import compressed
+from profilesearch.transfers.answers import answers, best_table
 from profilesearch.transfers.downstream import default_epochs, extract, finetune_full, finetune_linear, full_recipe
 from profilesearch.transfers.fisher import fisher_diagonal
 from profilesearch.transfers.masks import prunable_layers
@@ -35,6 +36,7 @@ from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.rigl import erk
 from profilesearch.transfers.schedules import cubic
 from profilesearch.transfers.summaries import summarize
+from profilesearch.transfers.tables import grouped
 from profilesearch.transfers.upstream import Upstream
 
 PUBLISHED = Path(os.environ.get("PROFILESEARCH_WEIGHTS", "missing")).parent / "sparse-transfer-published.csv"
@@ -285,3 +287,24 @@ def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: l
     save_network(foreign, members[0].load(), {})
     with pytest.raises(UsageError, match="original initialization of foreign is not known"):
         main([*COMMAND, "--method", "ticket-original", "--checkpoint", str(foreign)])
+
+
+def test_answers_say_what_the_rows_say() -> None:
+    made = {
+        ("dense", "0"): (0.90, 0.91, 0.92), ("magnitude", "0.8"): (0.80, 0.81, 0.82),
+        ("acdc", "0.8"): (0.82, 0.81, 0.80), ("profile", "0.8"): (0.70, 0.71, 0.72),
+        ("ticket-late", "0.8"): (0.60, 0.61, 0.62), ("ticket-random", "0.8"): (0.505, 0.51, 0.515),
+    }  # fmt: skip
+    rows = [
+        {"method": method, "level": level, "seed": str(seed), "accuracy": str(accuracy), "downstream": "a"}
+        for (method, level), values in made.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    tables = grouped([{**row, "finetune": kind} for row in rows for kind in ("linear", "full")])
+    (line, _) = best_table(tables)
+    assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
+    assert line[5:7] == ("acdc", "profile")
+    assert float(line[7].split()[0]) == pytest.approx(-10)
+    ticket, profile = answers(tables)
+    assert "Yes, `ticket-late` against `ticket-random`: better in 2 of 2 comparisons, worse in 0, by +10.00" in ticket
+    assert "No, it is worse, `profile` against `magnitude`: better in 0 of 2 comparisons, worse in 2" in profile

@@ -8,14 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import mean_of
 from profilesearch.experiments.records import Row
 from profilesearch.plots import save_figure
+from profilesearch.transfers.answers import BEST, Key, answers, best_table, gap
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.summaries import Runs, summarize
 
-Key = tuple[str, float]
-"""A method and its level."""
 HEAD = ("method", "level", "weights", "MACs", "zeros", "accuracy", "minus dense", "seconds")
 SUMMARY = ("method", "level", "mean accuracy", "relative error over dense", "mean rank")
 
@@ -33,16 +32,15 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Key, list[Row]]]:
 
 def table_of(methods: Mapping[Key, Sequence[Row]]) -> list[tuple[str, ...]]:
     """Returns the cells of one downstream task: means over seeds with 95 % intervals, paired with dense by seed."""
-    dense = {row["seed"]: float(row["accuracy"]) for key, rows in methods.items() if key[0] == "dense" for row in rows}
+    dense = methods.get(("dense", 0.0), ())
     lines = []
     for (method, level), rows in methods.items():
         values = [float(row["accuracy"]) for row in rows]
-        pairs = [(float(row["accuracy"]), dense[row["seed"]]) for row in rows if row["seed"] in dense]
-        gap = difference(*zip(*pairs, strict=True)).text(2, 100) if pairs and method != "dense" else ""
+        behind = gap(rows, dense).text(2, 100) if dense and method != "dense" else ""
         first = rows[0]
         shares = (f"{float(first[name]):.2%}" for name in ("weights", "macs", "zeros"))
         seconds = f"{np.mean([float(row['seconds']) for row in rows]):.0f}"
-        lines.append((method, f"{level:g}", *shares, mean_of(values).text(2, 100), gap, seconds))
+        lines.append((method, f"{level:g}", *shares, mean_of(values).text(2, 100), behind, seconds))
     return lines
 
 
@@ -80,6 +78,13 @@ def markdown(rows: Sequence[Row], command: str, setting: str, skipped: Sequence[
         "another `--out` folder.",
     ]
     parts += [f"![Accuracy against level]({figure})"]
+    best = best_table(tables)
+    if best:
+        intro = (
+            "Which method carries best at equal size? As good are those whose paired difference reaches zero in its "
+            "interval. Every compressed network was made once; the intervals are over fine-tunings."
+        )
+        parts += ["## Answers", intro, _markdown_table(BEST, best), *answers(tables)]
     for (downstream, finetune), methods in tables.items():
         parts += [f"## {downstream}, {finetune}", _markdown_table(HEAD, table_of(methods))]
     for finetune in dict.fromkeys(kind for _, kind in tables):

@@ -1,0 +1,90 @@
+"""Plain answers that a comparison's rows give: which method to carry, and whether tickets are worth their weights."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from profilesearch.experiments.analysis import Estimate, difference, mean_of
+from profilesearch.experiments.records import Row
+from profilesearch.transfers.methods import METHODS
+
+Key = tuple[str, float]
+"""A method and its level."""
+Tables = Mapping[tuple[str, str], Mapping[Key, Sequence[Row]]]
+"""Rows by (data set, kind of fine-tuning), then by method and level."""
+
+QUESTIONS = (
+    ("Does a ticket beat the same mask with random weights?", "ticket-late", "ticket-random"),
+    ("Does it with the weights that training started from?", "ticket-original", "ticket-random"),
+    ("Are rounds worth more than one shot?", "ticket-late", "ticket-one-shot"),
+    ("Do structured tickets exist: are trained weights in a profile's channels worth more than random ones?",
+     "profile-late", "profile-random"),
+    ("And the weights that training started from?", "profile-original", "profile-random"),
+    ("Is a profile better than a thinner network of its size?", "profile", "width"),
+    ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
+)  # fmt: skip
+BEST = (
+    "data", "fine-tuning", "level", "best", "accuracy", "as good", "best with smaller tensors", "minus the best",
+)  # fmt: skip
+
+
+def answers(tables: Tables) -> list[str]:
+    """Returns a sentence for every question whose two methods were both run."""
+    found = []
+    for question, ours, theirs in QUESTIONS:
+        gaps = [
+            gap(methods[key], methods[theirs, key[1]])
+            for methods in tables.values()
+            for key in methods
+            if key[0] == ours and (theirs, key[1]) in methods
+        ]
+        if gaps:
+            found.append(f"**{question}** {_verdict(gaps)}, `{ours}` against `{theirs}`: {_counts(gaps)}.")
+    return found
+
+
+def best_table(tables: Tables) -> list[tuple[str, ...]]:
+    """Returns the cells of `BEST`: at each level, the method that carries best, and the best with smaller tensors."""
+    lines: list[tuple[str, ...]] = []
+    for (data, finetune), methods in tables.items():
+        for level in sorted({level for name, level in methods if name != "dense"}):
+            there = {name: rows for (name, at), rows in methods.items() if at == level and name != "dense"}
+            best = max(there, key=lambda name: _mean(there[name]))
+            gaps = {name: gap(rows, there[best]) for name, rows in there.items() if name != best}
+            equal = [name for name, each in gaps.items() if each.high >= 0]
+            small = [name for name in there if METHODS[name].structured]
+            first = max(small, key=lambda name: _mean(there[name]), default="")
+            behind = gaps[first].text(2, 100) if first in gaps else ""
+            accuracy = mean_of([float(row["accuracy"]) for row in there[best]]).text(2, 100)
+            lines.append((data, finetune, f"{level:g}", best, accuracy, ", ".join(equal), first, behind))
+    return lines
+
+
+def gap(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:
+    """Returns the mean difference of accuracies, paired by seed, with Student's 95 % interval; NaN without pairs."""
+    other = {row["seed"]: float(row["accuracy"]) for row in theirs}
+    pairs = [(float(row["accuracy"]), other[row["seed"]]) for row in ours if row["seed"] in other]
+    return difference(*zip(*pairs, strict=True)) if pairs else Estimate(np.nan, np.nan, np.nan)
+
+
+def _verdict(gaps: Sequence[Estimate]) -> str:
+    if all(each.positive for each in gaps):
+        return "Yes"
+    if all(each.negative for each in gaps):
+        return "No, it is worse"
+    if not any(each.positive or each.negative for each in gaps):
+        return "The seeds do not tell"
+    return "It depends"
+
+
+def _counts(gaps: Sequence[Estimate]) -> str:
+    better, worse = sum(each.positive for each in gaps), sum(each.negative for each in gaps)
+    values = [100 * each.value for each in gaps]
+    return (
+        f"better in {better} of {len(gaps)} comparisons, worse in {worse}, by {np.median(values):+.2f} points in the "
+        f"median ({min(values):+.2f} to {max(values):+.2f})"
+    )
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return float(np.mean([float(row["accuracy"]) for row in rows]))
