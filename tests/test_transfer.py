@@ -34,7 +34,7 @@ from profilesearch.transfers.fisher import fisher_diagonal
 from profilesearch.transfers.masks import prunable_layers
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.rigl import erk
-from profilesearch.transfers.schedules import cubic
+from profilesearch.transfers.schedules import cubic, growing
 from profilesearch.transfers.summaries import summarize
 from profilesearch.transfers.tables import grouped
 from profilesearch.transfers.upstream import Upstream
@@ -220,6 +220,8 @@ def test_kernel_densities_add_up_to_the_level(level: float) -> None:
 
 def test_schedules() -> None:
     assert [round(cubic(0.8, step, 100), 3) for step in (0, 35, 70, 100)] == [0, 0.7, 0.8, 0.8]
+    drawn = [step for step in range(0, 1000, 50) if growing(step - 50, 1000)]
+    assert cubic(0.8, drawn[-1], 1000) == 0.8 > cubic(0.8, drawn[-2], 1000)
     phases = [compressed(step, 1000) for step in range(1000)]
     assert not any(phases[:100])
     assert all(phases[700:])
