@@ -22,8 +22,8 @@ def one_shot(upstream: Upstream, level: float) -> nn.Module:
 def gradual(upstream: Upstream, level: float) -> nn.Module:
     """Removes weights while it trains, on the cubic schedule (Zhu and Gupta 2017, arXiv 1710.01878).
 
-    The level is reached after 70 % of the steps, by masks that are drawn anew every 50 steps until then; weights that were
-    removed keep their values and may return as long.
+    The level is reached after 70 % of the steps, by masks that are drawn anew every 50 steps until then; weights that
+    were removed keep their values and may return as long.
     """
     model = upstream.trained()
     masks = Masks(model)
