@@ -18,7 +18,7 @@ from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.options import add_device_option
-from profilesearch.outcome import both_sides, evidence_of, show
+from profilesearch.outcome import both_sides, evidence_of, known_worth, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
@@ -212,7 +212,8 @@ def _stored(options: argparse.Namespace, data: DataSet, output: Output) -> Profi
         return Profile.load(options.profile)
     stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
-    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}")
+    worth = known_worth(stored.profile, data.name)
+    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
     return stored.profile
 
 

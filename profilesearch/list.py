@@ -7,7 +7,7 @@ from typing import Any
 
 from profilesearch.console import Output, manual_parser, run
 from profilesearch.errors import choose
-from profilesearch.store import Store, Stored, gain
+from profilesearch.store import Store, Stored, gains
 
 DESCRIPTION = """\
 List the stored profiles, your own and those that come with the installation, with their evidence.
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         head = ["profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform"]
         output.table("evidence", head, [line for stored in every for line in _evidence(stored)])
     else:
-        head = ["profile", "budget", "found by", "searched on", "evidence", "gain"]
+        head = ["profile", "budget", "found by", "searched on", "gain over uniform"]
         output.table("stored profiles", head, [_line(stored) for stored in every])
     output.result({"profiles": [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]})
 
@@ -55,14 +55,12 @@ def _line(stored: Stored) -> list[str]:
     origin = found.get("mapped_from")
     how = f"{found.get('searcher')}, mapped from {origin['architecture']}" if origin else str(found.get("searcher"))
     on = sorted({member["data"] for member in found.get("pool", [])})
-    proven = gain(profile)
     return [
         f"{profile.architecture}/{stored.name}",
         f"{profile.reached:.1%} of the {profile.budget.metric}",
         how,
         ", ".join(on),
-        f"{len(profile.evidence)} on {', '.join(sorted({e.get('data', '?') for e in profile.evidence})) or 'nothing'}",
-        "" if proven is None else f"{proven * 100:+.2f}",
+        ", ".join(f"{data} {value * 100:+.2f}" for data, value in gains(profile).items()),
     ]
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from profilesearch.console import Output
 from profilesearch.intervals import accuracy_interval
 from profilesearch.latency import Speed, measure_speed, peak_memory
+from profilesearch.profile import Profile
 from profilesearch.pruning import Pruned
+from profilesearch.store import gains
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import example_shape
 from profilesearch.tasks.training import accuracy
@@ -122,3 +124,13 @@ def show(output: Output, sides: Sequence[Side], images: int, untuned: float | No
         old, new = (getattr(side.speed, f"batch{batch}") for side in sides)
         rows.append([f"latency, batch {batch}", f"{old:.2f} ms", f"{new:.2f} ms", ratio(new, old)])
     output.table("before and after", ["", "full", "pruned", "change"], rows)
+
+
+def known_worth(profile: Profile, data: str) -> str:
+    """Says what a profile's evidence lets expect on a data set, before it is applied."""
+    known = gains(profile).get(data)
+    if known is None:
+        return f"nothing is known of it on {data}, so hold it against --profile uniform"
+    if known > 0:
+        return f"it gained {known * 100:.2f} points over uniform on {data}"
+    return f"it lost {-known * 100:.2f} points to uniform on {data}, so try --profile uniform too"

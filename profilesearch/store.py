@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import fmean
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
@@ -126,15 +127,18 @@ class Store:
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 
 
-def gain(profile: Profile, data: str | None = None) -> float | None:
-    """Mean gain in accuracy over the uniform profile, by the profile's evidence on one data set or all; or None."""
-    gains = [float(e["gain"]) for e in profile.evidence if "gain" in e and data in (None, e.get("data"))]
-    return sum(gains) / len(gains) if gains else None
+def gains(profile: Profile) -> dict[str, float]:
+    """Returns the mean gain in accuracy over the uniform profile, by data set, as the profile's evidence has it."""
+    found: dict[str, list[float]] = {}
+    for entry in profile.evidence:
+        if "gain" in entry:
+            found.setdefault(str(entry.get("data")), []).append(float(entry["gain"]))
+    return {data: fmean(values) for data, values in found.items()}
 
 
 def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:
-    there = gain(profile, data)
-    proven = there if there is not None else gain(profile)
+    known = gains(profile)
+    proven = known.get(data, fmean(known.values()) if known else None)
     pool = profile.found.get("pool", [])
     same_data = any(member.get("data") == data for member in pool)
     score = profile.found.get("score", {})

@@ -16,9 +16,10 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
+from profilesearch.outcome import known_worth
 from profilesearch.profile import Budget, Profile
 from profilesearch.pruning import prune_with_profile
-from profilesearch.store import Store
+from profilesearch.store import Store, gains
 
 
 @pytest.fixture
@@ -110,6 +111,15 @@ def test_store_picks_by_data_then_by_measured_gain(profile: Profile, tmp_path: P
         store.best("resnet20", 0.3, "macs", "digits")
     with pytest.raises(UsageError, match="none is stored yet"):
         store.best("resnet32", 0.5, "macs", "digits")
+
+
+def test_evidence_says_what_to_expect_of_a_profile(profile: Profile) -> None:
+    for data, value in (("cifar10", 0.0109), ("fashionmnist", -0.0202), ("fashionmnist", -0.01)):
+        profile = profile.with_evidence({"data": data, "gain": value, "model": str(value)})
+    assert gains(profile) == {"cifar10": 0.0109, "fashionmnist": pytest.approx(-0.0151)}
+    assert known_worth(profile, "cifar10") == "it gained 1.09 points over uniform on cifar10"
+    assert "lost 1.51 points" in known_worth(profile, "fashionmnist")
+    assert "nothing is known of it on flowers" in known_worth(profile, "flowers")
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "/etc/passwd"])

@@ -24,7 +24,7 @@ from profilesearch.networks.mapping import map_by_place
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profile import Budget, Profile
-from profilesearch.store import Store, gain
+from profilesearch.store import Store, gains
 
 
 def space_of(name: str, keep: float = 0.5) -> ProfileSpace:
@@ -114,8 +114,8 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
         store.replace(replace(plain, evidence=({"data": "cifar10", "gain": value},)), name)
     store.replace(replace(plain, evidence=({"data": "cifar100", "gain": 0.02},)), "elsewhere")
     assert store.best("resnet20", 0.5, "macs", "cifar10").name == "strong"
-    assert gain(store.best("resnet20", 0.5, "macs", "cifar10").profile) == pytest.approx(0.03)
-    assert gain(plain) is None
+    assert gains(store.best("resnet20", 0.5, "macs", "cifar10").profile) == {"cifar10": pytest.approx(0.03)}
+    assert gains(plain) == {}
 
 
 STUDY = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]

@@ -70,14 +70,17 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
     jobs += searches(lab, keep, ["ppo"])["ppo"] if keep == lab.sizes.keep else []
     found: Sequence[Found] = lab.searches(jobs)
     best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].fresh)
-    uniform = uniform_profile(lab.space(keep))
-    baseline = lab.scores([Score(name, "fresh", uniform, lab.sizes.images) for name in lab.pool])
+    full = as_widths(lab.space(keep).table.channels)
+    uniform, base = (
+        lab.scores([Score(name, "fresh", widths, lab.sizes.images) for name in lab.pool])
+        for widths in (uniform_profile(lab.space(keep)), full)
+    )
+    relative = float(np.mean(np.divide(uniform, base)))
     return best.widths, {
         "searcher": job.searcher,
         "evaluations": job.evaluations,
         "seed": job.seed,
-        "score": {"search": best.search, "fresh": best.fresh},
-        "uniform_fresh_accuracy": round(float(np.mean(baseline)), 4),
+        "score": {"search": best.search, "fresh": best.fresh, "uniform_fresh": round(relative, 4)},
         "pool": [{"name": name, "data": lab.member(name).data} for name in lab.pool],
         "images": job.images,
         **_when(),
