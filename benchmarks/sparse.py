@@ -94,8 +94,10 @@ def pairs(accuracies: Mapping[tuple[str, float], float]) -> list[tuple[str, floa
 
 
 def load(folder: Path, key: tuple[str, float]) -> nn.Module:
-    """Loads a compressed network."""
-    return load_pruned(next((folder / "networks").glob(f"*/{key[0]}-{key[1]:g}.safetensors")))
+    """Loads a compressed network; those of profiles have the profile's name behind the level."""
+    name = f"{key[0]}-{key[1]:g}"
+    files = [path for tail in ("", "-*") for path in (folder / "networks").glob(f"*/{name}{tail}.safetensors")]
+    return load_pruned(files[0])
 
 
 def shape(model: nn.Module, size: int) -> tuple[int, int, int]:
