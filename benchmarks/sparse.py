@@ -37,7 +37,8 @@ class CsrConv(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.layer = layer
-        self.weight = layer.weight.detach().flatten(1).to_sparse_csr()
+        with warnings.catch_warnings(action="ignore"):  # CSR is called beta at the first use
+            self.weight = layer.weight.detach().flatten(1).to_sparse_csr()
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns what the convolution returns."""
@@ -63,14 +64,14 @@ def main() -> None:
     networks = {key: load(options.folder, key) for key in chosen}
     images = torch.rand(options.batch, *shape(next(iter(networks.values())), options.size))
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, batches of {options.batch}, milliseconds")
-    print(f"{'network':22}" + "".join(f"{each:>15}" for each in ("accuracy", *WAYS)))
+    print(f"{'network':22}" + "".join(f"{each:>17}" for each in ("accuracy", *WAYS)))
     ways = {key: ways_of(network, images) for key, network in networks.items()}
     times = alternate({
         (key, way): run for key, several in ways.items() for way, run in zip(WAYS, several, strict=True)
     })  # fmt: skip
     for key in chosen:
-        cells = "".join(f"{times[key, way]:15.2f}" for way in WAYS)
-        print(f"{f'{key[0]} {key[1]:g}':22}{accuracies[key]:15.2%}{cells}")
+        cells = "".join(f"{times[key, way]:17.2f}" for way in WAYS)
+        print(f"{f'{key[0]} {key[1]:g}':22}{accuracies[key]:17.2%}{cells}")
 
 
 def read(path: Path, downstream: str, finetune: str) -> dict[tuple[str, float], float]:
@@ -137,8 +138,7 @@ def as_csr(network: nn.Module) -> nn.Module:
 
 def by_onnx(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """Returns the network as ONNX Runtime runs it."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / "network.onnx"
         WRITERS["onnx"](network, images[:2], path)
         return READERS["onnx"](path)
