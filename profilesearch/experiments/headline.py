@@ -1,7 +1,7 @@
 """The headline: one public checkpoint, one budget, fine-tuned with one recipe, beside what others published."""
 
 from profilesearch.experiments.analysis import difference, mean_of
-from profilesearch.experiments.jobs import FineTune, Widths
+from profilesearch.experiments.jobs import FineTune, Score, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import uniform_profile
@@ -43,9 +43,9 @@ def headline(lab: Lab) -> Section:
     first = next(iter(rivals))
     best = [t.after for t in tuned[first]]
     channels = tuple(int(width) for width in lab.space(keep).table.channels)
-    base = FineTune(lab.subject, channels, epochs=0)
-    full = lab.finetunes([base])[0]
-    lines = [Line.of(("unpruned", "100.00%", "", f"{full.before * 100:.2f}", ""), [base])]
+    base = Score(lab.subject, "test", channels, lab.test_images(lab.subject), "none")
+    (full,) = lab.scores([base])
+    lines = [Line.of(("unpruned", "100.00%", "", f"{full * 100:.2f}", ""), [base])]
     for name, several in tuned.items():
         after = [t.after for t in several]
         gap = "" if name == first else difference(best, after).text(2, 100)
@@ -63,8 +63,8 @@ def headline(lab: Lab) -> Section:
         "The headline: fine-tuned to the end",
         f"{lab.subject}, {keep:g} of the MACs, {sizes.long_epochs} epochs of fine-tuning for every row alike (SGD with "
         f"Nesterov momentum, peak learning rate {sizes.long_lr:g}, cosine, distillation from the unpruned network with "
-        f"weight {DISTILL:g}), {sizes.seeds} seeds, last epoch, test accuracy in percent. The unpruned network has its "
-        "BatchNorm statistics re-estimated too.",
+        f"weight {DISTILL:g}), {sizes.seeds} seeds, last epoch, test accuracy in percent, before "
+        "with BatchNorm's statistics re-estimated.",
         ("network", "MACs", "before", "after", "ours minus this"),
         tuple(lines),
         f"Our profile ({mean_of(best).text(2, 100)} %) is {'; '.join(parts)}.",
