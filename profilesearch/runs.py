@@ -137,7 +137,7 @@ def _applied(folder: Path, value: dict[str, Any]) -> Part:
 
 
 def _study(folder: Path, value: dict[str, Any]) -> Part:
-    blocks = [Block(f"Study: {folder.name}", (value["setting"],))]
+    blocks = [Block(f"Study: {folder.name}", tuple(dict.fromkeys(entry["setting"] for entry in value["sections"])))]
     for section in value["sections"]:
         pictures = tuple(embedded(folder / Path(name).name) for name in section["figures"])
         text = (section["question"], f"Verdict: {section['verdict']}", *filter(None, [section["details"]]))

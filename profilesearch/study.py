@@ -13,7 +13,7 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.experiments import EXPERIMENTS
 from profilesearch.experiments.jobs import Sources
 from profilesearch.experiments.lab import Lab, NotMeasured
-from profilesearch.experiments.page import Section, write_page
+from profilesearch.experiments.page import Entry, Section, read_entries, write_page
 from profilesearch.experiments.sizes import QUICK, Sizes
 from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
@@ -88,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.row:
         _again(lab, options.row, output)
         return
-    for name in only:
+    for number, name in enumerate(only, 1):
         output.say(f"experiment: {name}")
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
-        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT))
+        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT), only[:number])
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 
@@ -123,16 +123,22 @@ def _names(members: Sequence[Member]) -> tuple[str, ...]:
     return tuple(member.name for member in members)
 
 
-def _write(results: Path, lab: Lab, command: str) -> Path:
-    """Writes the page from the experiments that are wholly on record."""
-    names = ["shipping"] if lab.map_from else EXPERIMENTS
-    sections = [section for section in (_recorded(lab, name) for name in names) if section]
+def _write(results: Path, lab: Lab, command: str, run: Sequence[str]) -> Path:
+    """Writes the page: what was run, what else is on record for this command, and what other commands have left."""
+    there = read_entries(results, lab.sources.architecture)
     pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
     setting = (
         f"Pool: {pool}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
         f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."
     )
-    return write_page(results, lab.sources.architecture, setting, command, sections)
+    entries = []
+    for name in EXPERIMENTS:
+        entry = there.get(name)
+        if name in run or entry is None or entry.command == command:
+            section = None if lab.map_from and name not in run else _recorded(lab, name)
+            entry = Entry(section, setting, command) if section else entry
+        entries += [entry] if entry else []
+    return write_page(results, lab.sources.architecture, entries)
 
 
 def _recorded(lab: Lab, name: str) -> Section | None:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from profilesearch.errors import UsageError
 from profilesearch.experiments.jobs import Job, identity
 from profilesearch.files import write_json, write_text
 
@@ -75,33 +77,70 @@ class Section:
         return "\n\n".join(parts)
 
 
-def write_page(folder: Path, architecture: str, setting: str, command: str, sections: Sequence[Section]) -> Path:
-    """Writes `ARCH.json` into the results folder, and the page beside the folder from all architectures there.
+@dataclass(frozen=True)
+class Entry:
+    """A section with what it was measured on.
+
+    Attributes:
+        section: Without the identities of its measurements, once it is on disk.
+        setting: Models, images and machine, as a paragraph.
+        command: That repeats the study it belongs to.
+    """
+
+    section: Section
+    setting: str
+    command: str
+
+
+def read_entries(folder: Path, architecture: str) -> dict[str, Entry]:
+    """Returns the sections of an architecture that are in the results folder, by name.
+
+    Raises:
+        UsageError: The file is broken.
+    """
+    path = folder / architecture / "sections.json"
+    if not path.exists():
+        return {}
+    try:
+        entries = [_entry(stored) for stored in json.loads(path.read_text(encoding="utf-8"))["sections"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is broken; remove it, and the study writes it again from its records") from error
+    return {entry.section.name: entry for entry in entries}
+
+
+def _entry(stored: dict[str, Any]) -> Entry:
+    about = {name: stored.pop(name) for name in ("setting", "command")}
+    lines = tuple(Line(tuple(line["cells"])) for line in stored.pop("lines"))
+    head, figures = tuple(stored.pop("head")), tuple(stored.pop("figures"))
+    return Entry(Section(lines=lines, head=head, figures=figures, **stored), **about)
+
+
+def write_page(folder: Path, architecture: str, entries: Sequence[Entry]) -> Path:
+    """Writes an architecture's sections into the results folder, and the page beside it, of all architectures there.
 
     Args:
         folder: The results folder.
         architecture: Whose sections these are.
-        setting: Models, images and machine, as a paragraph.
-        command: That repeats the study.
-        sections: In order.
+        entries: In order.
 
     Returns:
         The page.
     """
-    stripped = [
-        replace(section, lines=tuple(replace(line, measurements=()) for line in section.lines)) for section in sections
-    ]
-    value = {"setting": setting, "command": command, "sections": [asdict(section) for section in stripped]}
-    write_json(folder / architecture / "sections.json", value)
+    stored = []
+    for entry in entries:
+        lines = tuple(replace(line, measurements=()) for line in entry.section.lines)
+        about = {"setting": entry.setting, "command": entry.command}
+        stored.append(asdict(replace(entry.section, lines=lines)) | about)
+    write_json(folder / architecture / "sections.json", {"sections": stored})
     parts = [INTRODUCTION.rstrip()]
-    for path in sorted(folder.glob("*/sections.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        parts += [f"## {path.parent.name}", stored["setting"], f"    {stored['command']}"]
-        for entry in stored["sections"]:
-            lines = tuple(Line(tuple(line["cells"])) for line in entry.pop("lines"))
-            head, figures = tuple(entry.pop("head")), tuple(entry.pop("figures"))
-            section = Section(lines=lines, head=head, figures=figures, **entry)
-            parts.append(section.markdown(stored["command"]))
+    names = [path.parent.name for path in folder.glob("*/sections.json")]
+    for name in sorted(names, key=lambda name: (len(name), name)):
+        parts.append(f"## {name}")
+        setting = ""
+        for entry in read_entries(folder, name).values():
+            parts += [entry.setting] if entry.setting != setting else []
+            parts.append(entry.section.markdown(entry.command))
+            setting = entry.setting
     page = folder.with_suffix(".md")
     write_text(page, "\n\n".join(parts) + "\n")
     return page
