@@ -13,7 +13,8 @@ DESCRIPTION = """\
 List the stored profiles, your own and those that come with the installation, with their evidence.
 
 Gain is accuracy over the uniform profile of the same cost, in points, on models that the search did not
-see, mean of the evidence; `apply` takes the profile with the largest one on its data set."""
+see: the mean of the evidence, and where its 95 % intervals reach. `apply` takes the profile with the
+largest one on its data set."""
 EPILOG = """\
 examples:
   profilesearch list
@@ -60,7 +61,7 @@ def _line(stored: Stored) -> list[str]:
         f"{profile.reached:.1%} of the {profile.budget.metric}",
         how,
         ", ".join(on),
-        ", ".join(f"{data} {value * 100:+.2f}" for data, value in gains(profile).items()),
+        ", ".join(f"{data} {_points(gain.value, gain.low, gain.high)}" for data, gain in gains(profile).items()),
     ]
 
 
@@ -86,8 +87,11 @@ def _percent(value: Any) -> str:
 def _gain(entry: Any) -> str:
     if "gain" not in entry:
         return ""
-    low, high = (end * 100 for end in entry["gain_interval"])
-    return f"{entry['gain'] * 100:+.2f} ({low:+.2f} to {high:+.2f})"
+    return _points(entry["gain"], *entry["gain_interval"])
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{value * 100:+.2f} ({low * 100:+.2f} to {high * 100:+.2f})"
 
 
 if __name__ == "__main__":

@@ -131,6 +131,9 @@ def known_worth(profile: Profile, data: str) -> str:
     known = gains(profile).get(data)
     if known is None:
         return f"nothing is known of it on {data}, so hold it against --profile uniform"
-    if known > 0:
-        return f"it gained {known * 100:.2f} points over uniform on {data}"
-    return f"it lost {-known * 100:.2f} points to uniform on {data}, so try --profile uniform too"
+    reach = f"({known.low * 100:.2f} to {known.high * 100:.2f})"
+    if known.low > 0:
+        return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}"
+    if known.value > 0:
+        return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}, which may be chance"
+    return f"it lost {-known.value * 100:.2f} points to uniform on {data}, so try --profile uniform too"

@@ -1,11 +1,12 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
@@ -127,17 +128,33 @@ class Store:
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 
 
-def gains(profile: Profile) -> dict[str, float]:
-    """Returns the mean gain in accuracy over the uniform profile, by data set, as the profile's evidence has it."""
-    found: dict[str, list[float]] = {}
+@dataclass(frozen=True)
+class Gain:
+    """Accuracy over the uniform profile on models of one data set: the mean, and where their 95 % intervals reach."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(entries: Sequence[Mapping[str, Any]]) -> "Gain":
+        """Sums up evidence entries."""
+        ends = [entry["gain_interval"] for entry in entries]
+        value = fmean(float(entry["gain"]) for entry in entries)
+        return Gain(value, min(float(low) for low, _ in ends), max(float(high) for _, high in ends))
+
+
+def gains(profile: Profile) -> dict[str, Gain]:
+    """Returns the gain in accuracy over the uniform profile, by data set, as the profile's evidence has it."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in profile.evidence:
         if "gain" in entry:
-            found.setdefault(str(entry.get("data")), []).append(float(entry["gain"]))
-    return {data: fmean(values) for data, values in found.items()}
+            found.setdefault(str(entry.get("data")), []).append(entry)
+    return {data: Gain.of(entries) for data, entries in found.items()}
 
 
 def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:
-    known = gains(profile)
+    known = {name: gain.value for name, gain in gains(profile).items()}
     proven = known.get(data, fmean(known.values()) if known else None)
     pool = profile.found.get("pool", [])
     same_data = any(member.get("data") == data for member in pool)

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,17 @@ def test_store_picks_by_data_then_by_measured_gain(profile: Profile, tmp_path: P
 
 def test_evidence_says_what_to_expect_of_a_profile(profile: Profile) -> None:
     for data, value in (("cifar10", 0.0109), ("fashionmnist", -0.0202), ("fashionmnist", -0.01)):
-        profile = profile.with_evidence({"data": data, "gain": value, "model": str(value)})
-    assert gains(profile) == {"cifar10": 0.0109, "fashionmnist": pytest.approx(-0.0151)}
-    assert known_worth(profile, "cifar10") == "it gained 1.09 points over uniform on cifar10"
+        interval = [value - 0.008, value + 0.008]
+        entry = {"data": data, "gain": value, "gain_interval": interval, "model": str(value)}
+        profile = profile.with_evidence(entry)
+    known = {data: astuple(gain) for data, gain in gains(profile).items()}
+    assert known["cifar10"] == pytest.approx((0.0109, 0.0029, 0.0189))
+    assert known["fashionmnist"] == pytest.approx((-0.0151, -0.0282, -0.002))
+    assert known_worth(profile, "cifar10") == "it gained 1.09 points (0.29 to 1.89) over uniform on cifar10"
+    unsure = profile.with_evidence(entry | {"data": "digits", "gain": 0.005, "gain_interval": [-0.01, 0.02]})
+    assert known_worth(unsure, "digits").endswith(
+        "0.50 points (-1.00 to 2.00) over uniform on digits, which may be chance"
+    )
     assert "lost 1.51 points" in known_worth(profile, "fashionmnist")
     assert "nothing is known of it on flowers" in known_worth(profile, "flowers")
 

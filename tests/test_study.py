@@ -24,7 +24,7 @@ from profilesearch.networks.mapping import map_by_place
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profile import Budget, Profile
-from profilesearch.store import Store, gains
+from profilesearch.store import Gain, Store, gains
 
 
 def space_of(name: str, keep: float = 0.5) -> ProfileSpace:
@@ -111,10 +111,16 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
     store = Store(tmp_path, tmp_path)
     store.replace(plain, "unproven")
     for name, value in (("weak", 0.01), ("strong", 0.03)):
-        store.replace(replace(plain, evidence=({"data": "cifar10", "gain": value},)), name)
-    store.replace(replace(plain, evidence=({"data": "cifar100", "gain": 0.02},)), "elsewhere")
+        entry = {"data": "cifar10", "gain": value, "gain_interval": [0.0, 0.05]}
+        store.replace(replace(plain, evidence=(entry,)), name)
+    store.replace(replace(plain, evidence=(entry | {"data": "cifar100", "gain": 0.02},)), "elsewhere")
     assert store.best("resnet20", 0.5, "macs", "cifar10").name == "strong"
-    assert gains(store.best("resnet20", 0.5, "macs", "cifar10").profile) == {"cifar10": pytest.approx(0.03)}
+    assert gains(store.best("resnet20", 0.5, "macs", "cifar10").profile) == {"cifar10": Gain(0.03, 0.0, 0.05)}
+    twice = (
+        {"data": "a", "gain": 0.125, "gain_interval": [0.0, 0.2]},
+        {"data": "a", "gain": 0.375, "gain_interval": [0.1, 0.5]},
+    )
+    assert gains(replace(plain, evidence=twice)) == {"a": Gain(0.25, 0.0, 0.5)}
     assert gains(plain) == {}
 
 
@@ -165,6 +171,16 @@ def test_the_page_keeps_the_budgets_that_are_on_record(place: Path) -> None:
     assert "--quick --keeps 0.4 0.5 --only ranks" in page
     assert "| 0.4 |" not in page
     assert "C3: the top profiles" in page
+
+
+def test_one_policy_ships_profiles_for_the_budgets_between(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("study", *STUDY, "--only", "budgets")
+    assert "| budgets.1 | 0.6 | resnet20-digits-seed1 (digits) |" in (place / "results.md").read_text()
+    profile = Store(place / "profiles", place / "profiles").best("resnet20", 0.6, "macs", "digits").profile
+    assert profile.found["family"] == [0.6]
+    assert profile.found["evaluations"] == 40
+    assert profile.reached == pytest.approx(0.6, rel=TOLERANCE)
+    assert gains(profile).keys() == {"digits"}
 
 
 def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from profilesearch.experiments.budgets import budgets
 from profilesearch.experiments.criteria import criteria
 from profilesearch.experiments.depths import depths
 from profilesearch.experiments.families import families
@@ -30,4 +31,5 @@ EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "recipes": recipes,
     "headline": headline,
     "shipping": shipping,
+    "budgets": budgets,
 }

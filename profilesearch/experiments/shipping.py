@@ -1,14 +1,14 @@
 """Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from profilesearch.experiments.analysis import Estimate, accuracy_gap, difference
-from profilesearch.experiments.jobs import FineTune, Found, Score, Search, Tuned, Widths
+from profilesearch.experiments.jobs import FamilySearch, FineTune, Found, Score, Search, Tuned, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing_searches
 from profilesearch.experiments.page import Line, Section
@@ -18,40 +18,18 @@ from profilesearch.intervals import accuracy_interval
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.store import Store
 
+COLUMNS = ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after")
+
 
 def shipping(lab: Lab) -> Section:
     """Stores the best searched profile of every budget, with evidence; or a relative's, mapped."""
+    kind = "mapped" if lab.map_from else "ppo"
     lines, verdicts = [], []
     for keep in lab.sizes.keeps:
         widths, found = _mapped(lab, keep) if lab.map_from else _searched(lab, keep)
-        uniform = uniform_profile(lab.space(keep))
-        profile = lab.space(keep).profile(np.array(widths), found)
-        gains = []
-        for target in lab.targets:
-            jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
-            lab.finetunes([*jobs[0], *jobs[1]])  # together, so that no worker waits
-            ours, theirs = (lab.finetunes(several) for several in jobs)
-            gain = difference([t.after for t in ours], [t.after for t in theirs])
-            gains.append(gain)
-            first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
-            entry = _evidence(lab, target, ours, theirs, gain)
-            profile = profile.with_evidence(entry)
-            cells = (
-                f"{keep:g}",
-                f"{target} ({lab.member(target).data})",
-                f"{entry['pruned_accuracy'] * 100:.2f}",
-                f"{entry['uniform_pruned_accuracy'] * 100:.2f}",
-                first.text(2, 100),
-                f"{entry['finetuned_accuracy'] * 100:.2f}",
-                f"{entry['uniform_finetuned_accuracy'] * 100:.2f}",
-                gain.text(2, 100),
-            )
-            lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
-        name = f"macs{keep:g}-{'mapped' if lab.map_from else 'ppo'}"
-        if not lab.offline:
-            Store(lab.store).replace(profile, name)
-        won = sum(gain.positive for gain in gains)
-        verdicts.append(f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets")
+        rows, verdict = ship(lab, keep, kind, widths, found)
+        lines += rows
+        verdicts.append(verdict)
     origin = f"mapped from {lab.map_from}" if lab.map_from else "searched by PPO on the pool"
     return Section(
         "shipping",
@@ -59,10 +37,53 @@ def shipping(lab: Lab) -> Section:
         f"The profiles in `profiles/{lab.sources.architecture}/`, {origin}, on targets: test accuracy, percent, "
         f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds, beside uniform. "
         "Intervals of gains are over the test images before, over the seeds after.",
-        ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after"),
+        COLUMNS,
         tuple(lines),
         "; ".join(verdicts) + ".",
     )
+
+
+def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, Any]) -> tuple[list[Line], str]:
+    """Measures a profile beside uniform on models that its search did not see, and stores it with that evidence.
+
+    Args:
+        lab: Takes the measurements.
+        keep: The budget, a fraction of the MACs.
+        kind: The last part of the profile's name.
+        widths: The profile.
+        found: How it was found.
+
+    Returns:
+        Rows of `COLUMNS`, one for each target, and the verdict.
+    """
+    uniform = uniform_profile(lab.space(keep))
+    profile = lab.space(keep).profile(np.array(widths), found)
+    lines, gains = [], []
+    for target in lab.targets:
+        jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
+        lab.finetunes([*jobs[0], *jobs[1]])  # together, so that no worker waits
+        ours, theirs = (lab.finetunes(several) for several in jobs)
+        gain = difference([t.after for t in ours], [t.after for t in theirs])
+        gains.append(gain)
+        first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
+        entry = _evidence(lab, target, ours, theirs, gain)
+        profile = profile.with_evidence(entry)
+        cells = (
+            f"{keep:g}",
+            f"{target} ({lab.member(target).data})",
+            f"{entry['pruned_accuracy'] * 100:.2f}",
+            f"{entry['uniform_pruned_accuracy'] * 100:.2f}",
+            first.text(2, 100),
+            f"{entry['finetuned_accuracy'] * 100:.2f}",
+            f"{entry['uniform_finetuned_accuracy'] * 100:.2f}",
+            gain.text(2, 100),
+        )
+        lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
+    name = f"macs{keep:g}-{kind}"
+    if not lab.offline:
+        Store(lab.store).replace(profile, name)
+    won = sum(gain.positive for gain in gains)
+    return lines, f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets"
 
 
 def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
@@ -71,20 +92,27 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
     jobs += searches(lab, keep, ["ppo"])["ppo"] if keep == lab.sizes.keep else []
     found: Sequence[Found] = lab.searches(jobs)
     best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].fresh)
-    full = as_widths(lab.space(keep).table.channels)
-    uniform, base = (
-        lab.scores([Score(name, "fresh", widths, lab.sizes.images) for name in lab.pool])
-        for widths in (uniform_profile(lab.space(keep)), full)
+    uniform = fresh_score(lab, uniform_profile(lab.space(keep)))
+    score = {"search": best.search, "fresh": best.fresh, "uniform_fresh": round(uniform, 4)}
+    return best.widths, {**origin_of(lab, job), "score": score, "images": job.images, **when()}
+
+
+def fresh_score(lab: Lab, widths: Widths) -> float:
+    """Returns a profile's accuracy on fresh images of the pool, relative to the unpruned models."""
+    full = as_widths(lab.space(lab.sizes.keep).table.channels)
+    pruned, base = (
+        lab.scores([Score(name, "fresh", each, lab.sizes.images) for name in lab.pool]) for each in (widths, full)
     )
-    relative = float(np.mean(np.divide(uniform, base)))
-    return best.widths, {
-        "searcher": job.searcher,
+    return float(np.mean(np.divide(pruned, base)))
+
+
+def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
+    """Says which search a profile is from."""
+    return {
+        "searcher": job.searcher if isinstance(job, Search) else "ppo",
         "evaluations": job.evaluations,
         "seed": job.seed,
-        "score": {"search": best.search, "fresh": best.fresh, "uniform_fresh": round(relative, 4)},
-        "pool": [{"name": name, "data": lab.member(name).data} for name in lab.pool],
-        "images": job.images,
-        **_when(),
+        "pool": [{"name": name, "data": lab.member(name).data} for name in job.pool],
     }
 
 
@@ -100,11 +128,12 @@ def _mapped(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
         "searcher": stored.profile.found.get("searcher"),
         "mapped_from": origin,
         "pool": stored.profile.found.get("pool", []),
-        **_when(),
+        **when(),
     }
 
 
-def _when() -> dict[str, Any]:
+def when() -> dict[str, Any]:
+    """Returns the versions that a profile was found with, and the date."""
     versions = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3")}
     return {"versions": versions, "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
 

@@ -10,6 +10,7 @@ class Sizes:
     Attributes:
         keeps: Budgets, as fractions of the MACs.
         keep: The budget of experiments that look at one.
+        family_keeps: Budgets for which one policy's profiles are shipped.
         profiles: Random profiles that are fine-tuned for each budget.
         few: Of these, how many where several criteria are compared.
         random: Random profiles of the exhaustive search on every model.
@@ -27,6 +28,7 @@ class Sizes:
 
     keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
     keep: float = 0.5
+    family_keeps: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 0.9)
     profiles: int = 20
     few: int = 1
     random: int = 500
@@ -43,7 +45,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    keeps=(0.5,), profiles=6, few=1, random=30, evaluations=40, images=300, image_counts=(100, 300), seeds=2,
-    epochs=4, recipe_epochs=1, long_epochs=2,
+    keeps=(0.5,), family_keeps=(0.6,), profiles=6, few=1, random=30, evaluations=40, images=300,
+    image_counts=(100, 300), seeds=2, epochs=4, recipe_epochs=1, long_epochs=2,
 )  # fmt: skip
 """A few minutes on small images: shows that everything runs, and no more."""
