@@ -4,10 +4,11 @@ import numpy as np
 
 from profilesearch.experiments.analysis import difference, mean_of
 from profilesearch.experiments.jobs import FineTune, Score, Widths
-from profilesearch.experiments.lab import PROFILES, SEARCHES, Lab
+from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.records import Records, Row
+from profilesearch.experiments.rows import PROFILES, SEARCHES
 from profilesearch.experiments.searchers import searches
 from profilesearch.networks.mapping import map_by_place
 

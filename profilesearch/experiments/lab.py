@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from profilesearch.console import Output
 from profilesearch.errors import UsageError
+from profilesearch.experiments import rows
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -21,13 +22,9 @@ from profilesearch.experiments.jobs import (
     Sources,
     Tuned,
     Widths,
-    data_of,
     identity,
-    run_family,
-    run_finetune,
-    run_scores,
-    run_search,
 )
+from profilesearch.experiments.measuring import data_of, run_family, run_finetune, run_scores, run_search
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
@@ -42,17 +39,6 @@ from profilesearch.tasks.pools import Member, example_shape
 AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)
 CHUNK = 25
 """Scores that one task of a worker measures."""
-
-PROFILES = ("profile", "widths")
-_SCORES = ("id", "model", "part", "images", "statistics", "criterion", "profile", "score")
-_TUNED = ("id", "model", "profile", "keep", "criterion", "epochs", "lr", "distill", "seed", "cost", "before", "after")
-SEARCHES = (
-    "id", "searcher", "pool", "whole_pool", "keep", "evaluations", "seed", "images", "target_weight",
-    "profile", "search", "fresh", "policy", "own_cost",
-)  # fmt: skip
-_FAMILIES = ("id", "pool", "keeps", "evaluations", "seed", "images", "profiles", "own_costs")
-_MODELS = ("model", "data", "weights")
-_CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
 
 
 class NotMeasured(Exception):  # noqa: N818  a state, not a mistake
@@ -93,14 +79,14 @@ class Lab:
         def records(name: str, columns: Sequence[str]) -> Records:
             return Records(self.folder / f"{name}.csv", columns)
 
-        self._profiles = records("profiles", PROFILES)
-        self._scores = records("scores", _SCORES)
-        self._tuned = records("finetunes", _TUNED)
-        self._found = records("searches", SEARCHES)
-        self._families = records("families", _FAMILIES)
-        self._curves = records("curves", _CURVES)
+        self._profiles = records("profiles", rows.PROFILES)
+        self._scores = records("scores", rows.SCORES)
+        self._tuned = records("finetunes", rows.FINETUNES)
+        self._found = records("searches", rows.SEARCHES)
+        self._families = records("families", rows.FAMILIES)
+        self._curves = records("curves", rows.CURVES)
         self._spaces: dict[float, ProfileSpace] = {}
-        self._check_models(records("models", _MODELS))
+        self._check_models(records("models", rows.MODELS))
 
     def space(self, keep: float) -> ProfileSpace:
         """Returns the profiles of the architecture under a budget of MACs."""
@@ -161,11 +147,7 @@ class Lab:
 
         def record(task: Sequence[Score], values: Sequence[float]) -> None:
             for job, value in zip(task, values, strict=True):
-                self._scores.put({
-                    "id": identity(job), "model": job.model, "part": job.part, "images": str(job.images),
-                    "statistics": job.statistics, "criterion": job.criterion, "profile": self._name(job.widths),
-                    "score": f"{value:.4f}",
-                })  # fmt: skip
+                self._scores.put(rows.of_score(job, value, self._name))
 
         self._work("scoring", run_scores, tasks, record)
         return [float(self._row(self._scores, job)["score"]) for job in jobs]
@@ -174,61 +156,31 @@ class Lab:
         """Measures fine-tunings; those on record are not taken again."""
 
         def record(job: FineTune, tuned: Tuned) -> None:
-            self._tuned.put({
-                "id": identity(job), "model": job.model, "profile": self._name(tuned.widths), "keep": f"{job.keep:g}",
-                "criterion": job.criterion, "epochs": str(job.epochs), "lr": f"{job.lr:g}",
-                "distill": f"{job.distill:g}", "seed": str(job.seed), "cost": f"{tuned.cost:.4f}",
-                "before": f"{tuned.before:.4f}", "after": f"{tuned.after:.4f}",
-            })  # fmt: skip
+            self._tuned.put(rows.of_finetune(job, tuned, self._name))
 
         self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
-        rows = [self._row(self._tuned, job) for job in jobs]
-        return [
-            Tuned(float(r["before"]), float(r["after"]), float(r["cost"]), self._widths(r["profile"])) for r in rows
-        ]
+        return [rows.as_tuned(self._row(self._tuned, job), self._widths) for job in jobs]
 
     def searches(self, jobs: Sequence[Search]) -> list[Found]:
         """Runs searches; those on record are not run again."""
 
         def record(job: Search, found: Found) -> None:
-            name = identity(job)
-            for number, (fitness, own_cost, is_policy) in enumerate(found.curve, 1):
-                self._curves.put({
-                    "id": f"{name}.{number}", "search": name, "evaluation": str(number), "fitness": f"{fitness:.4f}",
-                    "own_cost": f"{own_cost:.4f}", "is_policy": str(is_policy),
-                })  # fmt: skip
-            self._found.put({
-                "id": name, "searcher": job.searcher, "pool": " ".join(job.pool),
-                "whole_pool": str(int(job.pool == self.pool)), "keep": f"{job.keep:g}",
-                "evaluations": str(job.evaluations), "seed": str(job.seed), "images": str(job.images),
-                "target_weight": f"{job.target_weight:g}", "profile": self._name(found.widths),
-                "search": f"{found.search:.4f}", "fresh": f"{found.fresh:.4f}",
-                "policy": self._name(found.policy) if found.policy else "", "own_cost": f"{found.own_cost:.4f}",
-            })  # fmt: skip
+            for row in rows.of_curve(job, found):
+                self._curves.put(row)
+            self._found.put(rows.of_search(job, found, self.pool, self._name))
 
         self._work("searching", run_search, self._missing(jobs, self._found), record)
-        curves: dict[str, list[tuple[float, float, int]]] = {}
-        for row in self._curves.rows():
-            point = float(row["fitness"]), float(row["own_cost"]), int(row["is_policy"])
-            curves.setdefault(row["search"], []).append(point)
-        return [self._as_found(self._row(self._found, job), curves[identity(job)]) for job in jobs]
+        curves = rows.as_curves(self._curves.rows())
+        return [rows.as_found(self._row(self._found, job), curves[identity(job)], self._widths) for job in jobs]
 
     def families(self, jobs: Sequence[FamilySearch]) -> list[FoundFamily]:
         """Trains policies for a range of budgets; those on record are not trained again."""
 
         def record(job: FamilySearch, found: FoundFamily) -> None:
-            self._families.put({
-                "id": identity(job), "pool": " ".join(job.pool), "keeps": _joined(job.keeps),
-                "evaluations": str(job.evaluations), "seed": str(job.seed), "images": str(job.images),
-                "profiles": " ".join(map(self._name, found.widths)), "own_costs": _joined(found.own_costs),
-            })  # fmt: skip
+            self._families.put(rows.of_family(job, found, self._name))
 
         self._work("training families", run_family, self._missing(jobs, self._families), record)
-        rows = [self._row(self._families, job) for job in jobs]
-        return [
-            FoundFamily(tuple(map(self._widths, row["profiles"].split())), tuple(map(float, row["own_costs"].split())))
-            for row in rows
-        ]
+        return [rows.as_family(self._row(self._families, job), self._widths) for job in jobs]
 
     def measure_again(self, job: Job) -> dict[str, float]:
         """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
@@ -291,12 +243,3 @@ class Lab:
         if row is None:
             raise NotMeasured
         return row
-
-    def _as_found(self, row: Row, curve: Sequence[tuple[float, float, int]]) -> Found:
-        policy = self._widths(row["policy"]) if row["policy"] else ()
-        numbers = float(row["search"]), float(row["fresh"])
-        return Found(self._widths(row["profile"]), *numbers, policy, float(row["own_cost"]), tuple(curve))
-
-
-def _joined(numbers: Sequence[float]) -> str:
-    return " ".join(f"{number:.4g}" for number in numbers)

@@ -1,0 +1,143 @@
+"""How measurements are taken: each is a pure function of the models, the images and the job."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
+from profilesearch.experiments.jobs import (
+    FamilySearch,
+    FineTune,
+    Found,
+    FoundFamily,
+    Score,
+    Search,
+    Sources,
+    Tuned,
+    Widths,
+    identity,
+)
+from profilesearch.experiments.thresholds import global_threshold
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profile import Budget
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.training import accuracy, train
+
+
+def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
+    """Measures scores that differ in nothing but the profile."""
+    first = jobs[0]
+    problem = _score_problem(sources, replace(first, widths=()))
+    return [problem(torch.tensor(job.widths).numpy()) for job in jobs]
+
+
+def run_finetune(sources: Sources, job: FineTune) -> Tuned:
+    """Prunes, re-estimates BatchNorm statistics, fine-tunes; the last epoch's accuracy on all test images."""
+    member = sources.member(job.model)
+    data = data_of(sources, member)
+    full = member.load()
+    learn = learning_images(member, data)
+    network, widths, cost = _cut(sources, job, full, data)
+    reestimate_statistics(network, data, learn[:2000])
+    before = accuracy(network, data, data.test)
+    after = before
+    if job.epochs:
+        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
+        teacher = full if job.distill else None
+        train(network, data, learn, recipe, teacher, None, sources.work / f"{identity(job)}.resume.safetensors")
+        after = accuracy(network, data, data.test)
+    return Tuned(before, after, cost, widths)
+
+
+def run_search(sources: Sources, job: Search) -> Found:
+    """Runs a search on search images, with the winner chosen on fresh ones."""
+    problem = _pool_problem(sources, job.pool, job.keep, job.images)
+    return _found(_searcher(job).search(problem, job.evaluations, job.seed))
+
+
+def run_family(sources: Sources, job: FamilySearch) -> FoundFamily:
+    """Trains one policy for a range of budgets."""
+    problem = _pool_problem(sources, job.pool, job.keeps[0], job.images)
+    family = search_family(problem, job.evaluations, job.seed)
+    finished = [family.profile(problem.with_budget(Budget("macs", keep)).space) for keep in job.keeps]
+    widths = tuple(tuple(map(int, each.widths[0])) for each in finished)
+    return FoundFamily(widths, tuple(float(each.own_cost[0]) for each in finished))
+
+
+def _pool_problem(sources: Sources, pool: Sequence[str], keep: float, images: int) -> Problem:
+    members = [sources.member(name) for name in pool]
+    data = {member.data: data_of(sources, member) for member in members}
+    ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
+    return Problem(members, data, Budget("macs", keep), default_settings(images), ledger)
+
+
+def _searcher(job: Search) -> Searcher:
+    if job.searcher == "ppo":
+        return PpoSearcher(replace(PpoSettings(), target_weight=job.target_weight))
+    return SEARCHERS[job.searcher]()
+
+
+def _found(result: Result) -> Found:
+    winner = result.winner
+    last = [evaluation for evaluation in result.history if evaluation.is_policy]
+    return Found(
+        widths=tuple(winner.evaluation.widths.tolist()),
+        search=winner.evaluation.fitness,
+        fresh=winner.fresh,
+        policy=tuple(result.policy.evaluation.widths.tolist()) if result.policy else (),
+        own_cost=last[-1].own_cost if last else winner.evaluation.own_cost,
+        curve=tuple((e.fitness, e.own_cost, int(e.is_policy)) for e in result.history),
+    )
+
+
+def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tuple[nn.Module, Widths, float]:
+    """Returns the pruned network, its widths and its relative MACs."""
+    member = sources.member(job.model)
+    shape = example_shape(full, data)
+    plan = Plan(sources.architecture, full, shape)
+    table = plan.table.within("block")
+    cost = CostModel(full, table, plan.example)
+    sample = learning_images(member, data)[:512]
+    batch = (data.normalize(sample.pixels, shape[0]), sample.labels)
+    if not job.widths:
+        network, chosen = global_threshold(full, table, cost, job.keep, job.criterion, plan.example, batch)
+    else:
+        chosen = torch.tensor(job.widths).numpy()
+        order = rank_channels(full, table, job.criterion, job.seed, batch)
+        network = Pruner(full, table).prune(keep_channels(order, table, chosen)).eval()
+    return network, tuple(chosen.tolist()), float(cost.relative(chosen, "macs"))
+
+
+def data_of(sources: Sources, member: Member) -> DataSet:
+    """Loads a member's data set, once a process."""
+    return _data(dict(sources.folders).get(member.data, member.data), sources.data_dir)
+
+
+@cache
+def _data(name: str, folder: Path | None) -> DataSet:
+    return open_data(name, folder)
+
+
+@cache
+def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
+    member = sources.member(like.model)
+    data = data_of(sources, member)
+    settings = replace(default_settings(like.images, like.criterion), statistics=like.statistics)
+    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), settings, Ledger())
+    if like.part == "test":
+        return TestProblem(member, data, problem.space.table, settings, Ledger()).score
+    return lambda widths: float(problem.evaluate(widths[None])[0, 0])
