@@ -56,7 +56,8 @@ def searchers(lab: Lab) -> Section:
     curves = {name: _curves(several) for name, several in found.items() if name not in UNSEEDED}
     labels = ("evaluations", "best accuracy so far, relative to the unpruned pool")
     figure = lab.figure("searchers", lambda path: plot_curves(curves, {}, labels, path))
-    heads = [text for name in lab.targets for text in (lab.member(name).data, "fine-tuned")]
+    short = [name.removeprefix(f"{lab.sources.architecture}-") for name in lab.targets]
+    heads = [text for name in short for text in (name, "fine-tuned")]
     return Section(
         "searchers",
         "C4: profiles searched over many models serve models that no search saw",
