@@ -18,6 +18,7 @@ from profilesearch.experiments.sizes import QUICK, Sizes
 from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
 from profilesearch.options import add_pool_options
+from profilesearch.store import Store
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.workspace import Workspace
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--target", nargs="+", default=[], metavar="FILE", help="models that no search sees, given as for --checkpoint"
     )
     made.add_argument(
-        "--map-from", default="", metavar="ARCH", help="relative whose stored profiles are mapped, instead of a search"
+        "--map-from", metavar="ARCH", help="relative whose stored profiles are mapped, instead of a search"
     )
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
@@ -84,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.long_epochs is not None and options.long_epochs < 1:
         raise UsageError(f"--long-epochs must be at least 1, got {options.long_epochs}")
-    lab = _lab(options, output)
+    sizes = _sizes(options)
+    for keep in sizes.keeps if options.map_from else ():
+        Store(options.store).best(options.map_from, keep, "macs", "")  # before a target is trained
+    lab = _lab(options, sizes, output)
     if options.row:
         _again(lab, options.row, output)
         return
@@ -97,7 +101,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.result({"page": str(page), "experiments": only})
 
 
-def _lab(options: argparse.Namespace, output: Output) -> Lab:
+def _sizes(options: argparse.Namespace) -> Sizes:
+    sizes = QUICK if options.quick else Sizes()
+    if options.keeps:
+        sizes = replace(sizes, keeps=tuple(options.keeps))
+    if options.long_epochs is not None:
+        sizes = replace(sizes, long_epochs=options.long_epochs)
+    return sizes
+
+
+def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
     workspace = Workspace(options, output)
     pool = workspace.pool() if not options.map_from else []
     targets = workspace.foreign(options.target)
@@ -111,11 +124,6 @@ def _lab(options: argparse.Namespace, output: Output) -> Lab:
     sources = Sources(options.arch, members, options.data_dir, options.runs / "study", tuple(workspace.asked.items()))
     workers = options.workers or torch.get_num_threads()
     folder = options.results / folder_name(options.arch)
-    sizes = QUICK if options.quick else Sizes()
-    if options.keeps:
-        sizes = replace(sizes, keeps=tuple(options.keeps))
-    if options.long_epochs is not None:
-        sizes = replace(sizes, long_epochs=options.long_epochs)
     return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output, options.store, options.map_from)
 
 

@@ -200,6 +200,7 @@ def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: py
         (["--target", "digits:0"], "given twice"),
         (["--workers", "-1"], "--workers"),
         (["--long-epochs", "0"], "--long-epochs"),
+        (["--map-from", "resnet21"], "no stored profile of resnet21"),
     ],
 )
 def test_mistakes_in_a_study_end_in_one_sentence(

@@ -71,7 +71,7 @@ class Lab:
     workers: int
     output: Output
     store: Path
-    map_from: str = ""
+    map_from: str | None = None
     offline: bool = False
     asked: dict[str, Job] = field(default_factory=dict)
 

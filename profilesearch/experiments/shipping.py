@@ -26,7 +26,7 @@ def shipping(lab: Lab) -> Section:
     kind = "mapped" if lab.map_from else "ppo"
     lines, verdicts = [], []
     for keep in lab.sizes.keeps:
-        widths, found = _mapped(lab, keep) if lab.map_from else _searched(lab, keep)
+        widths, found = _mapped(lab, keep, lab.map_from) if lab.map_from else _searched(lab, keep)
         rows, verdict = ship(lab, keep, kind, widths, found)
         lines += rows
         verdicts.append(verdict)
@@ -116,14 +116,14 @@ def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
     }
 
 
-def _mapped(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
+def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, dict[str, Any]]:
     """Returns a relative's stored profile on this architecture's budget surface, and where it is from."""
-    stored = Store(lab.store).best(lab.map_from, keep, "macs", lab.member(lab.subject).data)
-    source = lab.table_of(lab.map_from)
+    stored = Store(lab.store).best(relative, keep, "macs", lab.member(lab.subject).data)
+    source = lab.table_of(relative)
     ratios = source.ratios(stored.profile)
     space = lab.space(keep)
     widths = space.project(map_by_place(ratios, source.channels, space.table.channels)[None])[0]
-    origin = {"architecture": lab.map_from, "profile": stored.name}
+    origin = {"architecture": relative, "profile": stored.name}
     return as_widths(widths), {
         "searcher": stored.profile.found.get("searcher"),
         "mapped_from": origin,
