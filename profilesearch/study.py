@@ -136,7 +136,7 @@ def _write(results: Path, lab: Lab, command: str, run: Sequence[str]) -> Path:
     there = read_entries(results, lab.sources.architecture)
     pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
     setting = (
-        f"Pool: {pool}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
+        f"Pool: {pool or 'none'}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
         f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."
     )
     entries = []
