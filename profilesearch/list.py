@@ -85,7 +85,7 @@ def _percent(value: Any) -> str:
 
 
 def _gain(entry: Any) -> str:
-    if "gain" not in entry:
+    if "gain" not in entry or "gain_interval" not in entry:
         return ""
     return _points(entry["gain"], *entry["gain_interval"])
 

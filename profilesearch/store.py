@@ -145,10 +145,10 @@ class Gain:
 
 
 def gains(profile: Profile) -> dict[str, Gain]:
-    """Returns the gain in accuracy over the uniform profile, by data set, as the profile's evidence has it."""
+    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in profile.evidence:
-        if "gain" in entry:
+        if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
 

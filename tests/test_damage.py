@@ -211,7 +211,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted; nothing is lost, the same command goes on from here"
     assert "Traceback" not in said
     again = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)

@@ -267,7 +267,7 @@ def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.Cap
     main(arguments)
     space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
     better = space.profile(space.sample(1, np.random.default_rng(0))[0], {})
-    better = better.with_evidence({"data": "digits", "gain": 0.5})
+    better = better.with_evidence({"data": "digits", "gain": 0.5, "gain_interval": [0.4, 0.6]})
     Store(Path("own")).add(better, "mine")
     main(arguments)
     first, second = (json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines())
