@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, pr
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "profilesearch.pool", "--arch", "resnet20", "--data", "digits", "--seeds", "0"]
-    command += ["--epochs", "4"]
+    command += ["--epochs", "12"]
     state = tmp_path / "pools" / "resnet20" / "digits-seed0.resume.safetensors"
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
