@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         "--keeps", nargs="+", type=float, metavar="FRACTION", help="budgets of MACs (default: 0.3 0.5 0.7; quick: 0.5)"
     )
     made.add_argument(
+        "--evaluations", type=int, metavar="N", help=f"of every searcher (default: {Sizes().evaluations}; quick: 40)"
+    )
+    made.add_argument(
         "--long-epochs", type=int, metavar="N", help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})"
     )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
@@ -83,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     if options.workers < 0:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
-    if options.long_epochs is not None and options.long_epochs < 1:
-        raise UsageError(f"--long-epochs must be at least 1, got {options.long_epochs}")
+    numbers = {"evaluations": options.evaluations, "long-epochs": options.long_epochs}
+    small = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
+    if small:
+        raise UsageError(f"{small} must be at least 1")
     sizes = _sizes(options)
     for keep in sizes.keeps if options.map_from else ():
         Store(options.store).best(options.map_from, keep, "macs", "")  # before a target is trained
@@ -92,11 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.row:
         _again(lab, options.row, output)
         return
+    measured: list[str] = []
     for number, name in enumerate(only, 1):
         output.say(f"experiment: {name}")
+        before = lab.taken
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
-        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT), only[:number])
+        measured += [name] if lab.taken > before else []
+        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT), only[:number], measured)
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 
@@ -105,6 +113,8 @@ def _sizes(options: argparse.Namespace) -> Sizes:
     sizes = QUICK if options.quick else Sizes()
     if options.keeps:
         sizes = replace(sizes, keeps=tuple(options.keeps))
+    if options.evaluations is not None:
+        sizes = replace(sizes, evaluations=options.evaluations)
     if options.long_epochs is not None:
         sizes = replace(sizes, long_epochs=options.long_epochs)
     return sizes
@@ -131,8 +141,11 @@ def _names(members: Sequence[Member]) -> tuple[str, ...]:
     return tuple(member.name for member in members)
 
 
-def _write(results: Path, lab: Lab, command: str, run: Sequence[str]) -> Path:
-    """Writes the page: what was run, what else is on record for this command, and what other commands have left."""
+def _write(results: Path, lab: Lab, command: str, run: Sequence[str], measured: Sequence[str]) -> Path:
+    """Writes the page: what was run, what else is on record for this command, and what other commands have left.
+
+    A section that consists of records alone keeps the setting that it was measured in.
+    """
     there = read_entries(results, lab.sources.architecture)
     pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
     setting = (
@@ -144,7 +157,8 @@ def _write(results: Path, lab: Lab, command: str, run: Sequence[str]) -> Path:
         entry = there.get(name)
         if name in run or entry is None or entry.command == command:
             section = None if lab.map_from and name not in run else _recorded(lab, name)
-            entry = Entry(section, setting, command) if section else entry
+            same = entry is not None and entry.command == command and name not in measured
+            entry = Entry(section, entry.setting if entry and same else setting, command) if section else entry
         entries += [entry] if entry else []
     return write_page(results, lab.sources.architecture, entries)
 

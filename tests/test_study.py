@@ -149,9 +149,11 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     assert "C3: the top profiles" in page
     assert (place / "results" / "resnet20" / "spread.png").stat().st_size > 5000
 
+    entries = place / "results" / "resnet20" / "sections.json"
+    entries.write_text(entries.read_text().replace("PyTorch ", "PyTorch of another day, "))
     call("study", *STUDY, "--only", "spread", "ranks")
     assert rows.read_text() == after
-    assert (place / "results.md").read_text() == page
+    assert (place / "results.md").read_text() == page.replace("PyTorch ", "PyTorch of another day, ")
 
     capsys.readouterr()
     call("study", *STUDY, "--row", "spread.1", "--json")
@@ -182,6 +184,12 @@ def test_one_policy_ships_profiles_for_the_budgets_between(place: Path, capsys: 
     assert profile.reached == pytest.approx(0.6, rel=TOLERANCE)
     assert gains(profile).keys() == {"digits"}
 
+    old = replace(profile, found={**profile.found, "date": "2026-01-01"})
+    Store(place / "profiles").replace(old, "macs0.6-family")
+    call("study", *STUDY, "--only", "budgets")
+    again = Store(place / "profiles", place / "profiles").best("resnet20", 0.6, "macs", "digits").profile
+    assert again == old
+
 
 def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = place / "results" / "resnet20" / "models.csv"
@@ -200,6 +208,7 @@ def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: py
         (["--target", "digits:0"], "given twice"),
         (["--workers", "-1"], "--workers"),
         (["--long-epochs", "0"], "--long-epochs"),
+        (["--evaluations", "0"], "--evaluations"),
         (["--map-from", "resnet21"], "no stored profile of resnet21"),
     ],
 )

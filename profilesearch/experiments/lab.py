@@ -61,6 +61,7 @@ class Lab:
         map_from: Architecture whose stored profiles are mapped onto this one instead of searching; or nothing.
         offline: Measure nothing; what is not on record raises `NotMeasured`.
         asked: Every measurement that was asked for, by identity.
+        taken: How many tasks of measurements were taken, not read from the records.
     """
 
     sources: Sources
@@ -74,6 +75,7 @@ class Lab:
     map_from: str | None = None
     offline: bool = False
     asked: dict[str, Job] = field(default_factory=dict)
+    taken: int = 0
 
     def __post_init__(self) -> None:
         def records(name: str, columns: Sequence[str]) -> Records:
@@ -223,6 +225,7 @@ class Lab:
         with self.output.progress(what, len(tasks)) as move:
             for done, (task, result) in enumerate(results(function, self.sources, tasks, self.workers), 1):
                 record(task, result)
+                self.taken += 1
                 move(done, len(tasks), f"{done}/{len(tasks)}")
 
     def _name(self, widths: Widths) -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +17,7 @@ from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.searchers import searches
 from profilesearch.intervals import accuracy_interval
 from profilesearch.networks.mapping import map_by_place
+from profilesearch.profile import Profile
 from profilesearch.store import Store
 
 COLUMNS = ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after")
@@ -56,8 +58,9 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, A
     Returns:
         Rows of `COLUMNS`, one for each target, and the verdict.
     """
+    name = f"macs{keep:g}-{kind}"
     uniform = uniform_profile(lab.space(keep))
-    profile = lab.space(keep).profile(np.array(widths), found)
+    profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found))
     lines, gains = [], []
     for target in lab.targets:
         jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
@@ -79,11 +82,18 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, A
             gain.text(2, 100),
         )
         lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
-    name = f"macs{keep:g}-{kind}"
     if not lab.offline:
         Store(lab.store).replace(profile, name)
     won = sum(gain.positive for gain in gains)
     return lines, f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets"
+
+
+def _known(lab: Lab, name: str, profile: Profile) -> Profile:
+    """Gives a profile that is stored already, with equal ratios, the versions and the date that it was found with."""
+    stored = (each.profile for each in Store(lab.store).profiles(profile.architecture) if each.name == name)
+    there = next((each for each in stored if each.to_json()["keep"] == profile.to_json()["keep"]), None)
+    kept = {key: there.found[key] for key in ("versions", "date") if key in there.found} if there else {}
+    return replace(profile, found={**profile.found, **kept})
 
 
 def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
