@@ -19,10 +19,11 @@ from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
 from profilesearch.transfers import structured
-from profilesearch.transfers.downstream import default_epochs
-from profilesearch.transfers.methods import METHODS
+from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
+from profilesearch.transfers.methods import METHODS, from_random
 from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, profile_identity, source_identity
 from profilesearch.transfers.tables import HEAD, draw, grouped, markdown, table_of
+from profilesearch.transfers.upstream import source_epochs
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -123,11 +124,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) -> Setting:
-    lengths = options.upstream_epochs, options.scratch_epochs
-    upstream, identity = workspace.data(options.upstream).name, source_identity(source, *lengths)
+    numbers = options.upstream_epochs, options.scratch_epochs, options.seed
+    upstream, identity = workspace.data(options.upstream).name, source_identity(source, *numbers)
     folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
     work = options.out / "networks" / identity
-    return Setting(source, identity, tuple(folders.items()), options.data_dir, options.store, *lengths, work)
+    return Setting(source, identity, tuple(folders.items()), options.data_dir, options.store, *numbers, work)
 
 
 def _feasible(
@@ -136,14 +137,12 @@ def _feasible(
     """Returns the setting with its profiles, methods with levels that they can reach, and sentences about the others.
 
     Raises:
-        UsageError: A method needs what is not there at all: a stored profile, or the source's first weights.
+        UsageError: A method needs the source's first weights, which are not known; or no method can be run.
     """
     upstream = setting.upstream()
     kinds = {method: method.partition("-")[0] for method in options.method}
     if set(options.method) & set(_NEED_ORIGINAL):
         upstream.original()
-    if "profile" in kinds.values():
-        structured.stored_profile(upstream, options.level[0])
     carried: dict[float, str] = {}
     failed: dict[tuple[str, float], str] = {}
     levels = sorted(set(options.level))
@@ -158,6 +157,8 @@ def _feasible(
     wanted = [(method, level) for method in options.method for level in ([0.0] if method == "dense" else levels)]
     reachable = [(method, level) for method, level in wanted if (kinds[method], level) not in failed]
     skipped = [f"{m} at {level:g}: {failed[kinds[m], level]}" for m, level in wanted if (kinds[m], level) in failed]
+    if not reachable:
+        raise UsageError(skipped[0])
     for each in skipped:
         output.say(f"skipping {each}")
     return replace(setting, carried=tuple(carried.items())), reachable, skipped
@@ -170,7 +171,7 @@ def _runs(
     for asked in options.downstream:
         data = workspace.data(asked)
         for kind in options.finetune:
-            epochs = 0 if kind == "linear" else options.epochs or default_epochs(data)
+            epochs = LINEAR_EPOCHS if kind == "linear" else options.epochs or default_epochs(data)
             runs += [
                 Run(setting.identity, method, level, setting.profile(method, level), data.name, kind, epochs, seed)
                 for seed in options.seeds
@@ -218,13 +219,15 @@ def _write(
 ) -> None:
     """Writes page, figure and the profiles' evidence, and prints the tables."""
     draw(rows, options.out / "transfer.png")
-    source = setting.source
-    about = (
-        f"Source: {source.name} ({source.data}). Methods that start from it train {setting.epochs} epochs upstream (a "
-        f"ticket that many a round), methods that start from random weights {setting.scratch}. {best_precision()}, "
-        f"PyTorch {torch.__version__.split('+')[0]}."
-    )
-    page = markdown(rows, command_line("transfer", words, _LEFT_OUT), about, skipped, "transfer.png")
+    unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
+    about = [*_about(setting), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
+    if unequal:
+        about.append(
+            f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
+            "but not held against the others."
+        )
+    command = command_line("transfer", words, _LEFT_OUT)
+    page = markdown(rows, command, " ".join(about), skipped, "transfer.png", unequal)
     write_text(options.out / "transfer.md", page)
     for (downstream, finetune), methods in grouped(rows).items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods))
@@ -232,6 +235,23 @@ def _write(
         profile.save(path)
     output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
     output.result({"rows": list(rows), "skipped": list(skipped)})
+
+
+def _about(setting: Setting) -> Iterable[str]:
+    """Says what the comparison started from, how long methods trained, and which profiles were carried."""
+    source, trained = setting.source, source_epochs(setting.source)
+    yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
+    yield (
+        f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
+        f"that start from random weights {setting.scratch}."
+    )
+    for level, _ in setting.carried:
+        stored = structured.stored_profile(setting.upstream(), level)
+        searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
+        yield (
+            f"At {level:g} the profile is {stored.name}, projected onto {1 - level:.0%} of the parameters; its search "
+            f"saw networks for {searched or 'unknown data'}."
+        )
 
 
 def _evidence(options: argparse.Namespace, setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[Path, Profile]]:

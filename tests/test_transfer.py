@@ -17,6 +17,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from profilesearch.errors import UsageError
+from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.plan import Plan
@@ -31,9 +32,9 @@ from profilesearch.transfers.acdc import compressed
 from profilesearch.transfers.answers import answers, best_table
 from profilesearch.transfers.downstream import default_epochs, extract, finetune_full, finetune_linear, full_recipe
 from profilesearch.transfers.fisher import fisher_diagonal
-from profilesearch.transfers.masks import prunable_layers
+from profilesearch.transfers.masks import Masks, prunable_layers
 from profilesearch.transfers.methods import METHODS
-from profilesearch.transfers.rigl import erk
+from profilesearch.transfers.rigl import _move, erk
 from profilesearch.transfers.schedules import cubic, growing
 from profilesearch.transfers.summaries import summarize
 from profilesearch.transfers.tables import grouped
@@ -83,8 +84,16 @@ def test_ranks_errors_and_intervals_of_a_small_table() -> None:
     assert summaries["noisy"].error.value == pytest.approx((1.0 + 0.5) / 2)
     assert [summaries[name].rank.value for name in runs] == [1.75, 1.25, 3]
     assert summaries["better"].accuracy.low == pytest.approx(summaries["better"].accuracy.high)
-    assert summaries["noisy"].accuracy.low == pytest.approx((0.5 + 0.2) / 2)
-    assert summaries["noisy"].accuracy.high == pytest.approx((0.7 + 0.6) / 2)
+
+
+def test_intervals_of_summaries_are_students() -> None:
+    runs = {"dense": {"a": [0.8, 0.81, 0.82]}, "other": {"a": [0.7]}}
+    summaries = summarize(runs)
+    mean, half = mean_interval(runs["dense"]["a"])
+    assert summaries["dense"].accuracy.value == pytest.approx(mean)
+    assert summaries["dense"].accuracy.low == pytest.approx(mean - half, abs=0.3 * half)
+    assert summaries["dense"].accuracy.high == pytest.approx(mean + half, abs=0.3 * half)
+    assert np.isnan(summaries["other"].accuracy.low)
 
 
 def test_incomplete_tables_are_refused() -> None:
@@ -139,8 +148,10 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| ticket-late | 0.6 | 40.00% |" in page
     assert (place / "transferred" / "transfer.png").stat().st_size > 5000
-    evidence = Profile.load(place / "transferred" / "profile-0.6.json").evidence
-    assert [entry["seeds"] for entry in evidence] == [[0], [1]]
+    assert "width, rigl, str, acdc) had fewer epochs than the source" in page
+    carried = Profile.load(place / "transferred" / "profile-0.6.json")
+    assert [entry["seeds"] for entry in carried.evidence] == [[0], [1]]
+    assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "macs0.5-ppo"}
 
 
 def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -> None:
@@ -216,6 +227,25 @@ def test_kernel_densities_add_up_to_the_level(level: float) -> None:
     assert sum(counts.values()) == total - round(level * total)
     assert all(0 < counts[name] <= layer.weight.numel() for name, layer in layers.items())
     assert counts["conv1"] / layers["conv1"].weight.numel() > counts["layer3.2.conv2"] / 36864
+
+
+def test_moving_weights_leaves_dense_layers_alone_and_starts_new_ones_from_zero() -> None:
+    masks = Masks(build("resnet20", 10, 3))
+    dense, sparse = "conv1", "layer1.0.conv1"
+    there = torch.rand(masks.weights[sparse].shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    masks[sparse].kept.copy_(there)
+    masks.clear_removed()
+    before = {name: masks.weights[name].detach().clone() for name in (dense, sparse)}
+    for name in (dense, sparse):
+        masks[name].gradient = torch.where(masks[name].kept, 0.0, 1.0)
+        _move(masks, name, 0.3)
+    assert torch.equal(masks.weights[dense], before[dense])
+    after, kept = masks.weights[sparse], masks[sparse].kept
+    assert int(kept.sum()) == int(there.sum())
+    assert int((kept & ~there).sum()) == int(0.3 * int(there.sum()))
+    assert bool((after[kept & ~there] == 0).all())
+    assert torch.equal(after[kept & there], before[sparse][kept & there])
+    assert before[sparse][there & ~kept].abs().max() <= before[sparse][there & kept].abs().min()
 
 
 def test_schedules() -> None:
@@ -307,6 +337,10 @@ def test_answers_say_what_the_rows_say() -> None:
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
     assert line[5:7] == ("acdc", "profile")
     assert float(line[7].split()[0]) == pytest.approx(-10)
+    (fair, _) = best_table(tables, ["magnitude"])
+    assert fair[3] == "acdc"
+    assert len(answers(tables, ["magnitude"])) == 1
+    assert answers({key: {k: rows[:1] for k, rows in methods.items()} for key, methods in tables.items()}) == []
     ticket, profile = answers(tables)
     assert "Yes, `ticket-late` against `ticket-random`: better in 2 of 2 comparisons, worse in 0, by +10.00" in ticket
     assert "No, it is worse, `profile` against `magnitude`: better in 0 of 2 comparisons, worse in 2" in profile

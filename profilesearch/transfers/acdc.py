@@ -14,7 +14,7 @@ def acdc(upstream: Upstream, level: float) -> nn.Module:
 
     A dense tenth comes first; then three times a compressed phase, in which the weights with the smallest magnitudes of
     the whole network are removed, and a dense one, in which they are back and start from zero; a compressed phase,
-    the last three tenths, ends it.
+    the last three tenths, ends it. Momentum goes on through the phases, where the paper's code starts it anew.
     """
     model = upstream.fresh(upstream.seed)
     masks = Masks(model)
@@ -30,7 +30,8 @@ def acdc(upstream: Upstream, level: float) -> nn.Module:
             masks.keep_all()
 
     upstream.learn(model, f"acdc-{level:g}", hook)
-    masks.keep_best(masks.magnitudes(), level)
+    there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
+    masks.keep_best(there, level)  # momentum moves weights behind masks; they do not count
     masks.bake()
     return model
 

@@ -14,44 +14,52 @@ Tables = Mapping[tuple[str, str], Mapping[Key, Sequence[Row]]]
 """Rows by (data set, kind of fine-tuning), then by method and level."""
 
 QUESTIONS = (
-    ("Does a ticket beat the same mask with random weights?", "ticket-late", "ticket-random"),
+    ("Does a ticket with trained weights beat the same mask with random weights?", "ticket-late", "ticket-random"),
     ("Does it with the weights that training started from?", "ticket-original", "ticket-random"),
     ("Are rounds worth more than one shot?", "ticket-late", "ticket-one-shot"),
-    ("Do structured tickets exist: are trained weights in a profile's channels worth more than random ones?",
-     "profile-late", "profile-random"),
-    ("And the weights that training started from?", "profile-original", "profile-random"),
+    ("Do structured tickets exist: are a profile's channels worth more with the weights that training started from "
+     "than with random ones?", "profile-original", "profile-random"),
+    ("And the trained weights?", "profile-late", "profile-random"),
     ("Is a profile better than a thinner network of its size?", "profile", "width"),
     ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
 )  # fmt: skip
 BEST = (
-    "data", "fine-tuning", "level", "best", "accuracy", "as good", "best with smaller tensors", "minus the best",
+    "data", "fine-tuning", "level", "best", "accuracy", "not told apart", "best with smaller tensors", "minus the best",
 )  # fmt: skip
 
 
-def answers(tables: Tables) -> list[str]:
-    """Returns a sentence for every question whose two methods were both run."""
+def answers(tables: Tables, unequal: Sequence[str] = ()) -> list[str]:
+    """Returns a sentence for every question whose two methods were both run, on several seeds.
+
+    Args:
+        tables: The rows.
+        unequal: Methods whose training upstream was not as long as that of the others.
+    """
     found = []
     for question, ours, theirs in QUESTIONS:
+        if (ours in unequal) != (theirs in unequal):
+            continue
         gaps = [
             gap(methods[key], methods[theirs, key[1]])
             for methods in tables.values()
             for key in methods
             if key[0] == ours and (theirs, key[1]) in methods
         ]
-        if gaps:
+        if gaps and not any(np.isnan(each.low) for each in gaps):
             found.append(f"**{question}** {_verdict(gaps)}, `{ours}` against `{theirs}`: {_counts(gaps)}.")
     return found
 
 
-def best_table(tables: Tables) -> list[tuple[str, ...]]:
+def best_table(tables: Tables, unequal: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """Returns the cells of `BEST`: at each level, the method that carries best, and the best with smaller tensors."""
+    left_out = {"dense", *unequal}
     lines: list[tuple[str, ...]] = []
     for (data, finetune), methods in tables.items():
-        for level in sorted({level for name, level in methods if name != "dense"}):
-            there = {name: rows for (name, at), rows in methods.items() if at == level and name != "dense"}
+        for level in sorted({level for name, level in methods if name not in left_out}):
+            there = {name: rows for (name, at), rows in methods.items() if at == level and name not in left_out}
             best = max(there, key=lambda name: _mean(there[name]))
             gaps = {name: gap(rows, there[best]) for name, rows in there.items() if name != best}
-            equal = [name for name, each in gaps.items() if each.high >= 0]
+            equal = [name for name, each in gaps.items() if not each.negative]
             small = [name for name in there if METHODS[name].structured]
             first = max(small, key=lambda name: _mean(there[name]), default="")
             behind = gaps[first].text(2, 100) if first in gaps else ""
@@ -72,9 +80,10 @@ def _verdict(gaps: Sequence[Estimate]) -> str:
         return "Yes"
     if all(each.negative for each in gaps):
         return "No, it is worse"
-    if not any(each.positive or each.negative for each in gaps):
-        return "The seeds do not tell"
-    return "It depends"
+    better, worse = any(each.positive for each in gaps), any(each.negative for each in gaps)
+    if better == worse:
+        return "It depends" if better else "The seeds do not tell"
+    return "Partly" if better else "No, it is partly worse"
 
 
 def _counts(gaps: Sequence[Estimate]) -> str:

@@ -15,7 +15,7 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, input_channels, train
 from profilesearch.transfers.masks import Masks, classifier_name, sparsity
 
-_LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128
+LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128
 _FINE = ("fgvcaircraft", "stanfordcars")
 
 
@@ -61,7 +61,10 @@ def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resum
 
 
 def full_recipe(data: DataSet, epochs: int, seed: int = 0) -> Recipe:
-    """Returns the published recipe for large images (Iofinova et al. 2022), a shorter one's for small ones."""
+    """Returns the published recipe for large images (Iofinova et al. 2022), a shorter one's for small ones.
+
+    Momentum is Nesterov's and images are shifted and mirrored, where the paper's are cropped at random sizes.
+    """
     if min(data.image_shape[1:]) < 128:
         return tuning_recipe(data, epochs, lr=0.05, seed=seed)
     lr = 0.01 if data.name.partition("@")[0] in _FINE else 0.001
@@ -114,7 +117,7 @@ def extract(model: nn.Module, data: DataSet, images: Images) -> Tensor:
 
 def _fit(classifier: nn.Linear, features: Tensor, labels: Tensor, seed: int) -> None:
     """Multinomial logistic regression by SGD with momentum, its learning rate falling as a cosine."""
-    recipe = Recipe(_LINEAR_EPOCHS, lr=_LINEAR_LR, batch=_LINEAR_BATCH, weight_decay=0.0)
+    recipe = Recipe(LINEAR_EPOCHS, lr=_LINEAR_LR, batch=_LINEAR_BATCH, weight_decay=0.0)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(seed)
     batches = max(1, len(features) // recipe.batch)

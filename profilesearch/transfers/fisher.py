@@ -7,7 +7,6 @@ from torch.nn import functional
 
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.pools import learning_images
 from profilesearch.tasks.training import input_channels
 from profilesearch.transfers.masks import Masks, prunable_layers
 from profilesearch.transfers.upstream import Upstream
@@ -23,7 +22,7 @@ def fisher(upstream: Upstream, level: float) -> nn.Module:
     diagonal of the Hessian, as in WoodFisher (Singh and Alistarh 2020, arXiv 2004.14340) with blocks of one weight.
     """
     model = upstream.trained()
-    information = fisher_diagonal(model, upstream.data, learning_images(upstream.source, upstream.data)[:IMAGES])
+    information = fisher_diagonal(model, upstream.data, upstream.sample(IMAGES))
     saliency = {
         name: layer.weight.detach() ** 2 * information[name] / 2 for name, layer in prunable_layers(model).items()
     }

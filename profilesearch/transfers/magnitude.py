@@ -36,4 +36,6 @@ def gradual(upstream: Upstream, level: float) -> nn.Module:
     there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
     masks.keep_best(there, level)  # removes more only where the training was too short for the schedule
     masks.bake()
+    if not upstream.epochs:
+        upstream.settle(model)
     return model

@@ -37,6 +37,13 @@ def _dense(upstream: Upstream, _: float) -> nn.Module:
 
 
 _SOURCE, _RANDOM = "the source, trained on", "random weights"
+
+
+def from_random() -> tuple[str, ...]:
+    """Returns the methods that train from random weights upstream."""
+    return tuple(name for name, method in METHODS.items() if method.start == _RANDOM)
+
+
 METHODS: Mapping[str, Method] = {
     "dense": Method(_dense, True, "the source"),
     "width": Method(structured.width, True, _RANDOM),

@@ -66,16 +66,20 @@ def erk(layers: Mapping[str, Layer], level: float) -> dict[str, int]:
 
 
 def _move(masks: Masks, name: str, part: float) -> None:
-    """Drops a part of a layer's weights and grows as many, by the gradient of the step before."""
+    """Drops a part of a layer's weights and grows as many, by the gradient of the step before.
+
+    A weight that is dropped and grown again at once keeps its value; a dense layer has nothing to grow, and stays.
+    """
     mask, weight = masks[name], masks.weights[name]
-    moved = int(part * int(mask.kept.sum()))
-    if mask.gradient is None or not moved:
+    there = mask.kept.clone()
+    moved = int(part * int(there.sum()))
+    if mask.gradient is None or not moved or bool(there.all()):
         return
-    staying = _top(weight.detach().abs().masked_fill(~mask.kept, -1), int(mask.kept.sum()) - moved)
+    staying = _top(weight.detach().abs().masked_fill(~there, -1), int(there.sum()) - moved)
     grown = _top(mask.gradient.abs().masked_fill(staying, -1), moved)
     mask.kept.copy_(staying | grown)
     with torch.no_grad():
-        weight.masked_fill_(grown | ~mask.kept, 0.0)
+        weight.mul_(there & mask.kept)
 
 
 def _top(scores: Tensor, count: int) -> Tensor:

@@ -25,6 +25,8 @@ from profilesearch.transfers.masks import sparsity
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.upstream import Upstream
 
+_VERSION = 2
+"""Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
 COLUMNS = (
     "id", "method", "level", "removed", "zeros", "weights", "macs", "downstream", "finetune", "epochs", "seed",
     "accuracy", "seconds",
@@ -43,6 +45,7 @@ class Setting:
         store: Folder of profiles.
         epochs: Upstream, of methods that start from the source.
         scratch: Upstream, of methods that start from random weights.
+        seed: Of the compressions.
         work: Folder of the setting's compressed networks and unfinished trainings.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
     """
@@ -54,6 +57,7 @@ class Setting:
     store: Path
     epochs: int
     scratch: int
+    seed: int
     work: Path
     carried: tuple[tuple[float, str], ...] = ()
 
@@ -64,7 +68,7 @@ class Setting:
     def upstream(self) -> Upstream:
         """Returns what methods start from."""
         data = self.data(self.folders[0][0])
-        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, work=self.work)
+        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, self.seed, self.work)
 
     def network(self, method: str, level: float) -> Path:
         """Returns the file of a compressed network."""
@@ -185,7 +189,8 @@ def profile_identity(profile: Profile) -> str:
     return hashlib.sha256(json.dumps(dict(profile.keep)).encode()).hexdigest()[:8]
 
 
-def source_identity(member: Member, epochs: int, scratch: int) -> str:
-    """Names a setting by the source's weights and the lengths of training."""
+def source_identity(member: Member, epochs: int, scratch: int, seed: int) -> str:
+    """Names a setting by the source's weights, the lengths of training, the seed, and the version of the methods."""
     tensors, _ = load_tensors(member.path)
-    return hashlib.sha256(f"{tensor_digest(tensors)} {epochs} {scratch}".encode()).hexdigest()[:8]
+    text = f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -10,6 +10,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Budget, Profile, Scope
+from profilesearch.store import Stored
 from profilesearch.tasks.pools import example_shape
 from profilesearch.transfers.upstream import Upstream
 
@@ -44,7 +45,7 @@ def random(upstream: Upstream, level: float) -> nn.Module:
     return _settled(upstream, _ticket(upstream, level, upstream.fresh(upstream.seed + 1_000_003)))
 
 
-def stored_profile(upstream: Upstream, level: float) -> Profile:
+def stored_profile(upstream: Upstream, level: float) -> Stored:
     """Returns the stored profile whose budget of multiply-adds is nearest to what the level leaves.
 
     Raises:
@@ -58,13 +59,15 @@ def stored_profile(upstream: Upstream, level: float) -> Profile:
         )
     keeps = {each.profile.budget.keep for each in stored}
     nearest = min(keeps, key=lambda keep: abs(keep - (1 - level)))
-    return upstream.store.best(architecture, nearest, "macs", upstream.data.name).profile
+    return upstream.store.best(architecture, nearest, "macs", upstream.data.name)
 
 
 def carried_profile(upstream: Upstream, level: float) -> Profile:
-    """Returns that profile, projected onto what the level leaves of the parameters."""
+    """Returns that profile, projected onto what the level leaves of the parameters, and where it is from."""
     space, widths = _projected(upstream, level)
-    return space.profile(widths, stored_profile(upstream, level).found)
+    stored = stored_profile(upstream, level)
+    origin = {"architecture": stored.profile.architecture, "profile": stored.name}
+    return space.profile(widths, {"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
 
 
 def check_width(upstream: Upstream, level: float) -> None:
@@ -83,7 +86,7 @@ def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
 
 
 def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray]:
-    chosen = stored_profile(upstream, level)
+    chosen = stored_profile(upstream, level).profile
     space = _space(upstream, level, chosen.scope)
     return space, space.project(np.asarray(space.table.ratios(chosen))[None])[0]
 

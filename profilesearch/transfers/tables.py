@@ -15,7 +15,7 @@ from profilesearch.transfers.answers import BEST, Key, answers, best_table, gap
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.summaries import Runs, summarize
 
-HEAD = ("method", "level", "weights", "MACs", "zeros", "accuracy", "minus dense", "seconds")
+HEAD = ("method", "level", "weights", "MACs", "zeros", "accuracy", "minus dense")
 SUMMARY = ("method", "level", "mean accuracy", "relative error over dense", "mean rank")
 
 
@@ -39,8 +39,7 @@ def table_of(methods: Mapping[Key, Sequence[Row]]) -> list[tuple[str, ...]]:
         behind = gap(rows, dense).text(2, 100) if dense and method != "dense" else ""
         first = rows[0]
         shares = (f"{float(first[name]):.2%}" for name in ("weights", "macs", "zeros"))
-        seconds = f"{np.mean([float(row['seconds']) for row in rows]):.0f}"
-        lines.append((method, f"{level:g}", *shares, mean_of(values).text(2, 100), behind, seconds))
+        lines.append((method, f"{level:g}", *shares, mean_of(values).text(2, 100), behind))
     return lines
 
 
@@ -62,29 +61,42 @@ def summary_of(tables: Mapping[tuple[str, str], Mapping[Key, Sequence[Row]]], fi
     return lines
 
 
-def markdown(rows: Sequence[Row], command: str, setting: str, skipped: Sequence[str], figure: str) -> str:
-    """Renders the page; every table has the command that takes its rows again."""
+def markdown(
+    rows: Sequence[Row], command: str, setting: str, skipped: Sequence[str], figure: str, unequal: Sequence[str] = ()
+) -> str:
+    """Renders the page; every table has the command that takes its rows again.
+
+    Args:
+        rows: The fine-tunings.
+        command: Repeats them.
+        setting: What they share, in words.
+        skipped: Sentences about what could not be run.
+        figure: The figure's file, relative to the page.
+        unequal: Methods that are not held against the others.
+    """
     tables = grouped(rows)
     parts = [
         "# What transfers",
         "Written by `python -m profilesearch.transfer`; do not edit. Accuracies are of all test images, in percent, "
-        "after the last epoch; brackets are 95 % intervals: Student's t over the seeds of the fine-tuning, and in the "
-        "summaries a bootstrap over them. Weights and MACs are those that are not zero, relative to the source, "
-        "without the classifier; only where zeros are few are tensors smaller, and the network faster, without a "
-        "sparse library.",
+        "after the last epoch; brackets are 95 % intervals over the seeds of the fine-tuning (Student's t), as if each "
+        "were the only one on this page. Weights and MACs are those that are not zero, relative to the source, without "
+        "the classifier; only where zeros are few are tensors smaller, and the network faster, without a sparse "
+        "library. Masks remove the level of the weights exactly; smaller tensors keep at most half a percent more or "
+        "less of all parameters, BatchNorm's and the classifier's included.",
         setting,
         f"    {command}",
-        "To take one row again, add `--method METHOD --level LEVEL --downstream DATA --finetune KIND` of that row and "
-        "another `--out` folder.",
+        "To take one row again, add `--method METHOD --level LEVEL --downstream DATA --finetune KIND` of that row (any "
+        "level for dense) and another `--out` folder.",
     ]
     parts += [f"![Accuracy against level]({figure})"]
-    best = best_table(tables)
+    best = best_table(tables, unequal)
     if best:
         intro = (
-            "Which method carries best at equal size? As good are those whose paired difference reaches zero in its "
-            "interval. Every compressed network was made once; the intervals are over fine-tunings."
+            "Which method carries best at equal size? Not told apart are those whose paired difference reaches zero in "
+            "its interval. Every compressed network was made once, and the intervals are over fine-tunings: they do "
+            "not say what another compression by the same method would give."
         )
-        parts += ["## Answers", intro, _markdown_table(BEST, best), *answers(tables)]
+        parts += ["## Answers", intro, _markdown_table(BEST, best), *answers(tables, unequal)]
     for (downstream, finetune), methods in tables.items():
         parts += [f"## {downstream}, {finetune}", _markdown_table(HEAD, table_of(methods))]
     for finetune in dict.fromkeys(kind for _, kind in tables):

@@ -12,7 +12,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
-from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
 from profilesearch.tasks.training import Hook, input_channels, train
 
@@ -95,7 +95,18 @@ class Upstream:
 
     def settle(self, model: nn.Module) -> None:
         """Re-estimates the BatchNorm statistics of a network that is not trained."""
-        reestimate_statistics(model, self.data, learning_images(self.source, self.data)[:_STATISTICS])
+        reestimate_statistics(model, self.data, self.sample(_STATISTICS))
+
+    def sample(self, count: int) -> Images:
+        """Returns some of the images that the source learned from, drawn at random."""
+        images = learning_images(self.source, self.data)
+        return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))[:count]]
 
     def _file(self, name: str) -> Path | None:
         return self.work / f"{name}.resume.safetensors" if self.work else None
+
+
+def source_epochs(member: Member) -> int:
+    """Returns how long a source was trained; 0 where its file does not say."""
+    _, metadata = load_tensors(member.path)
+    return int((metadata.get("recipe") or {}).get("epochs", 0))
