@@ -16,6 +16,7 @@ from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.searchers import searches
 from profilesearch.intervals import accuracy_interval
+from profilesearch.networks.checkpoints import load_tensors
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.profile import Profile
 from profilesearch.store import Store
@@ -122,8 +123,15 @@ def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
         "searcher": job.searcher if isinstance(job, Search) else "ppo",
         "evaluations": job.evaluations,
         "seed": job.seed,
-        "pool": [{"name": name, "data": lab.member(name).data} for name in job.pool],
+        "pool": [{"name": name, "data": lab.member(name).data, **training_of(lab, name)} for name in job.pool],
     }
+
+
+def training_of(lab: Lab, name: str) -> dict[str, Any]:
+    """Returns how long a network of ours was trained and how good it is; nothing of one from elsewhere."""
+    _, metadata = load_tensors(lab.member(name).path)
+    known = {"epochs": metadata.get("recipe", {}).get("epochs"), "held_out_accuracy": metadata.get("held_out_accuracy")}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, dict[str, Any]]:
@@ -160,6 +168,7 @@ def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tun
     return {
         "data": member.data,
         "model": target,
+        **({"model_training": training} if (training := training_of(lab, target)) else {}),
         "test_images": images,
         "criterion": "l1",
         "seeds": list(range(len(ours))),
