@@ -10,7 +10,7 @@ from torch import nn
 
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
-from profilesearch.exports import FORMATS, export
+from profilesearch.exports import check_format, export
 from profilesearch.files import check_writable, write_json
 from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
@@ -28,7 +28,7 @@ from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import NotFinite, accuracy, input_channels, train
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     choose("scope", options.scope, SCOPES)
     choose("schedule", options.schedule, ("cosine", "linear"))
     for kind in options.export:
-        choose("format", kind, FORMATS)
+        check_format(kind)
     device = open_device(options.device)
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
@@ -139,11 +139,24 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
         recipe = _recipe(options, data)
         with output.progress("fine-tuning", 1) as move:
             resume = options.out / "finetune.resume.safetensors"
-            train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
+            try:
+                train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
+            except NotFinite as error:
+                raise _kept(options, data, pruned.network, error, world) from error
     _move((full, pruned.network), open_device("cpu"))
     if world.leads:
         about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
         _write(options, output, data, full, pruned, profile, untuned, about)
+
+
+def _kept(options: argparse.Namespace, data: DataSet, network: nn.Module, error: NotFinite, world: World) -> UsageError:
+    """Saves the network of the last good epoch, if there was one; returns the error that says so."""
+    if not error.finished or not world.leads:
+        return error
+    path = options.out / "last-good.safetensors"
+    about = {"num_classes": data.num_classes, "in_channels": input_channels(network)}
+    save_network(path, network, {"architecture": options.arch, **about})
+    return UsageError(f"{error}; the network after epoch {error.finished} is in {path}")
 
 
 def _move(networks: Sequence[nn.Module], device: torch.device) -> None:
@@ -182,7 +195,6 @@ def _write(
     settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
     entry = evidence_of(sides, untuned, data, measured, settings)
     profile.with_evidence(entry).save(options.out / "profile.json")
-    exports = _exports(options, reloaded, data, output)
     before, after = (side.to_json(len(data.test)) for side in sides)
     report = {
         "model": str(path),
@@ -191,7 +203,7 @@ def _write(
         "widths": pruned.widths.tolist(),
         "before": before,
         "after": after,
-        "exports": exports,
+        "exports": [],
         "evidence": entry,
     }
     write_json(options.out / "report.json", report)
@@ -200,6 +212,9 @@ def _write(
     save_figure(figure, options.out / "profile.png")
     show(output, sides, len(data.test), untuned)
     output.say(f"wrote {path}, profile.json, report.json and profile.png beside it")
+    if options.export:  # after all else is there, since exporters fail in ways of their own
+        report["exports"] = _exports(options, reloaded, data, output)
+        write_json(options.out / "report.json", report)
     output.result(report)
 
 
@@ -209,7 +224,12 @@ def _stored(options: argparse.Namespace, data: DataSet, output: Output) -> Profi
     if options.profile == "uniform":
         return None
     if options.profile is not None:
-        return Profile.load(options.profile)
+        profile = Profile.load(options.profile)
+        output.say(
+            f"using {options.profile}: it keeps {profile.reached:.1%} of the {profile.budget.metric} of "
+            f"{profile.architecture} in scope '{profile.scope}', whatever --keep, --metric and --scope say"
+        )
+        return profile
     stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     worth = known_worth(stored.profile, data.name)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
@@ -131,6 +131,11 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
         command(arguments)
     except UsageError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
+            raise
+        sys.stderr.write("error: not enough memory; use smaller images (--data NAME@SIZE) or a smaller network\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; nothing is lost, the same command goes on from here\n")

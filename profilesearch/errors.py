@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+NO_MEMORY = ("allocate memory", "out of memory")
+"""What torch's errors say when there is not enough memory."""
+
 
 class UsageError(ValueError):
     """A request that cannot be met, or an input that is missing or broken.

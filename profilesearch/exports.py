@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import UsageError, choose
 from profilesearch.files import write_atomically
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
@@ -82,8 +82,18 @@ def _predict(network: Predict, pixels: Tensor) -> Tensor:
     return torch.cat([network(batch).argmax(dim=1) for batch in torch.split(pixels, _BATCH)])
 
 
+def check_format(kind: str) -> None:
+    """Checks before any work that a format can be written and read back.
+
+    Raises:
+        UsageError: It is unknown, or a package is missing.
+    """
+    choose("format", kind, FORMATS)
+    for package in ("onnx", "onnxscript", "onnxruntime") if kind == "onnx" else ():
+        _need(package)
+
+
 def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
-    _need("onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

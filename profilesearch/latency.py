@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from profilesearch.networks.cost import evaluating
+from profilesearch.tasks.hardware import device_of
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ def measure_speed(models: Sequence[nn.Module], image_shape: tuple[int, int, int]
     """Times networks in alternation, so that a change of the machine's pace hits all of them.
 
     Args:
-        models: Networks to compare.
+        models: Networks to compare, on one device.
         image_shape: (C, H, W).
     """
-    times = {batch: _median_times(models, torch.rand(batch, *image_shape)) for batch in (1, 64)}
+    device = device_of(models[0])
+    times = {batch: _median_times(models, torch.rand(batch, *image_shape, device=device)) for batch in (1, 64)}
     return [Speed(one, many) for one, many in zip(times[1], times[64], strict=True)]
 
 

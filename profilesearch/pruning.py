@@ -75,8 +75,9 @@ def reestimate_statistics(model: nn.Module, data: DataSet, images: Images, batch
         raise UsageError("re-estimating BatchNorm needs training images, got none")
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    pixels = data.normalize(images.pixels, input_channels(model)).to(device_of(model))
+    channels, device = input_channels(model), device_of(model)
+    parts = (images[start : start + batch] for start in range(0, len(images), batch))
     with torch.no_grad():
-        reestimate(model.eval(), norms, list(torch.split(pixels, batch)))
+        reestimate(model.eval(), norms, (data.normalize(part.pixels, channels).to(device) for part in parts))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

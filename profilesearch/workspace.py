@@ -100,8 +100,9 @@ class Workspace:
             known = bool(separator) and is_data(name)
             data = self.data(name if known else self.names[0])
             where = file if known else entry
-            is_name = not Path(where).exists() and where in published_names(self._options.arch)
-            path = published_weights(self._options.arch, where) if is_name else Path(where)
+            published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
+            is_name = not Path(where).exists() and published in published_names(self._options.arch)
+            path = published_weights(self._options.arch, published) if is_name else Path(where)
             members.append(foreign_member(self._options.arch, path, data))
         return members
 

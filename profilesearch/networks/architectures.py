@@ -108,6 +108,8 @@ def _callable(name: str) -> Callable[..., Any]:
         raise UsageError(f"cannot import {module} for --arch {name}: {error}; check the name and PYTHONPATH") from error
     except AttributeError as error:
         raise UsageError(f"{module} has no '{leaf}'; write --arch package.module:callable") from error
+    except Exception as error:  # whatever is wrong in it
+        raise UsageError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     return made
 
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from profilesearch.networks.surgery import assign
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"
-_WRAPPERS = ("state_dict", "model", "net")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and Lightning put before every name."""
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -30,8 +34,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         path: A safetensors file, or a torch file with a state dict, bare or wrapped in a dictionary.
 
     Returns:
-        Tensors by state-dict name without a `module.` prefix, half precision widened to float32; and the metadata
-        that profilesearch stored, empty for other files.
+        Tensors by state-dict name without wrappers' prefixes such as `module.`, half precision widened to float32; and
+        the metadata that profilesearch stored, empty for other files.
 
     Raises:
         UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
@@ -83,7 +87,14 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
     extra = next((name for name in tensors if name not in expected), None)
     if extra is not None:
         raise UsageError(f"{source} is of another architecture: its tensor '{extra}' has no place in this network")
-    model.load_state_dict(dict(tensors), strict=False)
+    load_state(model, tensors)
+
+
+def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads those tensors that are there, as of the modules' own versions: files do not keep these."""
+    state = OrderedDict(tensors)
+    state._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    model.load_state_dict(state, strict=False)
 
 
 def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
@@ -102,31 +113,54 @@ def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
     }
     if 2 * len(fitting) < len(expected):
         raise UsageError(f"{path} is of another architecture: only {len(fitting)} of {len(expected)} tensors fit")
-    model.load_state_dict(fitting, strict=False)
+    load_state(model, fitting)
     return [name for name in expected if name not in fitting]
 
 
 def load_network(architecture: str, path: str | Path) -> nn.Module:
-    """Builds the full network that a checkpoint belongs to; classes and input channels are read from its tensors.
+    """Builds the full network that a checkpoint belongs to; classes and input channels are those of its tensors.
 
     Raises:
         UsageError: The file is broken or of another architecture.
     """
     tensors, _ = load_tensors(path)
-    classes, channels = dimensions(tensors)
+    classes, channels = dimensions(architecture, tensors)
     model = build(architecture, classes, channels)
     load_into(model, tensors, str(path))
     return model.eval()
 
 
-def dimensions(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Returns classes (rows of the last weight) and input channels (columns of the first) of a classifier."""
-    weights = [tensor for name, tensor in tensors.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
+def dimensions(architecture: str, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Returns the classes and input channels of a classifier.
+
+    Classes are the rows of what changes with their number in the architecture, or of the last weight where nothing
+    does; channels are the columns of the first convolution. Safetensors files keep no order, so it is the network's.
+
+    Raises:
+        UsageError: The tensors are of no network that can be pruned.
+    """
+    two, three = (_skeleton(architecture, classes) for classes in (2, 3))
+    ordered = {name: tensors[name] for name in (*two, *tensors) if name in tensors}
+    weights = [tensor for name, tensor in ordered.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
     first = next((tensor for tensor in weights if tensor.dim() == 4), None)
-    matrices = [tensor for tensor in weights if tensor.dim() == 2] or weights
     if first is None:
         raise UsageError("the checkpoint has no convolution; it is of no network that can be pruned here")
-    return len(matrices[-1]), first.shape[1]
+    heads = [ordered[name] for name in two if name in ordered and two[name] != three.get(name)]
+    matrices = [tensor for tensor in weights if tensor.dim() == 2] or weights
+    return len(heads[0] if heads and heads[0].dim() else matrices[-1]), first.shape[1]
+
+
+@cache
+def _skeleton(architecture: str, classes: int) -> dict[str, torch.Size]:
+    """Returns names and shapes of a network's tensors, without their values where it can be built without them."""
+    try:
+        with torch.device("meta"):
+            network = build(architecture, classes)
+    except UsageError:
+        raise
+    except Exception:  # builders may look at values
+        network = build(architecture, classes)
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
@@ -215,7 +249,11 @@ def _clean(path: Path, value: Any) -> dict[str, Tensor]:
             value = value[wrapper]
     if not isinstance(value, Mapping):
         raise UsageError(f"{path} holds a {type(value).__name__} instead of a state dict; save model.state_dict()")
-    tensors = {_name(name): item for name, item in value.items() if isinstance(item, Tensor)}
+    tensors = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): item for name, item in tensors.items()}
+    tensors = {_name(name): item for name, item in tensors.items()}
     if not tensors:
         raise UsageError(f"{path} holds no tensors; save model.state_dict()")
     for name, tensor in tensors.items():
@@ -225,8 +263,8 @@ def _clean(path: Path, value: Any) -> dict[str, Tensor]:
 
 
 def _name(name: str) -> str:
-    """Drops what wrappers add, and the dots that torchvision's first DenseNets had in their names."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name.removeprefix("module."))
+    """Drops the dots that torchvision's first DenseNets had in their names."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name)
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from profilesearch.networks.architectures import build, stem_channels
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build, is_foreign_code, stem_channels
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
@@ -19,6 +20,11 @@ def carry(profile: Profile, plan: Plan) -> Profile:
     Raises:
         UsageError: The profile does not fit its own architecture, or its budget is out of reach here.
     """
+    if is_foreign_code(profile.architecture) and profile.architecture != plan.architecture:
+        raise UsageError(
+            f"the profile is of '{profile.architecture}', somebody's own code, which a file alone never makes be "
+            "imported; map profiles of named architectures"
+        )
     channels = stem_channels(profile.architecture, plan.image_shape[0])
     relative = build(profile.architecture, 10, channels)
     source = Plan(profile.architecture, relative, (channels, *plan.image_shape[1:])).table.within(profile.scope)

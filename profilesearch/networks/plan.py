@@ -34,6 +34,7 @@ class Plan:
     @cached_property
     def table(self) -> GroupTable:
         """Channel groups of every scope, each checked: the pruned network equals the masked one."""
+        _check_own_weights(self.network)
         try:
             network = copy.deepcopy(self.network).float()
         except RuntimeError as error:
@@ -55,5 +56,22 @@ class Plan:
             UsageError: The budget is out of reach, or nothing is prunable in this scope.
         """
         table = self.table.within(scope)
+        if not table.groups:
+            raise UsageError(
+                f"{self.architecture} has no prunable channel group in scope '{scope}'"
+                f"{'; try --scope all' if self.table.groups else ''}; `profilesearch groups` says why"
+            )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)
+
+
+def _check_own_weights(network: nn.Module) -> None:
+    """Refuses networks in which two layers have one weight: cutting it for one would change the other."""
+    names: dict[int, str] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), name)
+        if first != name:
+            raise UsageError(
+                f"{type(network).__name__} shares one weight under two names, '{first}' and '{name}'; give each layer "
+                "its own, or call one module twice"
+            )

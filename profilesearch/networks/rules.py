@@ -201,7 +201,7 @@ class Rules:
         for out in outs:
             label = self._labels.fresh(1)
             self._labels.fix(label, reason)
-            self._set(out, label.expand(out.shape))
+            self._set(out, label[0].expand(out.shape))
 
     def _make(self, out: Tensor, dim: int, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Labels the channels that a layer makes."""

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -157,7 +158,7 @@ def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
         norm.track_running_stats = False
 
 
-def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], batches: list[Tensor]) -> None:
+def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], batches: Iterable[Tensor]) -> None:
     """Replaces the running statistics of BatchNorm layers by the average over the given batches of images."""
     for norm in norms:
         if norm.running_mean is None or norm.running_var is None:

@@ -23,6 +23,7 @@ from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Image
 
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _WNID = re.compile(r"n\d{8}")
+_LEAST = 10
 _RESIZE = 256 / 224
 """The shorter side before the centre is cut out, over the image size: what ImageNet's networks are tested with."""
 
@@ -74,7 +75,7 @@ class FileImages(Images):
     def _decode(self, index: int) -> Tensor:
         try:
             image = self._source[index][0]
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             files = files_of(self._source)
             where = files[index] if files else f"image {index}"
             raise UsageError(f"{where} cannot be decoded ({error}); remove it or fetch it again") from error
@@ -113,16 +114,23 @@ def load_folder(folder: Path, size: int) -> DataSet:
         if sources[0].classes != sources[1].classes:
             raise UsageError(f"{parts['train']} and {parts['test']} have other class folders; make them the same")
         classes = sources[0].classes
-        images = [FileImages(s, _labels_of(s, classes), torch.arange(len(s)), size) for s in sources]
+        images = [FileImages(s, _labels_of(s, classes), shuffled(len(s)), size) for s in sources]
     else:
         source = _read_folder(parts["train"] or parts["test"] or folder)
         classes = source.classes
-        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+        if len(source) < _LEAST:
+            raise UsageError(f"{folder} has {len(source)} images; {_LEAST} or more can be split for training and tests")
+        order = shuffled(len(source))
         labels, fifth = _labels_of(source, classes), torch.arange(len(source)) % 5 == 4
         images = [FileImages(source, labels, order[chosen], size) for chosen in (~fifth, fifth)]
     count = len(_imagenet_index(classes) or classes)
     name = f"{folder.resolve().name}@{size}"
     return DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+
+
+def shuffled(count: int) -> Tensor:
+    """Returns a fixed random order: files come sorted by class, and the first of them shall not be one class alone."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def _read_folder(folder: Path) -> Any:

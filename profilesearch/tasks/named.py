@@ -13,7 +13,7 @@ from torchvision import datasets
 
 from profilesearch.errors import UsageError
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet
-from profilesearch.tasks.files import FileImages, files_of
+from profilesearch.tasks.files import FileImages, files_of, shuffled
 
 _LABELS = ("targets", "labels", "_labels", "y")
 
@@ -79,9 +79,9 @@ def load_named(name: str, folder: Path, download: bool, size: int) -> DataSet:
         train, test = (FileImages(source, labels, part, size) for part in _divided(source, labels, about.per_class))
     else:
         other = _open(name, folder, download, about.test)
-        train = FileImages(source, labels, torch.arange(len(labels)), size)
+        train = FileImages(source, labels, shuffled(len(labels)), size)
         known = _labels_of(other)
-        test = FileImages(other, known, torch.arange(len(known)), size)
+        test = FileImages(other, known, shuffled(len(known)), size)
     return DataSet(f"{name}@{size}", train, test, about.classes, IMAGENET_MEAN, IMAGENET_STD, not about.upright)
 
 
@@ -114,4 +114,5 @@ def _divided(source: Any, labels: Tensor, per_class: int) -> tuple[Tensor, Tenso
     for label in sorted(set(labels.tolist())):
         members = order[labels[order] == label]
         learn[members[: per_class or len(members) // 2]] = True
-    return learn.nonzero()[:, 0], (~learn).nonzero()[:, 0]
+    mixed = shuffled(len(labels))
+    return mixed[learn[mixed]], mixed[~learn[mixed]]

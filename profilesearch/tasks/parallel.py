@@ -49,7 +49,12 @@ def joined() -> Iterator[World]:
     if size == 1:
         yield World()
         return
-    distributed.init_process_group("gloo")
+    try:
+        distributed.init_process_group("gloo")
+    except ValueError as error:
+        raise UsageError(
+            f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
+        ) from error
     try:
         yield World(distributed.get_rank(), size)
     finally:

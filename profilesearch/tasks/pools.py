@@ -53,13 +53,32 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     """
     _, metadata = load_tensors(path)
     model = load_network(architecture, path)
-    classes = model(torch.zeros(1, *example_shape(model, data))).shape[1]
+    classes = _outputs(model, example_shape(model, data))
     if classes != data.num_classes:
         raise UsageError(
             f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with --data"
         )
     trained_on: TrainedOn = "train" if metadata.get("trained_on") == "train" else "all"
     return Member(path.stem, architecture, data.name, path, trained_on, int(metadata.get("split_seed", 0)))
+
+
+def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Returns how many class scores a network gives for images of a shape."""
+    name = type(model).__name__
+    try:
+        with torch.no_grad():
+            made = model(torch.zeros(1, *shape))
+    except Exception as error:  # whatever a network of one's own raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"{name} cannot take a batch of images of shape {shape}: {reason}; check --arch, and the images' size "
+            "(--data NAME@SIZE)"
+        ) from error
+    if not isinstance(made, torch.Tensor) or made.dim() != 2:
+        raise UsageError(
+            f"{name} returns a {type(made).__name__}; it must return its class scores, as one tensor (N, C)"
+        )
+    return made.shape[1]
 
 
 def example_shape(model: nn.Module, data: DataSet) -> tuple[int, int, int]:
@@ -100,6 +119,11 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     if not path.exists():
         return None
     _, metadata = load_tensors(path)
+    if metadata.get("images", data.train.digest) != data.train.digest:
+        raise UsageError(
+            f"{path} was trained on other images that are called {data.name} too; give another --pool-dir, or rename "
+            "the folder"
+        )
     name = f"{architecture}-{data.name}-seed{seed}"
     return Member(name, architecture, data.name, path, "train", int(metadata.get("split_seed", 0)))
 
@@ -152,6 +176,7 @@ def train_member(
         "num_classes": data.num_classes,
         "in_channels": channels,
         "data": data.name,
+        "images": data.train.digest,
         "seed": seed,
         "split_seed": parts.seed,
         "trained_on": "train",

@@ -43,10 +43,15 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or self.lr <= 0:
+        if self.epochs < 1 or self.batch < 2 or not 0 < self.lr < math.inf:
             raise UsageError(
                 f"training needs at least 1 epoch, 2 images a batch and a positive learning rate, got "
                 f"{self.epochs}, {self.batch} and {self.lr:g}"
+            )
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.distill <= 1:
+            raise UsageError(
+                f"label smoothing must be in [0, 1) and the weight of distillation in [0, 1], got "
+                f"{self.label_smoothing:g} and {self.distill:g}"
             )
 
     def rate(self, step: int, steps: int) -> float:

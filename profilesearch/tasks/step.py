@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 
 _AUXILIARY = 0.3
 """Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
-_NO_MEMORY = ("allocate memory", "out of memory")
 
 
 class Step:
@@ -66,7 +65,7 @@ class Step:
                 self._optimizer.step()
                 return loss
             except RuntimeError as error:
-                if self._world.size > 1 or not any(text in str(error) for text in _NO_MEMORY):
+                if self._world.size > 1 or not any(text in str(error) for text in NO_MEMORY):
                     raise  # one process alone cannot change its number of parts
                 self._halve(len(labels))
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_atomically
-from profilesearch.networks.checkpoints import load_tensors, tensor_digest, write_tensors
+from profilesearch.networks.checkpoints import load_state, load_tensors, tensor_digest, write_tensors
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
@@ -27,6 +27,16 @@ Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all, and a short note."""
 Hook = Callable[[int, int], None]
 """Called with the number of a step, from 0, and the number of all steps."""
+
+
+class NotFinite(UsageError):  # noqa: N818  like UsageError, it says what is
+    """A training diverged.
+
+    Attributes:
+        finished: The epoch that the model has been put back to; 0 where no state was kept.
+    """
+
+    finished = 0
 
 
 def train(
@@ -62,7 +72,9 @@ def train(
         Mean loss of the last epoch.
 
     Raises:
-        UsageError: The loss or a weight is no longer finite, or the state cannot be written.
+        NotFinite: The loss or a weight is no longer finite; the model is then that of the last finished epoch, if its
+            state was kept.
+        UsageError: The state cannot be written.
     """
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -77,7 +89,13 @@ def train(
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
     for epoch in range(state.load(), recipe.epochs):
-        loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
+            try:
+                loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
+            except NotFinite as error:
+                error.finished = state.load()
+                raise
         if world.leads:
             state.save(epoch + 1)
     if world.leads:
@@ -140,13 +158,13 @@ def _epoch(
         pixels = pixels.expand(-1, input_channels(model), -1, -1)
         total += step(pixels, batch.labels)
         if not math.isfinite(total):
-            raise UsageError(
+            raise NotFinite(
                 f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
             )
         if progress:
             progress(number + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise UsageError(
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise NotFinite(
             f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "
             "larger images if those of the last layers are down to one pixel"
         )
@@ -176,9 +194,10 @@ class _State:
         if metadata.get("identity") != self.identity:
             self.path.unlink(missing_ok=True)  # damaged, or of a training with other settings: start anew
             return 0
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
+        load_state(self.model, {name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
+            if f"momentum.{name}" in tensors:
+                self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
         return int(metadata["epoch"])
 
     def save(self, epoch: int) -> None:
@@ -187,7 +206,9 @@ class _State:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            tensors[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:  # frozen or unused parameters have none
+                tensors[f"momentum.{name}"] = momentum
         metadata = {"identity": self.identity, "epoch": epoch}
         write_atomically(self.path, lambda temporary: write_tensors(temporary, tensors, metadata))
 

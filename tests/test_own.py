@@ -1,0 +1,293 @@
+"""What people really have: own networks, own files, own folders; each mistake is one sentence, and no work is lost."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from test_commands import call
+from torch import Tensor, nn
+
+from profilesearch.console import run
+from profilesearch.errors import UsageError
+from profilesearch.exports import check_format
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_network, load_pruned
+from profilesearch.networks.graph import trace
+from profilesearch.networks.mapping import carry
+from profilesearch.networks.plan import Plan
+from profilesearch.profile import Budget
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import foreign_member, train_member, trained_member
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.training import NotFinite, train
+
+
+class Small(nn.Module):
+    """Three convolutions and a classifier."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(in_channels, 8, 3, padding=1)
+        self.b = nn.Conv2d(8, 8, 3, padding=1)
+        self.c = nn.Conv2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.c(self.b(self.a(images).relu()).relu()).relu()
+        scores: Tensor = self.fc(hidden.mean((2, 3)))
+        return scores
+
+
+class Pair(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images), images  # type: ignore[return-value]
+
+
+class Tied(Small):
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__(num_classes, in_channels)
+        self.c.weight = self.b.weight
+
+
+class Summed(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.a(images)
+        hidden = hidden + self.b(hidden).relu()
+        scores: Tensor = self.fc((hidden + self.c(hidden).relu()).mean((2, 3)))
+        return scores
+
+
+class Scaled(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.a(images).relu()
+        hidden = self.c(self.b(hidden / (hidden.max() + 1)).relu())
+        scores: Tensor = self.fc(hidden.mean((2, 3)))
+        return scores
+
+
+def plan_of(network: nn.Module) -> Plan:
+    return Plan("test_own:Small", network, (1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "convnext_tiny", "mnasnet0_5", "googlenet"])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_checkpoints_load_whatever_the_order_of_their_tensors(tmp_path: Path, name: str, ending: str) -> None:
+    network = build(name, 7).eval()
+    path = tmp_path / f"weights.{ending}"
+    if ending == "pth":
+        torch.save(network.state_dict(), path)
+    else:
+        save_file({key: value.clone() for key, value in network.state_dict().items()}, path)
+    again = load_network(name, path)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert again(images).shape == (1, 7)
+        assert torch.equal(again(images), network(images))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
+def test_wrappers_prefixes_are_taken_off(tmp_path: Path, prefix: str) -> None:
+    tensors = {f"{prefix}{name}": tensor for name, tensor in build("resnet20", 10).state_dict().items()}
+    torch.save({"model_state_dict": tensors, "epoch": 3}, tmp_path / "own.pt")
+    assert load_network("resnet20", tmp_path / "own.pt")(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_networks_that_return_more_than_scores_are_refused(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.save(Pair().state_dict(), tmp_path / "pair.pth")
+    with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
+        foreign_member("test_own:Pair", tmp_path / "pair.pth", digits)
+    torch.save(build("alexnet", 10).state_dict(), tmp_path / "alexnet.pth")
+    with pytest.raises(UsageError, match=r"AlexNet cannot take a batch of images of shape \(3, 8, 8\).*NAME@SIZE"):
+        foreign_member("alexnet", tmp_path / "alexnet.pth", digits)
+
+
+def test_shared_weights_and_empty_scopes_give_one_sentence() -> None:
+    with pytest.raises(UsageError, match=r"shares one weight under two names, 'b.weight' and 'c.weight'"):
+        _ = plan_of(Tied()).table
+    with pytest.raises(UsageError, match="no prunable channel group in scope 'block'; try --scope all"):
+        plan_of(Summed()).space(Budget("macs", 0.5))
+    assert plan_of(Summed()).space(Budget("macs", 0.5), "all").size == 1
+
+
+def test_a_network_that_divides_by_its_maximum_is_traced() -> None:
+    table = trace(Scaled(), torch.rand(1, 1, 8, 8))
+    assert [group.name for group in table.within("block").groups] == ["b", "c"]
+
+
+def test_modules_with_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module.py").write_text("def net(:\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="broken_module cannot be imported: SyntaxError"):
+        build("broken_module:net", 10)
+
+
+def test_a_profile_file_never_makes_a_module_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    plan = Plan("resnet20", build("resnet20", 10), (3, 32, 32))
+    space = plan.space(Budget("macs", 0.5))
+    foreign = replace(space.profile(space.uniform(), {}), architecture="evil_module:net")
+    with pytest.raises(UsageError, match="somebody's own code"):
+        carry(foreign, plan)
+
+
+def sorted_folder(folder: Path, count: int = 40) -> Path:
+    for place, name in enumerate(("dark", "light")):
+        for part in ("train", "val"):
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.full((8, 8, 3), 40 + 150 * place + index, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{index:03}.png")
+    return folder
+
+
+def test_the_first_images_of_a_folder_are_of_all_classes(tmp_path: Path) -> None:
+    data = open_data(f"{sorted_folder(tmp_path / 'photos')}@8")
+    for part in (data.train, data.test):
+        assert part[:20].labels.unique().tolist() == [0, 1]
+        bright = part[:20].pixels.float().mean(dim=(1, 2, 3)) > 120
+        assert torch.equal(bright.long(), part[:20].labels)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    reestimate_statistics(network, data, data.train[:20], batch=10)
+    first, whole = network[1].running_mean.clone(), data.train  # type: ignore[union-attr, operator]
+    reestimate_statistics(network, data, whole)
+    assert torch.allclose(first, network[1].running_mean, atol=0.35)  # type: ignore[arg-type]
+
+
+def test_a_folder_of_few_images_is_refused(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match="has 4 images; 10 or more"):
+        open_data(str(write_images(tmp_path / "few", ["a", "b"], count=2)))
+
+
+def test_pools_of_two_folders_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
+    first = open_data(f"{sorted_folder(tmp_path / 'one' / 'photos')}@8")
+    second = open_data(f"{sorted_folder(tmp_path / 'two' / 'photos', count=20)}@8")
+    assert first.name == second.name
+    train_member("resnet20", first, 0, tmp_path / "pools", Recipe(epochs=1, batch=16, shift=1))
+    assert trained_member("resnet20", first, 0, tmp_path / "pools") is not None
+    with pytest.raises(UsageError, match="other images that are called photos@8 too"):
+        trained_member("resnet20", second, 0, tmp_path / "pools")
+
+
+def test_frozen_weights_stay_and_the_training_goes_on(digits: DataSet, tmp_path: Path) -> None:
+    def frozen() -> nn.Module:
+        torch.manual_seed(0)
+        network = Small()
+        network.b.requires_grad_(False)
+        return network
+
+    recipe = Recipe(epochs=2, lr=0.05, batch=64, shift=1)
+    whole, parted, state = frozen(), frozen(), tmp_path / "state.safetensors"
+    train(whole, digits, digits.train, recipe)
+
+    def stop(done: int, total: int, _: str) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(parted, digits, digits.train, recipe, progress=stop, resume=state)
+    again = frozen()
+    train(again, digits, digits.train, recipe, resume=state)
+    assert torch.equal(again.b.weight, frozen().b.weight)  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_dropout_is_the_same_after_an_interruption(digits: DataSet, tmp_path: Path) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10))
+
+    recipe, state = Recipe(epochs=2, lr=0.05, batch=64, shift=1), tmp_path / "state.safetensors"
+    whole, parted, again = network(), network(), network()
+    train(whole, digits, digits.train, recipe)
+
+    def stop(done: int, total: int, _: str) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(parted, digits, digits.train, recipe, progress=stop, resume=state)
+    torch.rand(7)  # somebody else drew numbers
+    train(again, digits, digits.train, recipe, resume=state)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_diverged_training_goes_back_to_its_last_good_epoch(digits: DataSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, good = Small(), {}
+    recipe = Recipe(epochs=3, lr=0.05, batch=64, shift=1)
+
+    def break_it(step: int, steps: int) -> None:
+        if step == steps // 3:
+            good.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        if step > steps // 3:
+            with torch.no_grad():
+                network.a.weight.fill_(torch.nan)
+
+    with pytest.raises(NotFinite) as error:
+        train(network, digits, digits.train, recipe, hook=break_it, resume=tmp_path / "state.safetensors")
+    assert error.value.finished == 1
+    assert all(torch.equal(tensor, good[name]) for name, tensor in network.state_dict().items())
+
+
+def test_apply_saves_the_last_good_network(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--out", place / "out"]
+    monkeypatch.setattr(Recipe, "rate", lambda _, step, steps: 0.01 if step < steps // 2 else 1e20)
+    with pytest.raises(SystemExit, match="2"):
+        call(*command, "--finetune", "2")
+    said = capsys.readouterr().err
+    assert "no longer finite in epoch 2" in said
+    assert f"the network after epoch 1 is in {place / 'out' / 'last-good.safetensors'}" in said
+    assert load_pruned(place / "out" / "last-good.safetensors")(torch.rand(2, 1, 8, 8)).isfinite().all()
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"label_smoothing": 1.5}, {"distill": 3.0}, {"lr": float("nan")}, {"lr": float("inf")}):
+        with pytest.raises(UsageError):
+            Recipe(epochs=1, **wrong)  # type: ignore[arg-type]
+    check_format("pt2")
+    with pytest.raises(UsageError, match="unknown format 'onyx'; did you mean onnx"):
+        check_format("onyx")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_missing_memory_is_one_sentence(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    def command(_: object) -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        run(command)
+    assert capsys.readouterr().err.startswith("error: not enough memory")
+
+
+def test_another_programs_variables_give_one_sentence(place: Path) -> None:
+    command = [sys.executable, "-m", "profilesearch.apply", "--arch", "resnet20", "--data", "digits", "--profile"]
+    ran = subprocess.run([*command, "uniform"], capture_output=True, text=True, env={"WORLD_SIZE": "2"}, check=False)
+    assert ran.returncode == 2
+    assert "start processes with torchrun" in ran.stderr.splitlines()[-1]
+
+
+def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8))
+    space = plan.space(Budget("macs", 0.7))
+    space.profile(space.uniform(), {}).save(place / "mine.json")
+    call("apply", "--arch", "resnet20", "--data", "digits", "--profile", "mine.json", "--keep", "0.3", "--json")
+    said = capsys.readouterr()
+    assert "it keeps 69.9% of the macs of resnet20" in said.err
+    report = json.loads(said.out)
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.7, abs=0.02)
