@@ -18,7 +18,7 @@ from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.options import add_device_option
-from profilesearch.outcome import both_sides, evidence_of, known_worth, show
+from profilesearch.outcome import both_sides, evidence_of, known_worth, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
@@ -52,7 +52,6 @@ files, in --out:
   profile.json         the profile, with this result as evidence
   report.json          before and after
   profile.png          the widths"""
-_NO_FASTER = 0.95
 CHECKED = 1000
 """Test images on which exported files are compared with the network."""
 
@@ -124,6 +123,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     profile = _stored(options, data, output)
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
+    data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
     profile = _fitted(options, profile, Plan(options.arch, full, shape))
@@ -135,7 +135,9 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     reestimate_statistics(pruned.network, data, learn[:2000])
     untuned = accuracy(pruned.network, data, data.test, "fp32") if options.finetune else None
     if options.finetune:
-        _warn_if_not_faster(full, pruned.network, shape, output)
+        slow = not_faster(*measure_speed([full, pruned.network], shape))
+        if slow:
+            output.say(slow)  # before the fine-tuning, which would not be worth it
         recipe = _recipe(options, data)
         with output.progress("fine-tuning", 1) as move:
             resume = options.out / "finetune.resume.safetensors"
@@ -164,18 +166,6 @@ def _move(networks: Sequence[nn.Module], device: torch.device) -> None:
         network.to(device)
 
 
-def _warn_if_not_faster(full: nn.Module, pruned: nn.Module, shape: tuple[int, int, int], output: Output) -> None:
-    """Says before the fine-tuning that it would not be worth it."""
-    old, new = measure_speed([full, pruned], shape)
-    parts = {1: new.batch1 / old.batch1, 64: new.batch64 / old.batch64}
-    slow = [f"{part:.0%} at batch {batch}" for batch, part in parts.items() if part > _NO_FASTER]
-    if slow:
-        output.say(
-            f"on this processor the pruned network takes {' and '.join(slow)} of the full network's time; for speed, "
-            "try a profile with a smaller --keep, or one that `train --metric latency` finds"
-        )
-
-
 def _write(
     options: argparse.Namespace,
     output: Output,
@@ -195,6 +185,7 @@ def _write(
     settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
     entry = evidence_of(sides, untuned, data, measured, settings)
     profile.with_evidence(entry).save(options.out / "profile.json")
+    slow = not_faster(*(side.speed for side in sides))
     before, after = (side.to_json(len(data.test)) for side in sides)
     report = {
         "model": str(path),
@@ -203,6 +194,7 @@ def _write(
         "widths": pruned.widths.tolist(),
         "before": before,
         "after": after,
+        "not_faster": slow,
         "exports": [],
         "evidence": entry,
     }
@@ -211,6 +203,8 @@ def _write(
     figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
     save_figure(figure, options.out / "profile.png")
     show(output, sides, len(data.test), untuned)
+    if slow:
+        output.say(slow)
     output.say(f"wrote {path}, profile.json, report.json and profile.png beside it")
     if options.export:  # after all else is there, since exporters fail in ways of their own
         report["exports"] = _exports(options, reloaded, data, output)

@@ -17,6 +17,8 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import example_shape
 from profilesearch.tasks.training import accuracy
 
+_NO_FASTER = 0.95
+
 
 @dataclass(frozen=True)
 class Side:
@@ -124,6 +126,18 @@ def show(output: Output, sides: Sequence[Side], images: int, untuned: float | No
         old, new = (getattr(side.speed, f"batch{batch}") for side in sides)
         rows.append([f"latency, batch {batch}", f"{old:.2f} ms", f"{new:.2f} ms", ratio(new, old)])
     output.table("before and after", ["", "full", "pruned", "change"], rows)
+
+
+def not_faster(full: Speed, pruned: Speed) -> str:
+    """Says where a pruned network gains no speed; nothing where it does."""
+    parts = {1: pruned.batch1 / full.batch1, 64: pruned.batch64 / full.batch64}
+    slow = [f"{part:.0%} at batch {batch}" for batch, part in parts.items() if part > _NO_FASTER]
+    if not slow:
+        return ""
+    return (
+        f"on this machine the pruned network takes {' and '.join(slow)} of the full network's time; for speed, try a "
+        "profile with a smaller --keep, or one that `train --metric latency` finds"
+    )
 
 
 def known_worth(profile: Profile, data: str) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,11 +14,11 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.workers import results
 from profilesearch.files import check_writable, write_text
-from profilesearch.profile import Profile
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
 from profilesearch.transfers import structured
+from profilesearch.transfers.about import describe, profiles_with_evidence
 from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.transfers.methods import METHODS, from_random
 from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, profile_identity, source_identity
@@ -220,7 +220,7 @@ def _write(
     """Writes page, figure and the profiles' evidence, and prints the tables."""
     draw(rows, options.out / "transfer.png")
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
-    about = [*_about(setting), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
+    about = [*describe(setting), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
     if unequal:
         about.append(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
@@ -231,47 +231,10 @@ def _write(
     write_text(options.out / "transfer.md", page)
     for (downstream, finetune), methods in grouped(rows).items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods))
-    for path, profile in _evidence(options, setting, rows):
-        profile.save(path)
+    for name, profile in profiles_with_evidence(setting, rows):
+        profile.save(options.out / name)
     output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
     output.result({"rows": list(rows), "skipped": list(skipped)})
-
-
-def _about(setting: Setting) -> Iterable[str]:
-    """Says what the comparison started from, how long methods trained, and which profiles were carried."""
-    source, trained = setting.source, source_epochs(setting.source)
-    yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
-    yield (
-        f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
-        f"that start from random weights {setting.scratch}."
-    )
-    for level, _ in setting.carried:
-        stored = structured.stored_profile(setting.upstream(), level)
-        searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
-        yield (
-            f"At {level:g} the profile is {stored.name}, projected onto {1 - level:.0%} of the parameters; its search "
-            f"saw networks for {searched or 'unknown data'}."
-        )
-
-
-def _evidence(options: argparse.Namespace, setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[Path, Profile]]:
-    """Yields the carried profiles with an evidence entry for each of their rows."""
-    upstream = setting.upstream()
-    for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
-        profile = structured.carried_profile(upstream, level)
-        for row in rows:
-            if row["method"] != "profile" or float(row["level"]) != level:
-                continue
-            profile = profile.with_evidence({
-                "data": row["downstream"],
-                "model": setting.source.name,
-                "upstream": upstream.data.name,
-                "test_images": len(setting.data(row["downstream"]).test),
-                "finetuned_accuracy": float(row["accuracy"]),
-                "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
-                "seeds": [int(row["seed"])],
-            })  # fmt: skip
-        yield options.out / f"profile-{level:g}.json", profile
 
 
 if __name__ == "__main__":

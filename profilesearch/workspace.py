@@ -13,7 +13,9 @@ from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO, best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
+from profilesearch.networks.checkpoints import load_tensors
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.dimensions import dimensions
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
@@ -25,6 +27,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import STATISTICS, default_settings
 from profilesearch.tasks.data import DataSet, is_present
+from profilesearch.tasks.files import for_network
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 from profilesearch.tasks.sources import check_data, is_data, open_data
@@ -103,7 +106,9 @@ class Workspace:
             published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
             is_name = not Path(where).exists() and published in published_names(self._options.arch)
             path = published_weights(self._options.arch, published) if is_name else Path(where)
-            members.append(foreign_member(self._options.arch, path, data))
+            fitting = for_network(data, dimensions(self._options.arch, load_tensors(path)[0])[0])
+            self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
+            members.append(foreign_member(self._options.arch, path, fitting))
         return members
 
     def trained(self, data: str, seed: int, **how: Any) -> Member:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ class FileImages(Images):
     def __init__(self, source: Any, labels: Tensor, indices: Tensor, size: int) -> None:
         object.__setattr__(self, "labels", labels[indices])
         self.__dict__.update(_source=source, _every=labels, _indices=indices, _size=size)
+
+    def relabelled(self, labels: Tensor) -> "FileImages":
+        """Returns the same images, where label i is now `labels[i]`."""
+        return FileImages(self._source, labels[self._every], self._indices, self._size)
 
     def __getitem__(self, index: Tensor | slice) -> "FileImages":
         return FileImages(self._source, self._every, self._indices[index], self._size)
@@ -98,7 +103,8 @@ def load_folder(folder: Path, size: int) -> DataSet:
     """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
 
     A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
-    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index.
+    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index, until
+    `for_network` finds a network that knows these classes alone.
 
     Args:
         folder: The data set.
@@ -126,6 +132,18 @@ def load_folder(folder: Path, size: int) -> DataSet:
     count = len(_imagenet_index(classes) or classes)
     name = f"{folder.resolve().name}@{size}"
     return DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+
+
+def for_network(data: DataSet, classes: int) -> DataSet:
+    """Returns a part of ImageNet with labels of its own classes, where a network knows just as many; else as it is."""
+    if not isinstance(data.train, FileImages) or not isinstance(data.test, FileImages) or classes == data.num_classes:
+        return data
+    present = torch.unique(torch.cat([data.train.labels, data.test.labels]))
+    if len(present) != classes:
+        return data
+    own = torch.full((data.num_classes,), -1)
+    own[present] = torch.arange(classes)
+    return replace(data, train=data.train.relabelled(own), test=data.test.relabelled(own), num_classes=classes)
 
 
 def shuffled(count: int) -> Tensor:

@@ -1,0 +1,46 @@
+"""What a comparison started from, in words, and what it says of the profiles that it carried."""
+
+from collections.abc import Iterable, Sequence
+
+from profilesearch.experiments.records import Row
+from profilesearch.profile import Profile
+from profilesearch.transfers.setting import Setting
+from profilesearch.transfers.structured import carried_profile, stored_profile
+from profilesearch.transfers.upstream import source_epochs
+
+
+def describe(setting: Setting) -> Iterable[str]:
+    """Says what the comparison started from, how long methods trained, and which profiles were carried."""
+    source, trained = setting.source, source_epochs(setting.source)
+    yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
+    yield (
+        f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
+        f"that start from random weights {setting.scratch}."
+    )
+    for level, _ in setting.carried:
+        stored = stored_profile(setting.upstream(), level)
+        searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
+        yield (
+            f"At {level:g} the profile is {stored.name}, projected onto {1 - level:.0%} of the parameters; its search "
+            f"saw networks for {searched or 'unknown data'}."
+        )
+
+
+def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[str, Profile]]:
+    """Yields the carried profiles by file name, with an evidence entry for each of their rows."""
+    upstream = setting.upstream()
+    for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
+        profile = carried_profile(upstream, level)
+        for row in rows:
+            if row["method"] != "profile" or float(row["level"]) != level:
+                continue
+            profile = profile.with_evidence({
+                "data": row["downstream"],
+                "model": setting.source.name,
+                "upstream": upstream.data.name,
+                "test_images": len(setting.data(row["downstream"]).test),
+                "finetuned_accuracy": float(row["accuracy"]),
+                "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
+                "seeds": [int(row["seed"])],
+            })  # fmt: skip
+        yield f"profile-{level:g}.json", profile
