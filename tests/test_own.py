@@ -1,6 +1,7 @@
 """What people really have: own networks, own files, own folders; each mistake is one sentence, and no work is lost."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -222,6 +223,56 @@ def test_frozen_weights_stay_and_the_training_goes_on(digits: DataSet, tmp_path:
     train(again, digits, digits.train, recipe, resume=state)
     assert torch.equal(again.b.weight, frozen().b.weight)  # type: ignore[arg-type]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+RANKS = """
+import sys
+from pathlib import Path
+import torch
+from test_own import Small
+from profilesearch.networks.checkpoints import tensor_digest
+from profilesearch.tasks.data import load_data
+from profilesearch.tasks.parallel import joined
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.training import train
+
+data, stop_at = load_data("digits"), int(sys.argv[1])
+with joined() as world:
+    torch.manual_seed(world.rank)
+    network = Small()
+    state = Path(f"rank{world.rank}") / "state.safetensors"  # a disk of its own
+    state.parent.mkdir(exist_ok=True)
+
+    def stop(step, steps):
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    try:
+        train(network, data, data.train, Recipe(2, lr=0.05, batch=64, shift=1), resume=state, world=world, hook=stop)
+    except KeyboardInterrupt:
+        pass
+    Path(f"digest{world.rank}").write_text(tensor_digest(network.state_dict()))
+"""
+
+
+def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, tmp_path: Path) -> None:
+    (tmp_path / "ranks.py").write_text(RANKS)
+    batches = len(digits.train) // 64
+
+    def digests(stop_at: int) -> list[str]:
+        paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        subprocess.run([*command, str(stop_at)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        return [(tmp_path / f"digest{rank}").read_text() for rank in (0, 1)]
+
+    whole = digests(-1)
+    digests(batches + 3)
+    assert (tmp_path / "rank0" / "state.safetensors").exists()
+    assert not (tmp_path / "rank1" / "state.safetensors").exists()
+    again = digests(-1)
+    assert whole[0] == again[0]
+    assert whole == again
 
 
 def test_dropout_is_the_same_after_an_interruption(digits: DataSet, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,8 +32,35 @@ class World:
         """Whether this process writes files."""
         return self.rank == 0
 
+    def agree(self, epoch: int, optimizer: torch.optim.SGD) -> int:
+        """Takes over where the first process is, since the others may lie on machines that do not have its files.
+
+        Args:
+            epoch: Finished epochs, as this process knows.
+            optimizer: Gets the first process's momentum.
+
+        Returns:
+            The first process's finished epochs. Its weights follow when the network is wrapped.
+        """
+        if self.size == 1:
+            return epoch
+        number = torch.tensor(epoch)
+        distributed.broadcast(number, 0)
+        for parameter in (each for group in optimizer.param_groups for each in group["params"]):
+            momentum = optimizer.state[parameter].get("momentum_buffer")
+            known = torch.tensor(momentum is not None)
+            distributed.broadcast(known, 0)
+            if known:
+                plain = (torch.zeros_like(parameter) if momentum is None else momentum).contiguous()
+                distributed.broadcast(plain, 0)  # which sends memory as it lies
+                optimizer.state[parameter]["momentum_buffer"] = plain
+        return int(number)
+
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Returns the network with gradients averaged over the processes; the same network where there is one."""
+        """Returns the network with gradients averaged over the processes; the same network where there is one.
+
+        The processes start from the first one's weights.
+        """
         return DistributedDataParallel(model) if self.size > 1 else model
 
     def share(self, batch: Tensor) -> Tensor:

@@ -86,9 +86,10 @@ def train(
     )
     world = world or World()
     state = _State(resume, model, optimizer, {"recipe": asdict(recipe), "images": images.digest})
+    start = world.agree(state.load(), optimizer)
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
-    for epoch in range(state.load(), recipe.epochs):
+    for epoch in range(start, recipe.epochs):
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
