@@ -361,3 +361,13 @@ def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.Capt
     assert "it keeps 69.9% of the macs of resnet20" in said.err
     report = json.loads(said.out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_grey_network_takes_coloured_images(tmp_path: Path) -> None:
+    data = open_data(f"{sorted_folder(tmp_path / 'photos')}@8")
+    pixels = data.train[:4].pixels
+    grey = data.normalize(pixels, 1)
+    red, green, blue = data.normalize(pixels).unbind(1)
+    assert torch.allclose(grey[:, 0], 0.299 * red + 0.587 * green + 0.114 * blue)
+    with pytest.raises(UsageError, match="takes 2 channels, but photos@8 has 3; give its own --data"):
+        data.normalize(pixels, 2)

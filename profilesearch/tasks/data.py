@@ -19,6 +19,9 @@ from profilesearch.errors import UsageError, choose
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Also for CIFAR: the public checkpoints of the small-image ResNets were trained with these."""
 
+_LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (ITU-R BT.601)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -81,7 +84,8 @@ class DataSet:
 
         Args:
             pixels: From this data set.
-            in_channels: What the network takes; a grey image is repeated for a network that takes colours.
+            in_channels: What the network takes; a grey image is repeated for a network that takes colours, and a
+                coloured one made grey for a network that takes one channel.
 
         Raises:
             UsageError: The network takes another number of channels.
@@ -95,7 +99,11 @@ class DataSet:
             return scaled
         if scaled.shape[1] == 1 and in_channels is not None:
             return scaled.expand(-1, in_channels, -1, -1)
-        raise UsageError(f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}")
+        if scaled.shape[1] == 3 and in_channels == 1:
+            return (scaled * torch.tensor(_LUMA).view(shape)).sum(dim=1, keepdim=True)
+        raise UsageError(
+            f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}; give its own --data"
+        )
 
 
 def load_data(name: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
