@@ -27,7 +27,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import STATISTICS, default_settings
 from profilesearch.tasks.data import DataSet, is_present
-from profilesearch.tasks.files import for_network
+from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
 from profilesearch.tasks.sources import check_data, is_data, open_data
@@ -106,9 +106,11 @@ class Workspace:
             published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
             is_name = not Path(where).exists() and published in published_names(self._options.arch)
             path = published_weights(self._options.arch, published) if is_name else Path(where)
-            fitting = for_network(data, dimensions(self._options.arch, load_tensors(path)[0])[0])
-            self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
-            members.append(foreign_member(self._options.arch, path, fitting))
+            if isinstance(data.train, FileImages):  # of ImageNet's folders, the network decides what they are called
+                fitting = for_network(data, dimensions(self._options.arch, load_tensors(path)[0])[0])
+                self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
+                data = fitting
+            members.append(foreign_member(self._options.arch, path, data))
         return members
 
     def trained(self, data: str, seed: int, **how: Any) -> Member:

@@ -202,6 +202,24 @@ def test_pools_of_two_folders_of_one_name_are_not_mixed_up(tmp_path: Path) -> No
         trained_member("resnet20", second, 0, tmp_path / "pools")
 
 
+def whole_and_interrupted(make: Callable[[], nn.Module], data: DataSet, folder: Path) -> tuple[nn.Module, nn.Module]:
+    """Trains two networks alike, the second with an interruption after which somebody else drew random numbers."""
+    recipe, state = Recipe(epochs=2, lr=0.05, batch=64, shift=1), folder / "state.safetensors"
+    whole, parted, again = make(), make(), make()
+    train(whole, data, data.train, recipe)
+
+    def stop(done: int, total: int, _: str) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(parted, data, data.train, recipe, progress=stop, resume=state)
+    assert state.exists()
+    torch.rand(7)
+    train(again, data, data.train, recipe, resume=state)
+    return whole, again
+
+
 def test_frozen_weights_stay_and_the_training_goes_on(digits: DataSet, tmp_path: Path) -> None:
     def frozen() -> nn.Module:
         torch.manual_seed(0)
@@ -209,19 +227,8 @@ def test_frozen_weights_stay_and_the_training_goes_on(digits: DataSet, tmp_path:
         network.b.requires_grad_(False)
         return network
 
-    recipe = Recipe(epochs=2, lr=0.05, batch=64, shift=1)
-    whole, parted, state = frozen(), frozen(), tmp_path / "state.safetensors"
-    train(whole, digits, digits.train, recipe)
-
-    def stop(done: int, total: int, _: str) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(parted, digits, digits.train, recipe, progress=stop, resume=state)
-    again = frozen()
-    train(again, digits, digits.train, recipe, resume=state)
-    assert torch.equal(again.b.weight, frozen().b.weight)  # type: ignore[arg-type]
+    whole, again = whole_and_interrupted(frozen, digits, tmp_path)
+    assert torch.equal(again.b.weight, frozen().b.weight)  # type: ignore[arg-type, union-attr]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
@@ -280,18 +287,7 @@ def test_dropout_is_the_same_after_an_interruption(digits: DataSet, tmp_path: Pa
         torch.manual_seed(1)
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10))
 
-    recipe, state = Recipe(epochs=2, lr=0.05, batch=64, shift=1), tmp_path / "state.safetensors"
-    whole, parted, again = network(), network(), network()
-    train(whole, digits, digits.train, recipe)
-
-    def stop(done: int, total: int, _: str) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(parted, digits, digits.train, recipe, progress=stop, resume=state)
-    torch.rand(7)  # somebody else drew numbers
-    train(again, digits, digits.train, recipe, resume=state)
+    whole, again = whole_and_interrupted(network, digits, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 

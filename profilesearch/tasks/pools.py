@@ -119,7 +119,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     if not path.exists():
         return None
     _, metadata = load_tensors(path)
-    if metadata.get("images", data.train.digest) != data.train.digest:
+    if "images" in metadata and metadata["images"] != data.train.digest:
         raise UsageError(
             f"{path} was trained on other images that are called {data.name} too; give another --pool-dir, or rename "
             "the folder"
