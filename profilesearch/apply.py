@@ -17,14 +17,14 @@ from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
-from profilesearch.options import add_device_option
+from profilesearch.options import add_device_option, add_normalization_options
 from profilesearch.outcome import both_sides, evidence_of, known_worth, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.hardware import open_device
+from profilesearch.tasks.hardware import device_of, open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         help="the trained model: a file, or a name such as IMAGENET1K_V1 (default: the pool's, seed 0)",
     )
     made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+    add_normalization_options(made)
     which = made.add_argument_group("profile")
     which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
     which.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="part of the cost to keep")
@@ -111,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
     check_writable(options.out)
-    with joined() as world:
-        if world.size > 1 and device.type != "cpu":
-            raise UsageError("processes of torchrun train on the processor; leave --device out, or start one process")
+    with joined(device) as world:
         _apply(options, Output.of(options, quiet=not world.leads), world)
 
 
@@ -131,11 +130,11 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))
-    _move((full, pruned.network), open_device(options.device))
+    _move((full, pruned.network), world.device)
     reestimate_statistics(pruned.network, data, learn[:2000])
     untuned = accuracy(pruned.network, data, data.test, "fp32") if options.finetune else None
     if options.finetune:
-        slow = not_faster(*measure_speed([full, pruned.network], shape))
+        slow = not_faster(*measure_speed([full, pruned.network], shape)) if world.leads else ""
         if slow:
             output.say(slow)  # before the fine-tuning, which would not be worth it
         recipe = _recipe(options, data)
@@ -145,9 +144,9 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
                 train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
             except NotFinite as error:
                 raise _kept(options, data, pruned.network, error, world) from error
-    _move((full, pruned.network), open_device("cpu"))
     if world.leads:
         about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
+        about |= {"mean": data.mean, "std": data.std}
         _write(options, output, data, full, pruned, profile, untuned, about)
 
 
@@ -179,7 +178,7 @@ def _write(
     """Writes the network, reads it back, and writes and prints what was measured on it."""
     path = options.out / "pruned.safetensors"
     save_network(path, pruned.network, {"architecture": options.arch, **about})
-    reloaded = load_pruned(path, options.arch)
+    reloaded = load_pruned(path, options.arch).to(device_of(full))
     sides = both_sides(full, pruned, path, reloaded, data)
     measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
     settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
@@ -207,7 +206,7 @@ def _write(
         output.say(slow)
     output.say(f"wrote {path}, profile.json, report.json and profile.png beside it")
     if options.export:  # after all else is there, since exporters fail in ways of their own
-        report["exports"] = _exports(options, reloaded, data, output)
+        report["exports"] = _exports(options, reloaded.cpu(), data, output)
         write_json(options.out / "report.json", report)
     output.result(report)
 

@@ -15,7 +15,7 @@ from profilesearch.files import write_json
 from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
-from profilesearch.options import add_pool_options, add_search_options
+from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import save_figure, search_figure
 from profilesearch.profile import Profile
 from profilesearch.scoring.engines import Engine
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     made = parser_for("compare", DESCRIPTION, EPILOG)
     add_pool_options(made)
+    add_normalization_options(made)
     add_search_options(made)
     group = made.add_argument_group("comparison")
     group.add_argument(

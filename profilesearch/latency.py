@@ -65,7 +65,7 @@ def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int 
         image_shape: (C, H, W).
         batch: Images.
     """
-    images = torch.rand(batch, *image_shape)
+    images = torch.rand(batch, *image_shape, device=device_of(model))
     with evaluating(model), torch.no_grad(), _Memory() as memory:
         model(images)
     state = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

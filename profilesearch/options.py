@@ -34,6 +34,14 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
     add_device_option(group)
 
 
+def add_normalization_options(parser: argparse._ActionsContainer) -> None:
+    """Adds the options that say how the images' pixels are normalized."""
+    own = "of pixels in [0, 1], as the model was trained: one for all channels, or one for each"
+    default = "(default: the data set's; ImageNet's for images from files, or what timm says of its network)"
+    parser.add_argument("--mean", nargs="+", type=float, metavar="VALUE", help=f"{own} {default}")
+    parser.add_argument("--std", nargs="+", type=float, metavar="VALUE", help="likewise, standard deviation")
+
+
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Adds the option that says where networks run."""
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")

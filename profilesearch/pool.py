@@ -7,7 +7,7 @@ from pathlib import Path
 
 from profilesearch.console import Output, parser_for, run
 from profilesearch.networks.checkpoints import load_tensors
-from profilesearch.options import add_pool_options
+from profilesearch.options import add_normalization_options, add_pool_options
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy, trained_member
 from profilesearch.workspace import Workspace
 
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     made = parser_for("pool", DESCRIPTION, EPILOG)
     add_pool_options(made)
+    add_normalization_options(made)
     made.add_argument("--epochs", type=int, metavar="N", help="of training (default: 40, and 30 on digits)")
     made.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate (default: 0.2, and 0.05 on digits)")
     made.add_argument(

@@ -13,7 +13,7 @@ from profilesearch.console import Output, parser_for, run
 from profilesearch.files import check_writable, write_json, write_text
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
-from profilesearch.options import add_pool_options, add_search_options
+from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profile import Profile
 from profilesearch.scoring.problem import Problem
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     made = parser_for("train", DESCRIPTION, EPILOG)
     add_pool_options(made)
+    add_normalization_options(made)
     add_search_options(made)
     made.add_argument("--searcher", default="ppo", metavar="NAME", help=f"one of {', '.join(SEARCHERS)}")
     made.add_argument(

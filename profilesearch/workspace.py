@@ -12,7 +12,7 @@ import numpy as np
 from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO, best_multiple, multiple_times
-from profilesearch.networks.architectures import build, check_architecture, stem_channels
+from profilesearch.networks.architectures import build, check_architecture, published_normalization, stem_channels
 from profilesearch.networks.checkpoints import load_tensors
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.dimensions import dimensions
@@ -81,10 +81,17 @@ class Workspace:
     def data(self, name: str) -> DataSet:
         """Loads a data set once."""
         if name not in self.loaded:
-            data = open_data(name, self._options.data_dir, self._options.download)
+            data = self._normalized(open_data(name, self._options.data_dir, self._options.download))
             self.loaded[name] = self.loaded[data.name] = data
             self.asked[data.name] = name
         return self.loaded[name]
+
+    def _normalized(self, data: DataSet) -> DataSet:
+        """Returns the data set normalized as the options say, else as the architecture's publisher does."""
+        mean, std = (getattr(self._options, name, None) for name in ("mean", "std"))
+        if mean is None and std is None and isinstance(data.train, FileImages):
+            mean, std = published_normalization(self._options.arch) or (None, None)
+        return data if mean is None and std is None else data.renormalize(mean, std)
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
         """Makes pool members of checkpoints.

@@ -1,7 +1,9 @@
 """Torchvision's data sets by name, on small folders of their layouts."""
 
+import bz2
 import gzip
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,48 @@ def imagenette(root: Path) -> None:
             picture(root / "imagenette2" / part / wnid / f"{wnid}_{part}.JPEG")
 
 
+def usps(root: Path) -> None:
+    line = " ".join(["{0}", *(f"{place}:{{1}}" for place in range(1, 257))])
+    for name, shade in (("usps.bz2", 0.5), ("usps.t.bz2", 0.6)):
+        (root / name).write_bytes(bz2.compress("\n".join(line.format(label, shade) for label in (1, 2)).encode()))
+
+
+def eurosat(root: Path) -> None:
+    for name in ("Forest", "River"):
+        for index in range(10):
+            picture(root / "eurosat" / "2750" / name / f"{name}_{index}.jpg")
+
+
+def country211(root: Path) -> None:
+    for part in ("train", "valid", "test"):
+        for name in ("AD", "AE"):
+            picture(root / "country211" / part / name / f"{part}.jpg")
+
+
+def renderedsst2(root: Path) -> None:
+    for part in ("train", "valid", "test"):
+        for name in ("negative", "positive"):
+            picture(root / "rendered-sst2" / part / name / f"{part}.png")
+
+
+def inaturalist(root: Path) -> None:
+    for part in ("2021_train", "2021_valid"):
+        for name in ("00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
+                     "00001_Animalia_Annelida_Polychaeta_Sabellida_Sabellidae_Sabella_spallanzanii"):  # fmt: skip
+            picture(root / part / name / f"{part}.jpg")
+
+
+def qmnist(root: Path) -> None:
+    for part in ("train", "test"):
+        base = root / "QMNIST" / "raw" / f"qmnist-{part}"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        sizes = struct.pack(">iiii", 0x0803, 2, 28, 28)
+        base.with_name(f"{base.name}-images-idx3-ubyte").write_bytes(sizes + part[1].encode() * (2 * 28 * 28))
+        labels = np.array([[0, 7, 1], [1, 7, 2]], dtype=">i4")  # the digit, then who wrote it
+        sizes = struct.pack(">iii", 0x0C02, *labels.shape)
+        base.with_name(f"{base.name}-labels-idx2-int").write_bytes(sizes + labels.tobytes())
+
+
 @pytest.mark.parametrize(
     ("layout", "train", "test"),
     [
@@ -122,6 +166,12 @@ def imagenette(root: Path) -> None:
         (fgvcaircraft, 2, 2),
         (stanfordcars, 2, 2),
         (imagenette, 10, 10),
+        (usps, 2, 2),
+        (eurosat, 16, 4),
+        (country211, 4, 2),
+        (renderedsst2, 4, 2),
+        (inaturalist, 2, 2),
+        (qmnist, 2, 2),
     ],
 )
 def test_data_sets_are_split_as_published(
@@ -141,6 +191,21 @@ def test_data_sets_are_split_as_published(
     assert counts[counts > 0].unique().numel() == 1  # as many of every class
     again = open_data(f"{name}@16", tmp_path)
     assert data.train.digest == again.train.digest != data.test.digest
+
+
+def test_small_images_keep_their_size(tmp_path: Path) -> None:
+    usps(tmp_path)
+    assert open_data("usps", tmp_path).image_shape == (3, 16, 16)
+
+
+def test_imagenet_is_the_folder_of_that_name(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    for part in ("train", "val"):
+        for wnid in ("n01440764", "n15075141"):
+            picture(tmp_path / "imagenet" / part / wnid / f"{wnid}_{part}.JPEG")
+    data = open_data("imagenet@32", tmp_path)
+    assert (data.name, data.num_classes) == ("imagenet@32", 1000)
+    assert sorted(data.test.labels.tolist()) == [0, 999]
 
 
 def test_birdsnap_is_a_folder_of_classes(tmp_path: Path) -> None:

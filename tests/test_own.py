@@ -28,6 +28,7 @@ from profilesearch.profile import Budget
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import for_network
+from profilesearch.tasks.parallel import joined
 from profilesearch.tasks.pools import foreign_member, train_member, trained_member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
@@ -75,6 +76,20 @@ class Scaled(Small):
         hidden = self.c(self.b(hidden / (hidden.max() + 1)).relu())
         scores: Tensor = self.fc(hidden.mean((2, 3)))
         return scores
+
+
+class Deciding(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.a(images).relu()
+        if images[0, 0, 4, 4] > 1:
+            hidden = self.b(hidden).relu()
+        scores: Tensor = self.fc(self.c(hidden).relu().mean((2, 3)))
+        return scores
+
+
+class Reading(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images / (1 + images.abs().max().item()))
 
 
 def plan_of(network: nn.Module) -> Plan:
@@ -127,6 +142,12 @@ def test_shared_weights_and_empty_scopes_give_one_sentence() -> None:
 def test_a_network_that_divides_by_its_maximum_is_traced() -> None:
     table = trace(Scaled(), torch.rand(1, 1, 8, 8))
     assert [group.name for group in table.within("block").groups] == ["b", "c"]
+
+
+def test_control_flow_that_depends_on_the_images_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Deciding decides by what the images show.*\(b for some of them alone\)"):
+        _ = plan_of(Deciding()).table
+    assert plan_of(Reading()).table.names == plan_of(Small()).table.names
 
 
 def test_modules_with_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,9 +265,9 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import train
 
 data, stop_at = load_data("digits"), int(sys.argv[1])
-with joined() as world:
+with joined(torch.device(sys.argv[2])) as world:
     torch.manual_seed(world.rank)
-    network = Small()
+    network = Small().to(world.device)
     state = Path(f"rank{world.rank}") / "state.safetensors"  # a disk of its own
     state.parent.mkdir(exist_ok=True)
 
@@ -262,7 +283,11 @@ with joined() as world:
 """
 
 
-def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, tmp_path: Path) -> None:
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs 2 GPUs"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, tmp_path: Path, device: str) -> None:
     (tmp_path / "ranks.py").write_text(RANKS)
     batches = len(digits.train) // 64
 
@@ -270,7 +295,7 @@ def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, t
         paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-        subprocess.run([*command, str(stop_at)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        subprocess.run([*command, str(stop_at), device], cwd=tmp_path, env=environment, check=True, capture_output=True)
         return [(tmp_path / f"digest{rank}").read_text() for rank in (0, 1)]
 
     whole = digests(-1)
@@ -280,6 +305,16 @@ def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, t
     again = digests(-1)
     assert whole[0] == again[0]
     assert whole == again
+
+
+def test_processes_share_out_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UsageError, match="write --device cuda, not cuda:1"), joined(torch.device("cuda:1")):
+        pass
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="process 2 of this machine finds 1 CUDA device"), joined(torch.device("cuda")):
+        pass
 
 
 def test_dropout_is_the_same_after_an_interruption(digits: DataSet, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torchvision
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cifar_resnet import SMALL_IMAGE_NETWORKS
@@ -85,6 +86,12 @@ def image_size(name: str) -> int:
     return 32 if name in SMALL_IMAGE_NETWORKS else _IMAGES.get(name, 224)
 
 
+def published_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Returns the mean and standard deviation that timm's weights were trained with; None for other architectures."""
+    about = _timm().get_pretrained_cfg(name.removeprefix(TIMM)) if name.startswith(TIMM) else None
+    return (tuple(about.mean), tuple(about.std)) if about else None
+
+
 def folder_name(name: str) -> str:
     """Returns an architecture's name as that of a folder."""
     return name.replace(":", "--")
@@ -122,4 +129,10 @@ def _own(name: str, wanted: dict[str, int]) -> nn.Module:
         raise UsageError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{name} returns a {type(network).__name__}; it must return a torch.nn.Module")
+    lazy = next((where for where, each in network.named_parameters() if is_lazy(each)), None)
+    if lazy:
+        raise UsageError(
+            f"{name} has a layer of unknown size ({lazy.rpartition('.')[0]}, a lazy module); pass one image through "
+            f"the network before {name.partition(':')[2]} returns it"
+        )
     return network

@@ -40,16 +40,32 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
     """
     labels = Labels()
     with evaluating(model):
-        used = _run(model, example, labels)
-    if any(name not in used for name, _ in model.named_parameters()):  # auxiliary classifiers run in training alone
+        seen = _run(model, example, labels)
+        if seen.reads:
+            _check_control_flow(model, example, labels.table(), seen.used)
+    if any(name not in seen.used for name, _ in model.named_parameters()):  # auxiliary classifiers do not run
         shared = {id(parameter): parameter for parameter in model.parameters()}
         with suppress(UsageError):  # images that are too small for training
             _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)
     return labels.table()
 
 
-def _run(model: nn.Module, example: Tensor, labels: Labels) -> set[str]:
-    """Runs a network and collects its labels; returns the names of the parameters that it used."""
+def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, used: set[str]) -> None:
+    """Refuses a network that runs other layers, or in another order, for other images."""
+    for other in (example + 9, example - 9, 9 * (example - 0.5)):
+        labels = Labels()
+        own = _run(model, other, labels).used
+        if own != used or labels.table().fingerprint != table.fingerprint:
+            layers = sorted({name.rpartition(".")[0] for name in own ^ used})
+            raise UsageError(
+                f"{type(model).__name__} decides by what the images show which layers it runs"
+                f"{f' ({layers[0]} for some of them alone)' if layers else ''}; profiles need a forward pass that is "
+                "the same for all images"
+            )
+
+
+def _run(model: nn.Module, example: Tensor, labels: Labels) -> Rules:
+    """Runs a network and collects its labels; returns what was seen on the way."""
     rules = Rules(model, labels)
     rules.start(example)
     operations = _Operations(rules)
@@ -66,7 +82,7 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> set[str]:
             f"{type(model).__name__} returns a {type(outputs).__name__}; it must return its class scores, as one tensor"
         )
     rules.fix(tensors(outputs), "makes the outputs of the network")
-    return rules.used
+    return rules
 
 
 class _Operations(TorchDispatchMode):

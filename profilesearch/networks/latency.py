@@ -182,13 +182,21 @@ def _layers(model: nn.Module, example: Tensor) -> dict[str, Layer]:
             rows = given[0].numel() // given.shape[-1]
             seen[name] = Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1)
             return
-        padding = (0, 0) if isinstance(module.padding, str) else module.padding
+        padding = _padding(module)
         height, width = given.shape[2:]
         seen[name] = Layer("conv", outputs, inputs, module.kernel_size, module.stride, padding, module.dilation,
                            module.groups, height, width)  # fmt: skip
 
     watch_layers(model, example, note)
     return seen
+
+
+def _padding(module: nn.Conv2d) -> tuple[int, ...]:
+    """Returns a convolution's padding as numbers; that of `same` rounded up where its sides differ."""
+    if not isinstance(module.padding, str):
+        return module.padding
+    reach = [d * (size - 1) for d, size in zip(module.dilation, module.kernel_size, strict=True)]
+    return tuple(-(-each // 2) if module.padding == "same" else 0 for each in reach)
 
 
 def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:

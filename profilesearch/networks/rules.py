@@ -28,6 +28,7 @@ _NEW = {
     "new_full",
 }
 _REDUCING = {"mean", "sum", "amax", "amin", "max", "min"}
+_READING = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero"}
 _SPATIAL = {
     "max_pool2d_with_indices", "max_pool2d", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d",
     "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa",
@@ -45,10 +46,12 @@ class Rules:
 
     Attributes:
         used: Names of the parameters that the network used.
+        reads: Whether it read a value that depends on the images, as `if x.max() > 1` does.
     """
 
     def __init__(self, model: nn.Module, labels: Labels) -> None:
         self.used: set[str] = set()
+        self.reads = False
         self._labels = labels
         self._layers = 0
         self._names = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
@@ -113,6 +116,7 @@ class Rules:
         if not given:
             return
         name = func.overloadpacket.__name__.removesuffix("_")
+        self.reads |= name in _READING
         outs = tensors(out)
         if name in _SAME:
             self._set(outs[0], self._need(args[0]))

@@ -103,6 +103,7 @@ class Scorer:
         uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
         about += [train.digest] if uses_train else []
         about += [device.type] if device.type != "cpu" else []
+        about += data.preparation
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
         channels = input_channels(model)

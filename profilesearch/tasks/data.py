@@ -2,8 +2,8 @@
 
 import hashlib
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class DataSet:
         std: Likewise.
         flips: Mirrored images have the same label.
         size: Height and width that images are enlarged to when they are normalized; their own where 0.
+        renormalized: Mean and standard deviation are not the data set's own.
     """
 
     name: str
@@ -72,6 +73,35 @@ class DataSet:
     std: tuple[float, ...]
     flips: bool
     size: int = 0
+    renormalized: bool = False
+
+    @property
+    def preparation(self) -> list[Any]:
+        """What makes the same images another input, and so belongs to the key of whatever is measured on them."""
+        size: list[Any] = [self.size] if self.size else []
+        return size + ([self.mean, self.std] if self.renormalized else [])
+
+    def renormalize(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> "DataSet":
+        """Returns the same images for a network that was trained with another normalization.
+
+        Args:
+            mean: One for all channels, or one for each; the data set's own where None.
+            std: Likewise.
+
+        Raises:
+            UsageError: There are as many as no image has channels, or a deviation is not positive.
+        """
+        channels = len(self.mean)
+        given = [self.mean if mean is None else tuple(mean), self.std if std is None else tuple(std)]
+        if any(len(values) not in (1, channels) for values in given) or min(given[1]) <= 0:
+            raise UsageError(
+                f"--mean and --std take 1 value or {channels}, of pixels scaled to [0, 1], deviations above 0; got "
+                f"{', '.join(' '.join(f'{value:g}' for value in values) for values in given)}"
+            )
+        own, deviation = (values * channels if len(values) == 1 else values for values in given)
+        if (own, deviation) == (self.mean, self.std):
+            return self
+        return replace(self, mean=own, std=deviation, renormalized=True)
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:

@@ -67,11 +67,14 @@ class FileImages(Images):
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the files' names and sizes where the files are known, else of the labels and the source's kind."""
+        """Hash of the files' names and sizes where the files are known, else of the pixels in memory, and labels."""
         files = files_of(self._source)
         chosen = self._indices.tolist()
         if files is None:
-            text = f"{type(self._source).__name__} {chosen} {self.labels.tolist()}"
+            held = getattr(self._source, "data", None)
+            pixels = b"" if held is None else np.ascontiguousarray(np.asarray(held)[chosen]).tobytes()
+            inside = hashlib.sha256(pixels).hexdigest()
+            text = f"{type(self._source).__name__} {inside} {chosen} {self.labels.tolist()}"
         else:
             paths = [files[index] for index in chosen]
             text = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths)
@@ -92,9 +95,11 @@ def files_of(source: Any) -> list[Path] | None:
     if isinstance(source, ConcatDataset):
         parts = [files_of(part) for part in source.datasets]
         return None if any(part is None for part in parts) else [path for part in parts for path in part or []]
-    for name in ("samples", "_samples"):
+    for name in ("samples", "_samples", "imgs"):
         if hasattr(source, name):
             return [Path(file) for file, _ in getattr(source, name)]
+    if isinstance(source, datasets.INaturalist):
+        return [Path(source.root) / source.all_categories[label] / file for label, file in source.index]
     found = next((getattr(source, name) for name in ("_image_files", "_images") if hasattr(source, name)), None)
     return None if found is None else [Path(file) for file in found]
 

@@ -22,10 +22,12 @@ class World:
     Attributes:
         rank: Number of this process; 0 writes the files and talks.
         size: How many processes.
+        device: Where this process trains.
     """
 
     rank: int = 0
     size: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  immutable
 
     @property
     def leads(self) -> bool:
@@ -61,7 +63,10 @@ class World:
 
         The processes start from the first one's weights.
         """
-        return DistributedDataParallel(model) if self.size > 1 else model
+        if self.size == 1:
+            return model
+        own = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=own)
 
     def share(self, batch: Tensor) -> Tensor:
         """Returns this process's part of a batch, of equal size for all."""
@@ -71,19 +76,39 @@ class World:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Joins the processes that `torchrun` started, if it did; leaves them at the end."""
+def joined(device: torch.device) -> Iterator[World]:
+    """Joins the processes that `torchrun` started, if it did; leaves them at the end.
+
+    Args:
+        device: Where to train. For `cuda`, every process of a machine takes a device of its own.
+
+    Raises:
+        UsageError: The processes cannot find each other, or there are more of them than devices.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World()
+        yield World(device=device)
         return
+    if device.type == "cuda":
+        device = _own_device(device)
     try:
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
         ) from error
     try:
-        yield World(distributed.get_rank(), size)
+        yield World(distributed.get_rank(), size, device)
     finally:
         distributed.destroy_process_group()
+
+
+def _own_device(asked: torch.device) -> torch.device:
+    """Returns the CUDA device of this process, and makes it the current one, which NCCL uses."""
+    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if asked.index is not None:
+        raise UsageError(f"processes of torchrun share out the devices themselves; write --device cuda, not {asked}")
+    if place >= there:
+        raise UsageError(f"process {place + 1} of this machine finds {there} CUDA device(s); start {there} processes")
+    torch.cuda.set_device(place)
+    return torch.device("cuda", place)

@@ -1,6 +1,6 @@
 """Model pools: several trained models of one architecture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +53,7 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     """
     _, metadata = load_tensors(path)
     model = load_network(architecture, path)
+    _check_normalization(path, metadata, data)
     classes = _outputs(model, example_shape(model, data))
     if classes != data.num_classes:
         raise UsageError(
@@ -60,6 +61,14 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
         )
     trained_on: TrainedOn = "train" if metadata.get("trained_on") == "train" else "all"
     return Member(path.stem, architecture, data.name, path, trained_on, int(metadata.get("split_seed", 0)))
+
+
+def _check_normalization(path: Path, metadata: Mapping[str, Any], data: DataSet) -> None:
+    """Refuses a network of ours for images that are normalized otherwise than those that it learned from."""
+    known = metadata.get("mean"), metadata.get("std")
+    if None not in known and known != (list(data.mean), list(data.std)):
+        mean, std = (" ".join(f"{value:g}" for value in values or ()) for values in known)
+        raise UsageError(f"{path} was trained with other normalization; give --mean {mean} --std {std}")
 
 
 def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -124,6 +133,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
             f"{path} was trained on other images that are called {data.name} too; give another --pool-dir, or rename "
             "the folder"
         )
+    _check_normalization(path, metadata, data)
     name = f"{architecture}-{data.name}-seed{seed}"
     return Member(name, architecture, data.name, path, "train", int(metadata.get("split_seed", 0)))
 
@@ -177,6 +187,8 @@ def train_member(
         "in_channels": channels,
         "data": data.name,
         "images": data.train.digest,
+        "mean": data.mean,
+        "std": data.std,
         "seed": seed,
         "split_seed": parts.seed,
         "trained_on": "train",

@@ -12,8 +12,8 @@ from profilesearch.tasks.smallnorb import load_smallnorb
 
 FILE_SIZE = 224
 """Height and width of images from files, where nothing else is said."""
-SMALLNORB = "smallnorb"
-NAMES = (*DATA_SETS, *NAMED, SMALLNORB)
+SMALLNORB, IMAGENET = "smallnorb", "imagenet"
+NAMES = (*DATA_SETS, *NAMED, SMALLNORB, IMAGENET)
 _SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})")
 
 
@@ -43,6 +43,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     Args:
         text: One of `NAMES`, or a folder of images with one subfolder a class;
             with `@SIZE` where images are to have another height and width than their own (224 for those from files).
+            `imagenet` is the folder of that name in `folder`, with `train` and `val`.
         folder: Where named data sets lie.
         download: Fetches missing files into `folder`.
 
@@ -59,7 +60,9 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
         raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
     if name == SMALLNORB:
         return replace(load_smallnorb(Path(folder)), name=text, size=size)
-    return load_named(name, Path(folder), download, size or FILE_SIZE)
+    if name == IMAGENET:
+        return load_folder(Path(folder) / IMAGENET, size or FILE_SIZE)
+    return load_named(name, Path(folder), download, size)
 
 
 def _parts(text: str) -> tuple[str, int]:

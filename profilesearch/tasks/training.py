@@ -85,7 +85,7 @@ def train(
         nesterov=recipe.momentum > 0,
     )
     world = world or World()
-    state = _State(resume, model, optimizer, {"recipe": asdict(recipe), "images": images.digest})
+    state = _State(resume, model, optimizer, _identity(data, images, recipe))
     start = world.agree(state.load(), optimizer)
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
@@ -170,6 +170,11 @@ def _epoch(
             "larger images if those of the last layers are down to one pixel"
         )
     return total / batches
+
+
+def _identity(data: DataSet, images: Images, recipe: Recipe) -> dict[str, Any]:
+    about = {"recipe": asdict(recipe), "images": images.digest}
+    return about | ({"preparation": data.preparation} if data.preparation else {})
 
 
 class _State:

@@ -1,0 +1,80 @@
+"""Networks that were trained with other means and deviations than a data set's own."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_commands import call
+from torch import Tensor
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import published_normalization
+from profilesearch.networks.checkpoints import load_tensors
+from profilesearch.profile import Budget
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, foreign_member, train_member, trained_member
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.sources import open_data
+
+
+def test_pixels_are_normalized_as_asked(digits: DataSet) -> None:
+    pixels = digits.test.pixels[:4]
+    halves = digits.renormalize([0.5], [0.5])
+    assert torch.allclose(halves.normalize(pixels), pixels.float() / 127.5 - 1, atol=1e-6)
+    assert digits.renormalize(None, None) is digits
+    assert digits.renormalize(digits.mean, None) is digits
+    coloured = replace(digits, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0)).renormalize([0.5], None)
+    assert (coloured.mean, coloured.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5, 0.5], None), (None, [0.0]), (None, [-1.0]), ([], None)])
+def test_senseless_normalizations_are_refused(
+    digits: DataSet, mean: list[float] | None, std: list[float] | None
+) -> None:
+    with pytest.raises(UsageError, match=r"--mean and --std take 1 value or 1"):
+        digits.renormalize(mean, std)
+
+
+def test_what_timm_says_of_its_networks_is_known() -> None:
+    pytest.importorskip("timm")
+    assert published_normalization("timm:inception_v3") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert published_normalization("resnet18") is None
+
+
+def test_another_size_or_normalization_is_another_score(members: list[Member], digits: DataSet) -> None:
+    """The same weights, files and settings: nothing else tells these scores apart."""
+    digests = set()
+    for data in (digits, digits.renormalize([0.4], [0.3]), open_data("digits@16")):
+        member = replace(members[0], data=data.name)
+        digests.add(Problem([member], {data.name: data}, Budget("macs", 0.5), default_settings(), Ledger()).digest)
+    assert len(digests) == 3
+
+
+def test_a_member_and_its_pruned_network_keep_their_normalization(
+    digits: DataSet, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halves = digits.renormalize([0.5], [0.5])
+    member = train_member("resnet20", halves, 7, place / "own", Recipe(epochs=1, lr=0.05, batch=64, shift=1))
+    assert trained_member("resnet20", halves, 7, place / "own") == member
+    with pytest.raises(UsageError, match=r"other normalization; give --mean 0.5 --std 0.5"):
+        trained_member("resnet20", digits, 7, place / "own")
+    with pytest.raises(UsageError, match=r"other normalization; give --mean 0.5 --std 0.5"):
+        foreign_member("resnet20", member.path, digits)
+    command = ["apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--checkpoint", member.path]
+    call(*command, "--mean", "0.5", "--std", "0.5", "--out", place / "out")
+    assert load_tensors(place / "out" / "pruned.safetensors")[1]["mean"] == [0.5]
+    base = json.loads((place / "out" / "report.json").read_text())["before"]["accuracy"]
+    network = member.load()
+    assert base == pytest.approx(right(network(halves.normalize(digits.test.pixels)), digits), abs=1e-6)
+    with pytest.raises(SystemExit, match="2"):
+        call(*command)
+    assert "give --mean 0.5 --std 0.5" in capsys.readouterr().err
+
+
+def right(scores: Tensor, data: DataSet) -> float:
+    return float((scores.argmax(dim=1) == data.test.labels).float().mean())
