@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from profilesearch.choosing import chosen_profile, fitted_profile
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.exports import check_format, export
@@ -15,14 +16,12 @@ from profilesearch.files import check_writable, write_json
 from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
-from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
-from profilesearch.options import add_device_option, add_normalization_options
-from profilesearch.outcome import both_sides, evidence_of, known_worth, not_faster, show
+from profilesearch.options import add_device_option, add_multiple_option, add_normalization_options
+from profilesearch.outcome import both_sides, evidence_of, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
-from profilesearch.profile import METRICS, SCOPES, Budget, Metric, Profile
+from profilesearch.profile import METRICS, SCOPES, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
-from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of, open_device
 from profilesearch.tasks.parallel import World, joined
@@ -85,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
         help="let --profile be of a relative, another depth or width of the family: stages go to stages, groups take "
         "the ratio at their relative place, and the result is projected onto the budget",
     )
+    add_multiple_option(which)
     which.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     tune = made.add_argument_group("fine-tuning")
     tune.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="0: re-estimate BatchNorm alone")
@@ -119,20 +119,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
-    profile = _stored(options, data, output)
+    profile = chosen_profile(options, data, output)
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
-    profile = _fitted(options, profile, Plan(options.arch, full, shape))
+    profile = fitted_profile(options, profile, Plan(options.arch, full, shape), workspace)
     learn = learning_images(member, data)
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))
     _move((full, pruned.network), world.device)
-    reestimate_statistics(pruned.network, data, learn[:2000])
-    untuned = accuracy(pruned.network, data, data.test, "fp32") if options.finetune else None
+    reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
+    untuned = accuracy(pruned.network, data, data.test, "fp32", output.say) if options.finetune else None
     if options.finetune:
         slow = not_faster(*measure_speed([full, pruned.network], shape)) if world.leads else ""
         if slow:
@@ -209,34 +209,6 @@ def _write(
         report["exports"] = _exports(options, reloaded.cpu(), data, output)
         write_json(options.out / "report.json", report)
     output.result(report)
-
-
-def _stored(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
-    """Returns the profile that the options name, before any work; nothing for `uniform`, which needs the network."""
-    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
-    if options.profile == "uniform":
-        return None
-    if options.profile is not None:
-        profile = Profile.load(options.profile)
-        output.say(
-            f"using {options.profile}: it keeps {profile.reached:.1%} of the {profile.budget.metric} of "
-            f"{profile.architecture} in scope '{profile.scope}', whatever --keep, --metric and --scope say"
-        )
-        return profile
-    stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
-    searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
-    worth = known_worth(stored.profile, data.name)
-    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
-    return stored.profile
-
-
-def _fitted(options: argparse.Namespace, profile: Profile | None, plan: Plan) -> Profile:
-    """Returns the profile as it is for this network: uniform, carried over from a relative, or unchanged."""
-    if profile is None:
-        space = plan.space(Budget(options.metric, options.keep), options.scope)
-        return space.profile(space.uniform(), {"searcher": "uniform"})
-    other = profile.fingerprint != plan.table.within(profile.scope).fingerprint
-    return carry(profile, plan) if other and options.map_by_position else profile
 
 
 def _exports(options: argparse.Namespace, network: nn.Module, data: DataSet, output: Output) -> list[dict[str, Any]]:

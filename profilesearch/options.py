@@ -53,13 +53,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
     group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
-    group.add_argument(
-        "--multiple-of",
-        type=number_or_auto,
-        default=1,
-        metavar="N",
-        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
-    )
+    add_multiple_option(group)
     group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
     group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
     group.add_argument(
@@ -80,6 +74,17 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--workers", type=int, default=0, metavar="N", help="of the engine (default: one for each core)")
     where.add_argument("--address", metavar="HOST", help="of a running Ray cluster (default: start one here)")
+
+
+def add_multiple_option(parser: argparse._ActionsContainer) -> None:
+    """Adds the option that says what widths are multiples of."""
+    parser.add_argument(
+        "--multiple-of",
+        type=number_or_auto,
+        default=1,
+        metavar="N",
+        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
+    )
 
 
 def number_or_auto(text: str) -> int | str:

@@ -1,5 +1,6 @@
 """The applier: a trained network and a profile in, a smaller network out. Also the library's three-line use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from profilesearch.profile import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
+from profilesearch.tasks.memory import BATCH, fitting
 from profilesearch.tasks.training import input_channels
 
 
@@ -65,8 +67,17 @@ def prune_with_profile(
     return Pruned(network, table, widths, CostModel(model, table, plan.example))
 
 
-def reestimate_statistics(model: nn.Module, data: DataSet, images: Images, batch: int = 250) -> None:
+def reestimate_statistics(
+    model: nn.Module, data: DataSet, images: Images, batch: int = BATCH, say: Callable[[str], None] | None = None
+) -> None:
     """Re-estimates the BatchNorm statistics of a network on training images, in place.
+
+    Args:
+        model: On the device where it shall run.
+        data: Gives the normalization.
+        images: To average over.
+        batch: Images at a time, at most.
+        say: Called with a line for people when memory runs out and batches are halved.
 
     Raises:
         UsageError: There are no images.
@@ -76,8 +87,12 @@ def reestimate_statistics(model: nn.Module, data: DataSet, images: Images, batch
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     channels, device = input_channels(model), device_of(model)
-    parts = (images[start : start + batch] for start in range(0, len(images), batch))
-    with torch.no_grad():
+
+    def pass_over(size: int) -> None:
+        parts = (images[start : start + size] for start in range(0, len(images), size))
         reestimate(model.eval(), norms, (data.normalize(part.pixels, channels).to(device) for part in parts))
+
+    with torch.no_grad():
+        fitting(pass_over, say, batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

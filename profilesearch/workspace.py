@@ -21,7 +21,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import METRICS, SCOPES, Budget
+from profilesearch.profile import METRICS, SCOPES, Budget, Scope
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
@@ -186,7 +186,7 @@ class Workspace:
             network = build(options.arch, data.num_classes, channels)
         plan = Plan(options.arch, network, example_shape(network, data))
         if options.multiple_of == AUTO:
-            options.multiple_of = self._chosen_multiple(plan)
+            options.multiple_of = self.fastest_multiple(plan, budget_of(options), options.scope)
         space = plan.space(budget_of(options), options.scope, options.multiple_of)
         feasibility(space, self._output)
         if isinstance(space.cost, LatencyModel):
@@ -201,8 +201,9 @@ class Workspace:
             )
         return space
 
-    def _chosen_multiple(self, plan: Plan) -> int:
-        times = multiple_times(plan, budget_of(self._options), self._options.scope)
+    def fastest_multiple(self, plan: Plan, budget: Budget, scope: Scope) -> int:
+        """Returns the multiple of channels whose networks are fastest here, and shows how long each takes."""
+        times = multiple_times(plan, budget, scope)
         chosen = best_multiple(times)
         rows = [[f"{multiple}", f"{one:.2f}", f"{many:.1f}"] for multiple, (one, many) in times.items()]
         head = ["multiple of", "ms for 1 image", "ms for 64"]

@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from test_commands import call
 from torch import Tensor, nn
 
-from profilesearch.console import run
 from profilesearch.errors import UsageError
 from profilesearch.exports import check_format
 from profilesearch.networks.architectures import build
@@ -366,16 +365,6 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         check_format("onyx")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
-def test_missing_memory_is_one_sentence(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
-    def command(_: object) -> None:
-        raise error
-
-    with pytest.raises(SystemExit, match="2"):
-        run(command)
-    assert capsys.readouterr().err.startswith("error: not enough memory")
-
-
 def test_another_programs_variables_give_one_sentence(place: Path) -> None:
     command = [sys.executable, "-m", "profilesearch.apply", "--arch", "resnet20", "--data", "digits", "--profile"]
     ran = subprocess.run([*command, "uniform"], capture_output=True, text=True, env={"WORLD_SIZE": "2"}, check=False)
@@ -392,6 +381,17 @@ def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.Capt
     assert "it keeps 69.9% of the macs of resnet20" in said.err
     report = json.loads(said.out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.7, abs=0.02)
+
+
+@pytest.mark.parametrize("which", ["uniform", "mine.json"])
+def test_a_given_profile_is_rounded_to_multiples(place: Path, capsys: pytest.CaptureFixture[str], which: str) -> None:
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    space.profile(space.sample(1, np.random.default_rng(0))[0], {}).save(place / "mine.json")
+    command = ["--arch", "resnet20", "--data", "digits", "--profile", which, "--multiple-of", "8", "--json"]
+    call("apply", *command)
+    report = json.loads(capsys.readouterr().out)
+    assert {width % 8 for width in report["widths"]} == {0}
+    assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_grey_network_takes_coloured_images(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -17,7 +16,6 @@ from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy,
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.step import Step
 from profilesearch.tasks.training import accuracy, train
 
 
@@ -115,46 +113,6 @@ def test_auxiliary_classifiers_learn_too(digits: DataSet) -> None:
     data = replace(digits, size=32)
     train(model, data, data.train[:64], Recipe(epochs=1, lr=0.01, batch=32, shift=1))
     assert not torch.equal(before, model.aux1.fc2.weight)  # type: ignore[union-attr]
-
-
-class SmallMemory(nn.Module):
-    """A network on a device that holds no more than a few images at a time."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.inside = build("resnet20", 10, 1)
-        self.most = most
-
-    def forward(self, images: Tensor) -> Tensor:
-        if len(images) > self.most:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
-        return self.inside(images)  # type: ignore[no-any-return]
-
-
-def test_training_goes_on_with_less_memory(digits: DataSet) -> None:
-    recipe, said = Recipe(epochs=1, lr=0.05, batch=64, shift=1), list[str]()
-    torch.manual_seed(0)
-    model = SmallMemory(20)
-    train(model, digits, digits.train[:256], recipe, say=said.append)
-    assert said == [
-        "out of memory; going on with 32 images at a time",
-        "out of memory; going on with 16 images at a time",
-    ]
-    with pytest.raises(UsageError, match="not enough memory for two images"):
-        train(SmallMemory(1), digits, digits.train[:256], recipe)
-
-
-def test_parts_of_a_batch_give_the_gradients_of_the_whole(digits: DataSet) -> None:
-    pixels, labels = digits.normalize(digits.train[:64].pixels), digits.train[:64].labels
-    weights = []
-    for parts in (1, 4):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        step = Step(model, None, Recipe(epochs=1), torch.optim.SGD(model.parameters(), lr=0.1))
-        step.parts = parts
-        step(pixels, labels)
-        weights.append(model[1].weight.detach())
-    assert torch.allclose(*weights, atol=1e-3)
 
 
 def test_too_few_images_to_search_on_give_one_sentence(digits: DataSet) -> None:

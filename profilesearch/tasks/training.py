@@ -19,6 +19,7 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step
@@ -105,7 +106,13 @@ def train(
     return loss
 
 
-def accuracy(model: nn.Module, data: DataSet, images: Images, precision: Precision | None = None) -> float:
+def accuracy(
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    precision: Precision | None = None,
+    say: Callable[[str], None] | None = None,
+) -> float:
     """Returns the fraction of images that a network classifies correctly.
 
     Args:
@@ -113,16 +120,21 @@ def accuracy(model: nn.Module, data: DataSet, images: Images, precision: Precisi
         data: Gives the normalization.
         images: What to classify.
         precision: The processor's best where None.
+        say: Called with a line for people when memory runs out and batches are halved.
     """
     device = device_of(model)
     dtype = DTYPES[precision or best_precision(device)]
-    correct = 0
-    with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        for start in range(0, len(images), 250):
-            batch = images[start : start + 250]
+
+    def right(size: int) -> int:
+        correct = 0
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
             pixels = data.normalize(batch.pixels, input_channels(model)).to(device, memory_format=torch.channels_last)
             correct += int((model(pixels).argmax(dim=1).cpu() == batch.labels).sum())
-    return correct / len(images)
+        return correct
+
+    with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        return fitting(right, say) / len(images)
 
 
 def input_channels(model: nn.Module) -> int:

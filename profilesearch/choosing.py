@@ -1,0 +1,51 @@
+"""Which profile `apply` uses: a given file, the best stored one, or uniform; and what it is for the network at hand."""
+
+import argparse
+
+from profilesearch.console import Output
+from profilesearch.errors import choose
+from profilesearch.multiples import AUTO
+from profilesearch.networks.mapping import carry
+from profilesearch.networks.plan import Plan
+from profilesearch.outcome import known_worth
+from profilesearch.profile import METRICS, Budget, Metric, Profile
+from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+from profilesearch.workspace import Workspace
+
+
+def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
+    """Returns the profile that the options name, before any work; nothing for `uniform`, which needs the network."""
+    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
+    if options.profile == "uniform":
+        return None
+    if options.profile is not None:
+        profile = Profile.load(options.profile)
+        output.say(
+            f"using {options.profile}: it keeps {profile.reached:.1%} of the {profile.budget.metric} of "
+            f"{profile.architecture} in scope '{profile.scope}', whatever --keep, --metric and --scope say"
+        )
+        return profile
+    stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
+    searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
+    worth = known_worth(stored.profile, data.name)
+    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
+    return stored.profile
+
+
+def fitted_profile(options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace) -> Profile:
+    """Returns the profile as it is for this network: uniform, carried over from a relative, rounded, or unchanged."""
+    asked = Budget(options.metric, options.keep), options.scope
+    budget, scope = (profile.budget, profile.scope) if profile else asked
+    auto = options.multiple_of == AUTO
+    multiple = workspace.fastest_multiple(plan, budget, scope) if auto else options.multiple_of
+    if profile is None:
+        space = plan.space(budget, scope, multiple)
+        return space.profile(space.uniform(), {"searcher": "uniform"})
+    other = profile.fingerprint != plan.table.within(scope).fingerprint
+    profile = carry(profile, plan) if other and options.map_by_position else profile
+    if multiple == 1:
+        return profile
+    space = plan.space(budget, scope, multiple)
+    ratios = space.table.ratios(profile)[None]
+    return space.profile(space.project(ratios)[0], {**profile.found, "rounded_to_multiples_of": multiple})
