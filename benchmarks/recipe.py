@@ -56,7 +56,9 @@ def main() -> None:
 
 def profile_for(member: Member, data: DataSet, keep: float, store: Store) -> Profile:
     """Returns the stored profile for a budget of multiply-adds, or the uniform one."""
-    stored = [each.profile for each in store.profiles(member.architecture) if each.profile.budget == Budget("macs", keep)]
+    stored = [
+        each.profile for each in store.profiles(member.architecture) if each.profile.budget == Budget("macs", keep)
+    ]
     network = member.load()
     space = Plan(member.architecture, network, example_shape(network, data)).space(Budget("macs", keep))
     return stored[0] if stored else space.profile(space.uniform(), {"searcher": "uniform"})

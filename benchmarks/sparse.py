@@ -1,9 +1,10 @@
 """Which kind of a smaller network is faster, at equal accuracy, and what does fine-tuning it cost?
 
 Takes the folder that `profilesearch transfer` wrote. Every structured network stands beside the unstructured one whose
-accuracy downstream is nearest. Times are medians of one run in alternation: a forward pass by torch as it is, by torch
-with weights as sparse matrices (CSR, where images are unfolded to columns), and by ONNX Runtime; a training step of
-everything; and fine-tuning the classifier alone on features that are extracted once, beside all steps it replaces.
+accuracy downstream is nearest, if that is near. Times are medians of one run in alternation: a forward pass by torch as
+it is, by torch with weights as sparse matrices (CSR, where images are unfolded to columns), and by ONNX Runtime; a
+training step of everything; and fine-tuning the classifier alone on features that are extracted once, beside all steps
+it replaces.
 
     python benchmarks/sparse.py transferred --downstream cifar100 --finetune linear
 """
@@ -28,6 +29,7 @@ from profilesearch.transfers.masks import Masks, classifier_name, prunable_layer
 from profilesearch.transfers.methods import METHODS
 
 _ROUNDS = 7
+_NEAR = 0.02
 WAYS = ("torch", "torch CSR", "ONNX Runtime", "training step", "classifier step")
 
 
@@ -58,10 +60,14 @@ def main() -> None:
     parser.add_argument("--finetune", default="linear")
     parser.add_argument("--size", type=int, default=32, help="of the images")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--setting", default="*", help="folder in networks/, where there are several")
     options = parser.parse_args()
+    settings = [path for path in (options.folder / "networks").glob(options.setting) if path.is_dir()]
+    if len(settings) != 1:
+        parser.error(f"--setting must name one of {', '.join(sorted(path.name for path in settings)) or 'none'}")
     accuracies = read(options.folder / "rows.csv", options.downstream, options.finetune)
     chosen = pairs(accuracies)
-    networks = {key: load(options.folder, key) for key in chosen}
+    networks = {key: load(settings[0], key) for key in chosen}
     images = torch.rand(options.batch, *shape(next(iter(networks.values())), options.size))
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, batches of {options.batch}, milliseconds")
     print(f"{'network':22}" + "".join(f"{each:>17}" for each in ("accuracy", *WAYS)))
@@ -85,19 +91,20 @@ def read(path: Path, downstream: str, finetune: str) -> dict[tuple[str, float], 
 
 
 def pairs(accuracies: Mapping[tuple[str, float], float]) -> list[tuple[str, float]]:
-    """Returns dense, then each structured network with the unstructured one that is nearest in accuracy."""
+    """Returns dense, then each structured network, with the unstructured one that is nearest in accuracy."""
     sparse = [key for key in accuracies if not METHODS[key[0]].structured]
     chosen = [key for key in accuracies if key[0] == "dense"]
     for key in accuracies:
         if METHODS[key[0]].structured and key[0] != "dense":
-            chosen += [key, min(sparse, key=lambda other: abs(accuracies[other] - accuracies[key]))]
+            near = [other for other in sparse if abs(accuracies[other] - accuracies[key]) <= _NEAR]
+            chosen += [key, *sorted(near, key=lambda other: abs(accuracies[other] - accuracies[key]))[:1]]
     return list(dict.fromkeys(chosen))
 
 
 def load(folder: Path, key: tuple[str, float]) -> nn.Module:
     """Loads a compressed network; those of profiles have the profile's name behind the level."""
     name = f"{key[0]}-{key[1]:g}"
-    files = [path for tail in ("", "-*") for path in (folder / "networks").glob(f"*/{name}{tail}.safetensors")]
+    files = [path for tail in ("", "-*") for path in folder.glob(f"{name}{tail}.safetensors")]
     return load_pruned(files[0])
 
 

@@ -3,8 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -17,12 +15,14 @@ from profilesearch.files import check_writable, write_text
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
-from profilesearch.transfers import structured
-from profilesearch.transfers.about import describe, profiles_with_evidence
+from profilesearch.transfers.about import describe, profiles_with_evidence, remember
 from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
+from profilesearch.transfers.figure import draw
 from profilesearch.transfers.methods import METHODS, from_random
-from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, profile_identity, source_identity
-from profilesearch.transfers.tables import HEAD, draw, grouped, markdown, table_of
+from profilesearch.transfers.page import HEAD, Page, grouped, table_of
+from profilesearch.transfers.reach import feasible
+from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, source_identity
+from profilesearch.transfers.speeds import measure, times
 from profilesearch.transfers.upstream import source_epochs
 from profilesearch.workspace import Workspace
 
@@ -42,12 +42,14 @@ examples:
 
 files, in --out:
   rows.csv                  a row for every fine-tuning
+  speeds.csv                how long each network takes, beside the source
   networks/                 compressed networks; only the first fine-tuning of each has to make it
-  transfer.md, transfer.png tables with intervals, and the figure
+  commands.json             the commands so far
+  transfer.md, transfer.png tables with intervals, and the figure, of all rows from this source and these lengths of
+                            training: a comparison may grow by several commands
   profile-LEVEL.json        the profile that was carried, with this evidence"""
 _LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
 FINETUNES = ("linear", "full")
-_NEED_ORIGINAL = ("ticket-original", "profile-original")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,12 +102,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = options.checkpoint is None
     source = workspace.trained(options.upstream, options.seed) if own else workspace.foreign([options.checkpoint])[0]
     setting = _setting(options, workspace, source)
-    setting, reachable, skipped = _feasible(options, setting, output)
-    runs = _runs(options, workspace, setting, reachable)
     records = Records(options.out / "rows.csv", COLUMNS)
+    recorded = [float(row["level"]) for row in records.rows() if row["method"].startswith("profile")]
+    setting, reachable, skipped = feasible(setting, options.method, options.level, recorded)
+    for each in skipped:
+        output.say(f"skipping {each}")
+    runs = _runs(options, workspace, setting, reachable)
     _measure(options, setting, runs, records, output)
-    rows = [row for row in (records.get(each.identity) for each in runs) if row]
-    _write(options, setting, rows, skipped, words, output)
+    command = command_line("transfer", words, _LEFT_OUT)
+    commands = remember(options.out / "commands.json", setting.identity, command)
+    _write(options, setting, [row for row in records.rows() if setting.owns(row)], skipped, commands, output)
+    asked = [row for row in (records.get(each.identity) for each in runs) if row]
+    output.result({"rows": asked, "skipped": list(skipped)})
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -129,39 +137,6 @@ def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) 
     folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
     work = options.out / "networks" / identity
     return Setting(source, identity, tuple(folders.items()), options.data_dir, options.store, *numbers, work)
-
-
-def _feasible(
-    options: argparse.Namespace, setting: Setting, output: Output
-) -> tuple[Setting, list[tuple[str, float]], list[str]]:
-    """Returns the setting with its profiles, methods with levels that they can reach, and sentences about the others.
-
-    Raises:
-        UsageError: A method needs the source's first weights, which are not known; or no method can be run.
-    """
-    upstream = setting.upstream()
-    kinds = {method: method.partition("-")[0] for method in options.method}
-    if set(options.method) & set(_NEED_ORIGINAL):
-        upstream.original()
-    carried: dict[float, str] = {}
-    failed: dict[tuple[str, float], str] = {}
-    levels = sorted(set(options.level))
-    for kind, level in product(dict.fromkeys(kinds.values()), levels):
-        try:
-            if kind == "profile":
-                carried[level] = profile_identity(structured.carried_profile(upstream, level))
-            elif kind == "width":
-                structured.check_width(upstream, level)
-        except UsageError as error:
-            failed[kind, level] = str(error)
-    wanted = [(method, level) for method in options.method for level in ([0.0] if method == "dense" else levels)]
-    reachable = [(method, level) for method, level in wanted if (kinds[method], level) not in failed]
-    skipped = [f"{m} at {level:g}: {failed[kinds[m], level]}" for m, level in wanted if (kinds[m], level) in failed]
-    if not reachable:
-        raise UsageError(skipped[0])
-    for each in skipped:
-        output.say(f"skipping {each}")
-    return replace(setting, carried=tuple(carried.items())), reachable, skipped
 
 
 def _runs(
@@ -214,11 +189,14 @@ def _write(
     setting: Setting,
     rows: Sequence[Row],
     skipped: Sequence[str],
-    words: Sequence[str],
+    commands: Sequence[str],
     output: Output,
 ) -> None:
-    """Writes page, figure and the profiles' evidence, and prints the tables."""
-    draw(rows, options.out / "transfer.png")
+    """Times the networks, writes page, figure and the profiles' evidence, and prints the tables."""
+    tables = grouped(rows)
+    measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
+                       options.out / "speeds.csv")  # fmt: skip
+    draw(tables, options.out / "transfer.png")
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
     about = [*describe(setting), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
     if unequal:
@@ -226,15 +204,15 @@ def _write(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
             "but not held against the others."
         )
-    command = command_line("transfer", words, _LEFT_OUT)
-    page = markdown(rows, command, " ".join(about), skipped, "transfer.png", unequal)
-    write_text(options.out / "transfer.md", page)
-    for (downstream, finetune), methods in grouped(rows).items():
-        output.table(f"{downstream}, {finetune}", HEAD, table_of(methods))
+    taken = times(measured)
+    devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
+    page = Page(commands, " ".join(about), "transfer.png", skipped, unequal, taken, devices)
+    write_text(options.out / "transfer.md", page.markdown(rows))
+    for (downstream, finetune), methods in tables.items():
+        output.table(f"{downstream}, {finetune}", HEAD, table_of(methods, taken))
     for name, profile in profiles_with_evidence(setting, rows):
         profile.save(options.out / name)
     output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
-    output.result({"rows": list(rows), "skipped": list(skipped)})
 
 
 if __name__ == "__main__":

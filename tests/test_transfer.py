@@ -29,15 +29,15 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.transfer import main
 from profilesearch.transfers import tickets
 from profilesearch.transfers.acdc import compressed
-from profilesearch.transfers.answers import answers, best_table
+from profilesearch.transfers.answers import answers, best_table, fastest_table
 from profilesearch.transfers.downstream import default_epochs, extract, finetune_full, finetune_linear, full_recipe
 from profilesearch.transfers.fisher import fisher_diagonal
 from profilesearch.transfers.masks import Masks, prunable_layers
 from profilesearch.transfers.methods import METHODS
+from profilesearch.transfers.page import grouped
 from profilesearch.transfers.rigl import _move, erk
 from profilesearch.transfers.schedules import cubic, growing
 from profilesearch.transfers.summaries import summarize
-from profilesearch.transfers.tables import grouped
 from profilesearch.transfers.upstream import Upstream
 
 PUBLISHED = Path(os.environ.get("PROFILESEARCH_WEIGHTS", "missing")).parent / "sparse-transfer-published.csv"
@@ -306,6 +306,29 @@ def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.Cap
     assert first[1]["macs"] != second[1]["macs"]
 
 
+def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = ["--method", "dense", "magnitude"], ["--method", "dense", "profile", "--level", "0.4"]
+    for more in (first, second, first):
+        main([*COMMAND, *more, "--seeds", "0", "1", "--json"])
+    asked = [{row["method"] for row in json.loads(line)["rows"]} for line in capsys.readouterr().out.splitlines()]
+    assert asked == [{"dense", "magnitude"}, {"dense", "profile"}, {"dense", "magnitude"}]
+    page = (place / "transferred" / "transfer.md").read_text()
+    assert page.count("    python -m profilesearch.transfer ") == 2
+    assert "| magnitude | 0.6 | 40.00% |" in page
+    assert "| profile | 0.4 | " in page
+    with (place / "transferred" / "speeds.csv").open() as file:
+        speeds = list(csv.DictReader(file))
+    assert [(row["method"], row["level"]) for row in speeds] == [
+        ("dense", "0"),
+        ("magnitude", "0.6"),
+        ("profile", "0.4"),
+    ]
+    assert 0.5 < float(speeds[0]["batch64"]) < 2
+    assert "And at equal measured speed?" in page
+    main([*COMMAND, *first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
+    assert "| profile | 0.4 | " not in (place / "transferred" / "transfer.md").read_text()
+
+
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([*COMMAND, "--method", "dense", "profile", "--level", "0.95", "--seeds", "0", "--json"])
     skipped = json.loads(capsys.readouterr().out)["skipped"]
@@ -337,6 +360,12 @@ def test_answers_say_what_the_rows_say() -> None:
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
     assert line[5:7] == ("acdc", "profile")
     assert float(line[7].split()[0]) == pytest.approx(-10)
+    times = {("dense", 0.0): 1.0, ("magnitude", 0.8): 1.02, ("profile", 0.8): 0.4, ("ticket-late", 0.8): 0.7}
+    fast = [line for line in fastest_table(tables, times) if line[1] == "linear"]
+    assert [line[2:6] for line in fast] == [
+        ("any", "magnitude", "0.8", "102%"), ("75%", "profile", "0.8", "40%"), ("50%", "profile", "0.8", "40%"),
+    ]  # fmt: skip
+    assert [line[3] for line in fastest_table(tables, times, ["profile"]) if line[1] == "linear"][1:] == ["ticket-late"]
     (fair, _) = best_table(tables, ["magnitude"])
     assert fair[3] == "acdc"
     assert len(answers(tables, ["magnitude"])) == 1

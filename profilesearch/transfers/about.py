@@ -1,8 +1,11 @@
 """What a comparison started from, in words, and what it says of the profiles that it carried."""
 
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from profilesearch.experiments.records import Row
+from profilesearch.files import write_json
 from profilesearch.profile import Profile
 from profilesearch.transfers.setting import Setting
 from profilesearch.transfers.structured import carried_profile, stored_profile
@@ -26,9 +29,33 @@ def describe(setting: Setting) -> Iterable[str]:
         )
 
 
+def remember(path: Path, setting: str, command: str) -> list[str]:
+    """Adds a command to those that filled a folder.
+
+    Args:
+        path: File of the commands, by setting.
+        setting: The setting's identity.
+        command: As pages show it.
+
+    Returns:
+        All commands of this setting, in the order in which they were first given.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    known = known if isinstance(known, dict) else {}
+    commands: list[str] = known.setdefault(setting, [])
+    if command not in commands:
+        commands.append(command)
+        write_json(path, known)
+    return commands
+
+
 def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[str, Profile]]:
     """Yields the carried profiles by file name, with an evidence entry for each of their rows."""
     upstream = setting.upstream()
+    dense = {_task(row): float(row["accuracy"]) for row in rows if row["method"] == "dense"}
     for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
         profile = carried_profile(upstream, level)
         for row in rows:
@@ -39,8 +66,13 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
                 "model": setting.source.name,
                 "upstream": upstream.data.name,
                 "test_images": len(setting.data(row["downstream"]).test),
+                **({"dense_accuracy": dense[_task(row)]} if _task(row) in dense else {}),
                 "finetuned_accuracy": float(row["accuracy"]),
                 "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
                 "seeds": [int(row["seed"])],
             })  # fmt: skip
         yield f"profile-{level:g}.json", profile
+
+
+def _task(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("downstream", "finetune", "epochs", "seed"))

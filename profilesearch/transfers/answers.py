@@ -23,6 +23,9 @@ QUESTIONS = (
     ("Is a profile better than a thinner network of its size?", "profile", "width"),
     ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
 )  # fmt: skip
+SPEED = ("data", "fine-tuning", "time at most", "best", "level", "its time", "accuracy", "minus dense")
+_TIMES = (np.inf, 0.75, 0.5, 0.25)
+"""Of the source's time for 64 images."""
 BEST = (
     "data", "fine-tuning", "level", "best", "accuracy", "not told apart", "best with smaller tensors", "minus the best",
 )  # fmt: skip
@@ -65,6 +68,29 @@ def best_table(tables: Tables, unequal: Sequence[str] = ()) -> list[tuple[str, .
             behind = gaps[first].text(2, 100) if first in gaps else ""
             accuracy = mean_of([float(row["accuracy"]) for row in there[best]]).text(2, 100)
             lines.append((data, finetune, f"{level:g}", best, accuracy, ", ".join(equal), first, behind))
+    return lines
+
+
+def fastest_table(tables: Tables, times: Mapping[Key, float], unequal: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """Returns the cells of `SPEED`: what carries best among the networks that are fast enough.
+
+    Args:
+        tables: The rows.
+        times: Measured, relative to the source's, by method and level; networks that have none are left out.
+        unequal: Methods whose training upstream was not as long as that of the others.
+    """
+    lines: list[tuple[str, ...]] = []
+    for (data, finetune), methods in tables.items():
+        dense = methods.get(("dense", 0.0), ())
+        for most in _TIMES:
+            there = [key for key in methods if key in times and times[key] <= most and key[0] not in unequal]
+            best = max((key for key in there if key[0] != "dense"), key=lambda key: _mean(methods[key]), default=None)
+            if best is None:
+                continue
+            accuracy = mean_of([float(row["accuracy"]) for row in methods[best]]).text(2, 100)
+            limit = "any" if np.isinf(most) else f"{most:.0%}"
+            behind = gap(methods[best], dense).text(2, 100) if dense else ""
+            lines.append((data, finetune, limit, best[0], f"{best[1]:g}", f"{times[best]:.0%}", accuracy, behind))
     return lines
 
 

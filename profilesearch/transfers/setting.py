@@ -78,6 +78,17 @@ class Setting:
         """Returns the name of the profile that a method carries; empty for one that carries none."""
         return dict(self.carried)[level] if method.startswith("profile") else ""
 
+    def owns(self, row: Row) -> bool:
+        """Says whether a row was measured in this setting."""
+        method, level = row["method"], float(row["level"])
+        if method.startswith("profile") and level not in dict(self.carried):
+            return False
+        numbers = int(row["epochs"]), int(row["seed"])
+        run = Run(
+            self.identity, method, level, self.profile(method, level), row["downstream"], row["finetune"], *numbers
+        )
+        return run.identity == row["id"]
+
 
 @dataclass(frozen=True)
 class Run:

@@ -1,0 +1,56 @@
+"""Which methods can be run at which levels, found out before any work."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
+
+from profilesearch.errors import UsageError
+from profilesearch.transfers import structured
+from profilesearch.transfers.answers import Key
+from profilesearch.transfers.setting import Setting, profile_identity
+
+_NEED_ORIGINAL = ("ticket-original", "profile-original")
+
+
+def feasible(
+    setting: Setting, methods: Sequence[str], levels: Sequence[float], recorded: Iterable[float] = ()
+) -> tuple[Setting, list[Key], list[str]]:
+    """Finds out what can be run.
+
+    Args:
+        setting: Without the profiles that it carries.
+        methods: The asked ones.
+        levels: Fractions of the weights to remove.
+        recorded: Other levels at which profiles were carried before.
+
+    Returns:
+        The setting with its profiles, methods with levels that they can reach, and sentences about the others.
+
+    Raises:
+        UsageError: A method needs the source's first weights, which are not known; or no method can be run.
+    """
+    upstream = setting.upstream()
+    kinds = {method: method.partition("-")[0] for method in methods}
+    if set(methods) & set(_NEED_ORIGINAL):
+        upstream.original()
+    carried: dict[float, str] = {}
+    failed: dict[Key, str] = {}
+    levels = sorted(set(levels))
+    for kind, level in product(dict.fromkeys(kinds.values()), levels):
+        try:
+            if kind == "profile":
+                carried[level] = profile_identity(structured.carried_profile(upstream, level))
+            elif kind == "width":
+                structured.check_width(upstream, level)
+        except UsageError as error:
+            failed[kind, level] = str(error)
+    wanted = [(method, level) for method in methods for level in ([0.0] if method == "dense" else levels)]
+    reachable = [(method, level) for method, level in wanted if (kinds[method], level) not in failed]
+    skipped = [f"{m} at {level:g}: {failed[kinds[m], level]}" for m, level in wanted if (kinds[m], level) in failed]
+    if not reachable:
+        raise UsageError(skipped[0])
+    for level in sorted(set(recorded) - set(carried)):
+        with suppress(UsageError):
+            carried[level] = profile_identity(structured.carried_profile(upstream, level))
+    return replace(setting, carried=tuple(sorted(carried.items()))), reachable, skipped
