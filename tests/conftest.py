@@ -1,6 +1,11 @@
 """Real things, made once: a small network trained on real digits, and the problem around it."""
 
 import os
+
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _WORKERS > 1:  # before torch is imported, and for the commands that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -26,6 +26,7 @@ from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member
 
 Make = Callable[[Engine, Ledger], Problem]
+pytestmark = pytest.mark.xdist_group("engines")  # one cluster at a time, whose workers are killed
 
 
 @pytest.fixture(autouse=True, scope="module")
