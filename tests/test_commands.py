@@ -339,6 +339,16 @@ def test_mistakes_give_one_sentence_and_exit_code_2(
     assert not Path("applied").exists()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_apply_tunes_and_measures_on_a_gpu(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--finetune", "2"]
+    call("apply", *options, "--device", "cuda", "--export", "pt2", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["after"]["accuracy"] > 0.9
+    assert report["exports"][0]["same"] == 1
+    assert report["after"]["peak_memory"] < report["before"]["peak_memory"]
+
+
 def test_ctrl_c_leaves_a_hint(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> float:
         raise KeyboardInterrupt
