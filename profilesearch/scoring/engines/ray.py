@@ -31,6 +31,7 @@ class RayEngine(Engine):
     def __init__(self, workers: int, address: str | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # scoring is the work, not something beside it
         try:
             import ray  # noqa: PLC0415  an extra
         except ImportError as error:
