@@ -1,10 +1,10 @@
 """Which learning rate suits a pruned network, by how much of it is left?
 
-Members of a pool are pruned uniformly, or by a stored profile where there is one for the budget, and fine-tuned with a
-teacher at several peak learning rates. They are scored on the fresh held-out images of the split that the members were
-trained with: test images are not read, since what wins here becomes a default.
+The pool's network of seed 0 is pruned by the stored profile for each budget, uniformly where there is none, and
+fine-tuned with a teacher at several peak learning rates. It is scored on the fresh held-out images of the split that it
+was trained with: test images are not read, since what wins here becomes a default.
 
-    python benchmarks/recipe.py --arch resnet20 --data cifar10 --pool-dir pools
+    python benchmarks/recipe.py --arch resnet20 --data cifar10 --data-dir DIR
 """
 
 import argparse

@@ -65,9 +65,10 @@ def main() -> None:
     settings = [path for path in (options.folder / "networks").glob(options.setting) if path.is_dir()]
     if len(settings) != 1:
         parser.error(f"--setting must name one of {', '.join(sorted(path.name for path in settings)) or 'none'}")
-    accuracies = read(options.folder / "rows.csv", options.downstream, options.finetune)
+    found = read(options.folder / "rows.csv", options.downstream, options.finetune)
+    accuracies = {key: value for key, value in found.items() if file_of(settings[0], key)}
     chosen = pairs(accuracies)
-    networks = {key: load(settings[0], key) for key in chosen}
+    networks = {key: load_pruned(path) for key in chosen if (path := file_of(settings[0], key))}
     images = torch.rand(options.batch, *shape(next(iter(networks.values())), options.size))
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, batches of {options.batch}, milliseconds")
     print(f"{'network':22}" + "".join(f"{each:>17}" for each in ("accuracy", *WAYS)))
@@ -101,11 +102,10 @@ def pairs(accuracies: Mapping[tuple[str, float], float]) -> list[tuple[str, floa
     return list(dict.fromkeys(chosen))
 
 
-def load(folder: Path, key: tuple[str, float]) -> nn.Module:
-    """Loads a compressed network; those of profiles have the profile's name behind the level."""
+def file_of(folder: Path, key: tuple[str, float]) -> Path | None:
+    """Returns the file of a compressed network; those of profiles have the profile's name behind the level."""
     name = f"{key[0]}-{key[1]:g}"
-    files = [path for tail in ("", "-*") for path in folder.glob(f"{name}{tail}.safetensors")]
-    return load_pruned(files[0])
+    return next((path for tail in ("", "-*") for path in folder.glob(f"{name}{tail}.safetensors")), None)
 
 
 def shape(model: nn.Module, size: int) -> tuple[int, int, int]:

@@ -125,7 +125,8 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
-    profile = fitted_profile(options, profile, Plan(options.arch, full, shape), workspace)
+    plan, stored = Plan(options.arch, full, shape), profile
+    profile = world.first(lambda: fitted_profile(options, stored, plan, workspace, output))
     learn = learning_images(member, data)
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])

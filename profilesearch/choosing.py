@@ -2,11 +2,14 @@
 
 import argparse
 
+import numpy as np
+
 from profilesearch.console import Output
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import round_widths
 from profilesearch.outcome import known_worth
 from profilesearch.profile import METRICS, Budget, Metric, Profile
 from profilesearch.store import Store
@@ -33,7 +36,9 @@ def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -
     return stored.profile
 
 
-def fitted_profile(options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace) -> Profile:
+def fitted_profile(
+    options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
+) -> Profile:
     """Returns the profile as it is for this network: uniform, carried over from a relative, rounded, or unchanged."""
     asked = Budget(options.metric, options.keep), options.scope
     budget, scope = (profile.budget, profile.scope) if profile else asked
@@ -47,5 +52,14 @@ def fitted_profile(options: argparse.Namespace, profile: Profile | None, plan: P
     if multiple == 1:
         return profile
     space = plan.space(budget, scope, multiple)
-    ratios = space.table.ratios(profile)[None]
-    return space.profile(space.project(ratios)[0], {**profile.found, "rounded_to_multiples_of": multiple})
+    ratios = space.table.ratios(profile)
+    widths = round_widths(ratios, space.table.channels)
+    if not ((widths % multiple > 0) & (widths < space.table.channels)).any():
+        return profile
+    rounded = space.profile(space.project(ratios[None])[0], {**profile.found, "rounded_to_multiples_of": multiple})
+    moved = np.abs(space.table.ratios(rounded) - ratios)
+    output.say(
+        f"widths are rounded to multiples of {multiple}: keep ratios move by {moved.mean():.2f} in the mean, "
+        f"{moved.max():.2f} at most, so that what is known of the profile is not of this one"
+    )
+    return rounded

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="FILE", help="the trained source (default: the pool's, of --seed, trained if missing)"
     )
     made.add_argument("--method", nargs="+", default=list(METHODS), metavar="NAME", help="see above")
-    made.add_argument("--level", nargs="+", type=float, default=[0.8], metavar="PART", help="of the weights, removed")
+    made.add_argument("--level", nargs="+", type=_level, default=[0.8], metavar="PART", help="of the weights, removed")
     made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
     made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
     made.add_argument("--epochs", type=int, metavar="N", help="of full fine-tuning (default: 10; large images 150)")
@@ -85,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=Path("transferred"), metavar="DIR", help="where results are written")
     made.set_defaults(device="cpu")
     return made
+
+
+def _level(text: str) -> float:
+    """Reads a level as rows show it, so that both are the same number."""
+    return float(f"{float(text):g}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -198,7 +203,7 @@ def _write(
                        options.out / "speeds.csv")  # fmt: skip
     draw(tables, options.out / "transfer.png")
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
-    about = [*describe(setting), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
+    about = [*describe(setting, rows), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
     if unequal:
         about.append(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "

@@ -12,7 +12,7 @@ import numpy as np
 from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO, best_multiple, multiple_times
-from profilesearch.networks.architectures import build, check_architecture, published_normalization, stem_channels
+from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import load_tensors
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.dimensions import dimensions
@@ -30,7 +30,7 @@ from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
-from profilesearch.tasks.sources import check_data, is_data, open_data
+from profilesearch.tasks.sources import check_data, is_data, open_for
 
 _PRICED = 5
 """Random profiles on which priced latency is held against the clock."""
@@ -81,17 +81,11 @@ class Workspace:
     def data(self, name: str) -> DataSet:
         """Loads a data set once."""
         if name not in self.loaded:
-            data = self._normalized(open_data(name, self._options.data_dir, self._options.download))
+            mean, std = (getattr(self._options, each, None) for each in ("mean", "std"))
+            data = open_for(self._options.arch, name, self._options.data_dir, self._options.download, mean, std)
             self.loaded[name] = self.loaded[data.name] = data
             self.asked[data.name] = name
         return self.loaded[name]
-
-    def _normalized(self, data: DataSet) -> DataSet:
-        """Returns the data set normalized as the options say, else as the architecture's publisher does."""
-        mean, std = (getattr(self._options, name, None) for name in ("mean", "std"))
-        if mean is None and std is None and isinstance(data.train, FileImages):
-            mean, std = published_normalization(self._options.arch) or (None, None)
-        return data if mean is None and std is None else data.renormalize(mean, std)
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
         """Makes pool members of checkpoints.

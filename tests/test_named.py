@@ -240,7 +240,38 @@ def test_smallnorb_is_read_from_its_own_files(tmp_path: Path) -> None:
         open_data("smallnorb", tmp_path)
 
 
+def fer2013(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        write(folder / "fer2013" / name, text)
+    # torchvision knows the real files' digests
+    monkeypatch.setattr("torchvision.datasets.fer2013.check_integrity", lambda *_, **__: True)
+
+
+def test_faces_that_are_rows_of_a_table_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = " ".join(["7"] * 48 * 48)
+    rows = [f"{label},{pixels},{part}" for part in ("Training", "PublicTest") for label in (0, 1)]
+    fer2013(tmp_path, monkeypatch, {"fer2013.csv": "\n".join(["emotion,pixels,Usage", *rows])})
+    data = open_data("fer2013", tmp_path)
+    assert data.image_shape == (3, 48, 48)
+    assert sorted(data.test.labels.tolist()) == [0, 1]
+    assert data.train.digest == open_data("fer2013", tmp_path).train.digest
+    without = tmp_path / "kaggle"
+    bare = {"train.csv": f"emotion,pixels\n0,{pixels}\n", "test.csv": f"pixels\n{pixels}\n"}
+    fer2013(without, monkeypatch, bare)
+    with pytest.raises(UsageError, match="no labels for the test images"):
+        open_data("fer2013", without)
+
+
+def test_a_folder_that_is_called_like_a_data_set_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        for index in range(5):
+            picture(tmp_path / "eurosat" / name / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    assert open_data("eurosat@8").num_classes == 2
+
+
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_missing_data_sets_are_one_sentence(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} in .* is missing or incomplete"):
+    with pytest.raises(UsageError, match=f"{name} in .* is missing or incomplete") as error:
         open_data(name, tmp_path)
+    assert ("--download" in str(error.value)) == NAMED[name].fetched

@@ -1,6 +1,7 @@
 """Networks that were trained with other means and deviations than a data set's own."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from profilesearch.profile import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
-from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.data import IMAGENET_MEAN, DataSet
 from profilesearch.tasks.pools import Member, foreign_member, train_member, trained_member
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.sources import open_data, open_for
 
 
 def test_pixels_are_normalized_as_asked(digits: DataSet) -> None:
@@ -32,7 +33,10 @@ def test_pixels_are_normalized_as_asked(digits: DataSet) -> None:
     assert (coloured.mean, coloured.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.5, 0.5], None), (None, [0.0]), (None, [-1.0]), ([], None)])
+SENSELESS = [([0.5, 0.5], None), (None, [0.0]), (None, [-1.0]), ([], None), ([float("nan")], None)]
+
+
+@pytest.mark.parametrize(("mean", "std"), SENSELESS)
 def test_senseless_normalizations_are_refused(
     digits: DataSet, mean: list[float] | None, std: list[float] | None
 ) -> None:
@@ -40,8 +44,12 @@ def test_senseless_normalizations_are_refused(
         digits.renormalize(mean, std)
 
 
-def test_what_timm_says_of_its_networks_is_known() -> None:
+def test_what_timm_says_of_its_networks_is_known(tmp_path: Path, write_images: Callable[..., Path]) -> None:
     pytest.importorskip("timm")
+    folder = str(write_images(tmp_path / "pets", ["cat", "dog"]))
+    data = open_for("timm:inception_v3", folder, mean=[0.4])
+    assert (data.mean, data.std) == ((0.4, 0.4, 0.4), (0.5, 0.5, 0.5))
+    assert open_for("resnet18", folder).mean == IMAGENET_MEAN
     assert published_normalization("timm:inception_v3") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert published_normalization("resnet18") is None
 

@@ -23,7 +23,7 @@ from profilesearch.networks.checkpoints import load_network, load_pruned
 from profilesearch.networks.graph import trace
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget
+from profilesearch.profile import Budget, Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import for_network
@@ -86,6 +86,12 @@ class Deciding(Small):
         return scores
 
 
+class Checking(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.abs().max() < 8
+        return super().forward(images)
+
+
 class Reading(Small):
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images / (1 + images.abs().max().item()))
@@ -146,7 +152,8 @@ def test_a_network_that_divides_by_its_maximum_is_traced() -> None:
 def test_control_flow_that_depends_on_the_images_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Deciding decides by what the images show.*\(b for some of them alone\)"):
         _ = plan_of(Deciding()).table
-    assert plan_of(Reading()).table.names == plan_of(Small()).table.names
+    for other in (Reading(), Checking()):
+        assert plan_of(other).table.names == plan_of(Small()).table.names
 
 
 def test_modules_with_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,8 +270,10 @@ from profilesearch.tasks.parallel import joined
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import train
 
+torch.backends.cudnn.deterministic = True
 data, stop_at = load_data("digits"), int(sys.argv[1])
 with joined(torch.device(sys.argv[2])) as world:
+    assert world.first(lambda: {"rank": world.rank}) == {"rank": 0}
     torch.manual_seed(world.rank)
     network = Small().to(world.device)
     state = Path(f"rank{world.rank}") / "state.safetensors"  # a disk of its own
@@ -392,6 +401,11 @@ def test_a_given_profile_is_rounded_to_multiples(place: Path, capsys: pytest.Cap
     report = json.loads(capsys.readouterr().out)
     assert {width % 8 for width in report["widths"]} == {0}
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, abs=0.03)
+    Profile.from_json(report["profile"]).save(place / "mine.json")
+    call("apply", *command[:-4], "mine.json", *command[-3:])
+    again = capsys.readouterr()
+    assert json.loads(again.out)["widths"] == report["widths"]
+    assert "widths are rounded" not in again.err
 
 
 def test_a_grey_network_takes_coloured_images(tmp_path: Path) -> None:

@@ -308,12 +308,15 @@ def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.Cap
 
 def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = ["--method", "dense", "magnitude"], ["--method", "dense", "profile", "--level", "0.4"]
-    for more in (first, second, first):
+    third = ["--method", "dense", "--downstream", "digits@12"]
+    for more in (first, second, first, third):
         main([*COMMAND, *more, "--seeds", "0", "1", "--json"])
     asked = [{row["method"] for row in json.loads(line)["rows"]} for line in capsys.readouterr().out.splitlines()]
-    assert asked == [{"dense", "magnitude"}, {"dense", "profile"}, {"dense", "magnitude"}]
+    assert asked == [{"dense", "magnitude"}, {"dense", "profile"}, {"dense", "magnitude"}, {"dense"}]
     page = (place / "transferred" / "transfer.md").read_text()
-    assert page.count("    python -m profilesearch.transfer ") == 2
+    assert page.count("    python -m profilesearch.transfer ") == 3
+    assert "## digits@12, linear" in page
+    assert len(Profile.load(place / "transferred" / "profile-0.4.json").evidence) == 2
     assert "| magnitude | 0.6 | 40.00% |" in page
     assert "| profile | 0.4 | " in page
     with (place / "transferred" / "speeds.csv").open() as file:
@@ -326,7 +329,9 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     assert 0.5 < float(speeds[0]["batch64"]) < 2
     assert "And at equal measured speed?" in page
     main([*COMMAND, *first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
-    assert "| profile | 0.4 | " not in (place / "transferred" / "transfer.md").read_text()
+    page = (place / "transferred" / "transfer.md").read_text()
+    assert "| profile | 0.4 | " not in page
+    assert "At 0.4 the profile is" not in page
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,11 +356,21 @@ def test_answers_say_what_the_rows_say() -> None:
         ("ticket-late", "0.8"): (0.60, 0.61, 0.62), ("ticket-random", "0.8"): (0.505, 0.51, 0.515),
     }  # fmt: skip
     rows = [
-        {"method": method, "level": level, "seed": str(seed), "accuracy": str(accuracy), "downstream": "a"}
+        {
+            "method": method,
+            "level": level,
+            "seed": str(seed),
+            "accuracy": str(accuracy),
+            "downstream": "a",
+            "epochs": "9",
+        }
         for (method, level), values in made.items()
         for seed, accuracy in enumerate(values)
     ]
     tables = grouped([{**row, "finetune": kind} for row in rows for kind in ("linear", "full")])
+    assert list(tables) == [("a", "linear"), ("a", "full, 9 epochs")]
+    longer = grouped([{**row, "finetune": "full", "epochs": epochs} for row in rows for epochs in ("1", "9")])
+    assert all(len(found) == 3 for methods in longer.values() for found in methods.values())
     (line, _) = best_table(tables)
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
     assert line[5:7] == ("acdc", "profile")

@@ -34,7 +34,7 @@ from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
-from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.sources import open_for
 from profilesearch.tasks.training import accuracy, train
 
 
@@ -124,12 +124,12 @@ def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tup
 
 def data_of(sources: Sources, member: Member) -> DataSet:
     """Loads a member's data set, once a process."""
-    return _data(dict(sources.folders).get(member.data, member.data), sources.data_dir)
+    return _data(member.architecture, dict(sources.folders).get(member.data, member.data), sources.data_dir)
 
 
 @cache
-def _data(name: str, folder: Path | None) -> DataSet:
-    return open_data(name, folder)
+def _data(architecture: str, name: str, folder: Path | None) -> DataSet:
+    return open_for(architecture, name, folder)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Data sets by name, in memory, as bytes."""
 
 import hashlib
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -93,7 +94,8 @@ class DataSet:
         """
         channels = len(self.mean)
         given = [self.mean if mean is None else tuple(mean), self.std if std is None else tuple(std)]
-        if any(len(values) not in (1, channels) for values in given) or min(given[1]) <= 0:
+        finite = all(math.isfinite(value) for values in given for value in values)
+        if any(len(values) not in (1, channels) for values in given) or not finite or min(given[1]) <= 0:
             raise UsageError(
                 f"--mean and --std take 1 value or {channels}, of pixels scaled to [0, 1], deviations above 0; got "
                 f"{', '.join(' '.join(f'{value:g}' for value in values) for values in given)}"

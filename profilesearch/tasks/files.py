@@ -72,8 +72,8 @@ class FileImages(Images):
         chosen = self._indices.tolist()
         if files is None:
             held = getattr(self._source, "data", None)
-            pixels = b"" if held is None else np.ascontiguousarray(np.asarray(held)[chosen]).tobytes()
-            inside = hashlib.sha256(pixels).hexdigest()
+            pixels = [self._source[i][0] for i in chosen] if held is None else np.asarray(held)[chosen]
+            inside = hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in pixels)).hexdigest()
             text = f"{type(self._source).__name__} {inside} {chosen} {self.labels.tolist()}"
         else:
             paths = [files[index] for index in chosen]
@@ -96,7 +96,7 @@ def files_of(source: Any) -> list[Path] | None:
         parts = [files_of(part) for part in source.datasets]
         return None if any(part is None for part in parts) else [path for part in parts for path in part or []]
     for name in ("samples", "_samples", "imgs"):
-        if hasattr(source, name):
+        if hasattr(source, name) and all(isinstance(each[0], str | Path) for each in getattr(source, name)[:1]):
             return [Path(file) for file, _ in getattr(source, name)]
     if isinstance(source, datasets.INaturalist):
         return [Path(source.root) / source.all_categories[label] / file for label, file in source.index]

@@ -117,8 +117,9 @@ def _open(name: str, folder: Path, download: bool, settings: Mapping[str, Any]) 
         return made(str(folder), **able, **settings)
     except Exception as error:  # every data set has its own way to say so
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        fetch = ", or add --download" if able else ""
         raise UsageError(
-            f"{name} in {folder} is missing or incomplete ({reason}); put the files there, or add --download"
+            f"{name} in {folder} is missing or incomplete ({reason}); put the files there{fetch}"
         ) from error
 
 
@@ -129,6 +130,8 @@ def _labels_of(source: Any) -> Tensor:
         index = getattr(source, "index", None)  # INaturalist's
         labels = [label for _, label in samples] if samples else [label for label, _ in index or ()]
         labels = labels or [source[i][1] for i in range(len(source))]
+    if any(label is None for label in labels[:1]):
+        raise UsageError("these files have no labels for the test images; take those that have (FER2013: fer2013.csv)")
     known = torch.as_tensor(np.asarray(labels)).long()
     return known[:, 0] if known.dim() > 1 else known  # QMNIST's say who wrote a digit, too
 

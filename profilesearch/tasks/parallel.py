@@ -1,15 +1,18 @@
 """Training by several processes, started by torch's own launcher: `torchrun ... -m profilesearch.apply ...`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from profilesearch.errors import UsageError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,13 @@ class World:
                 optimizer.state[parameter]["momentum_buffer"] = plain
         return int(number)
 
+    def first(self, make: Callable[[], Value]) -> Value:
+        """Returns what the first process makes, which may depend on its clock or its files, in all processes."""
+        made = [make() if self.leads else None]
+        if self.size > 1:
+            distributed.broadcast_object_list(made, 0, device=torch.device("cpu"))
+        return made[0]  # type: ignore[return-value]
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Returns the network with gradients averaged over the processes; the same network where there is one.
 
@@ -86,29 +96,27 @@ def joined(device: torch.device) -> Iterator[World]:
         UsageError: The processes cannot find each other, or there are more of them than devices.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda":
+        device = device if size == 1 else _own_device(device)
+        torch.cuda.set_device(device)  # the one that NCCL uses, and that is waited for when times are taken
     if size == 1:
         yield World(device=device)
         return
-    if device.type == "cuda":
-        device = _own_device(device)
     try:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
         ) from error
-    try:
-        yield World(distributed.get_rank(), size, device)
-    finally:
-        distributed.destroy_process_group()
+    yield World(distributed.get_rank(), size, device)
+    distributed.destroy_process_group()  # not after an error: the others may be waiting for this process
 
 
 def _own_device(asked: torch.device) -> torch.device:
-    """Returns the CUDA device of this process, and makes it the current one, which NCCL uses."""
+    """Returns the CUDA device of this process."""
     place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if asked.index is not None:
         raise UsageError(f"processes of torchrun share out the devices themselves; write --device cuda, not {asked}")
     if place >= there:
         raise UsageError(f"process {place + 1} of this machine finds {there} CUDA device(s); start {there} processes")
-    torch.cuda.set_device(place)
     return torch.device("cuda", place)

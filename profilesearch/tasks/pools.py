@@ -65,10 +65,10 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
 
 def _check_normalization(path: Path, metadata: Mapping[str, Any], data: DataSet) -> None:
     """Refuses a network of ours for images that are normalized otherwise than those that it learned from."""
-    known = metadata.get("mean"), metadata.get("std")
-    if None not in known and known != (list(data.mean), list(data.std)):
-        mean, std = (" ".join(f"{value:g}" for value in values or ()) for values in known)
-        raise UsageError(f"{path} was trained with other normalization; give --mean {mean} --std {std}")
+    mean, std = (metadata.get(name) for name in ("mean", "std"))
+    if mean and std and (mean, std) != (list(data.mean), list(data.std)):
+        said = (" ".join(map(str, values)) for values in (mean, std))
+        raise UsageError("{} was trained with other normalization; give --mean {} --std {}".format(path, *said))
 
 
 def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:

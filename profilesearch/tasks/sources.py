@@ -1,12 +1,14 @@
 """Any data set, by what people write after `--data`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from profilesearch.errors import UsageError, choose
+from profilesearch.networks.architectures import published_normalization
 from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
-from profilesearch.tasks.files import load_folder
+from profilesearch.tasks.files import FileImages, load_folder
 from profilesearch.tasks.named import NAMED, load_named
 from profilesearch.tasks.smallnorb import load_smallnorb
 
@@ -54,7 +56,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     if name in DATA_SETS:
         data = load_data(name, folder, download)
         return replace(data, name=text, size=size) if size else data
-    if name not in NAMES:
+    if name not in NAMES or (folder is None and Path(name).is_dir()):
         return load_folder(Path(name), size or FILE_SIZE)
     if folder is None:
         raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
@@ -63,6 +65,34 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     if name == IMAGENET:
         return load_folder(Path(folder) / IMAGENET, size or FILE_SIZE)
     return load_named(name, Path(folder), download, size)
+
+
+def open_for(
+    architecture: str,
+    text: str,
+    folder: Path | None = None,
+    download: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> DataSet:
+    """Loads a data set as networks of an architecture take it.
+
+    Args:
+        architecture: Its name.
+        text: As for `open_data`.
+        folder: Likewise.
+        download: Likewise.
+        mean: Of each channel; where None, what the architecture's publisher says for images from files, else the data
+            set's own.
+        std: Likewise.
+
+    Raises:
+        UsageError: As `open_data`, or the normalization does not fit.
+    """
+    data = open_data(text, folder, download)
+    published = published_normalization(architecture) if isinstance(data.train, FileImages) else None
+    own, deviation = published or (None, None)
+    return data.renormalize(own if mean is None else mean, deviation if std is None else std)
 
 
 def _parts(text: str) -> tuple[str, int]:

@@ -87,16 +87,17 @@ def train(
     )
     world = world or World()
     state = _State(resume, model, optimizer, _identity(data, images, recipe))
-    start = world.agree(state.load(), optimizer)
+    start = world.agree(state.load() if world.leads else 0, optimizer)
+    devices = [world.device] if world.device.type == "cuda" else []
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     loss = math.nan
     for epoch in range(start, recipe.epochs):
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
                 loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
             except NotFinite as error:
-                error.finished = state.load()
+                error.finished = state.load() if world.leads else 0
                 raise
         if world.leads:
             state.save(epoch + 1)

@@ -12,15 +12,15 @@ from profilesearch.transfers.structured import carried_profile, stored_profile
 from profilesearch.transfers.upstream import source_epochs
 
 
-def describe(setting: Setting) -> Iterable[str]:
-    """Says what the comparison started from, how long methods trained, and which profiles were carried."""
+def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
+    """Says what the comparison started from, how long methods trained, and which profiles its rows carried."""
     source, trained = setting.source, source_epochs(setting.source)
     yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
     yield (
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
         f"that start from random weights {setting.scratch}."
     )
-    for level, _ in setting.carried:
+    for level in sorted({float(row["level"]) for row in rows if row["method"].startswith("profile")}):
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
         yield (
@@ -61,12 +61,16 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
         for row in rows:
             if row["method"] != "profile" or float(row["level"]) != level:
                 continue
+            data, known = row["downstream"], dict[str, float]()
+            if setting.knows(data):  # not one of an earlier command
+                known["test_images"] = len(setting.data(data).test)
+            if _task(row) in dense:
+                known["dense_accuracy"] = dense[_task(row)]
             profile = profile.with_evidence({
-                "data": row["downstream"],
+                "data": data,
                 "model": setting.source.name,
                 "upstream": upstream.data.name,
-                "test_images": len(setting.data(row["downstream"]).test),
-                **({"dense_accuracy": dense[_task(row)]} if _task(row) in dense else {}),
+                **known,
                 "finetuned_accuracy": float(row["accuracy"]),
                 "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
                 "seeds": [int(row["seed"])],

@@ -10,6 +10,7 @@ from torch.nn import functional
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
+from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, input_channels, train
@@ -105,11 +106,16 @@ def extract(model: nn.Module, data: DataSet, images: Images) -> Tensor:
     handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float().cpu()))
     device = device_of(model)
     dtype = DTYPES[best_precision(device)]
+
+    def pass_over(size: int) -> None:
+        seen.clear()
+        for start in range(0, len(images), size):
+            pixels = data.normalize(images[start : start + size].pixels, input_channels(model))
+            model(pixels.to(device, memory_format=torch.channels_last))
+
     try:
         with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
-            for start in range(0, len(images), 250):
-                pixels = data.normalize(images[start : start + 250].pixels, input_channels(model))
-                model(pixels.to(device, memory_format=torch.channels_last))
+            fitting(pass_over)
     finally:
         handle.remove()
     return torch.cat(seen).clone()

@@ -14,12 +14,13 @@ SUMMARY = ("method", "level", "mean accuracy", "relative error over dense", "mea
 
 
 def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Key, list[Row]]]:
-    """Sorts rows by (downstream, kind of fine-tuning), then by method and level, in the order of `METHODS`."""
+    """Sorts rows by downstream and fine-tuning, which says how long, then by method and level, in `METHODS`' order."""
     order = list(METHODS)
     sorted_rows = sorted(rows, key=lambda row: (order.index(row["method"]), float(row["level"]), int(row["seed"])))
     tables: dict[tuple[str, str], dict[Key, list[Row]]] = {}
     for row in sorted_rows:
-        table = tables.setdefault((row["downstream"], row["finetune"]), {})
+        tuning = "linear" if row["finetune"] == "linear" else f"{row['finetune']}, {row['epochs']} epochs"
+        table = tables.setdefault((row["downstream"], tuning), {})
         table.setdefault((row["method"], float(row["level"])), []).append(row)
     return tables
 
@@ -117,7 +118,7 @@ _INTRODUCTION = (
 )
 _AGAIN = (
     "To take one row again, add `--method METHOD --level LEVEL --downstream DATA --finetune KIND` of that row (any "
-    "level for dense) and another `--out` folder."
+    "level for dense; `--epochs` for full fine-tuning) and another `--out` folder."
 )
 _SIZE = (
     "Which method carries best at equal size? Not told apart are those whose paired difference reaches zero in its "

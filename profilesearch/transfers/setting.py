@@ -18,7 +18,7 @@ from profilesearch.profile import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape
-from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.sources import open_for
 from profilesearch.tasks.training import input_channels
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
@@ -63,7 +63,11 @@ class Setting:
 
     def data(self, name: str) -> DataSet:
         """Loads a data set, once a process."""
-        return _data(dict(self.folders)[name], self.data_dir)
+        return _data(self.source.architecture, dict(self.folders)[name], self.data_dir)
+
+    def knows(self, name: str) -> bool:
+        """Says whether a data set belongs to the comparison, as the command describes it."""
+        return name in dict(self.folders)
 
     def upstream(self) -> Upstream:
         """Returns what methods start from."""
@@ -110,8 +114,8 @@ class Run:
 
 
 @cache
-def _data(asked: str, folder: Path | None) -> DataSet:
-    return open_data(asked, folder)
+def _data(architecture: str, asked: str, folder: Path | None) -> DataSet:
+    return open_for(architecture, asked, folder)
 
 
 def compress(setting: Setting, wanted: Sequence[tuple[str, float]]) -> None:
