@@ -1,5 +1,6 @@
 """The measured speed and memory of networks."""
 
+import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +41,8 @@ def measure_speed(models: Sequence[nn.Module], image_shape: tuple[int, int, int]
 
 
 def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
-    from torch.utils.benchmark import Timer  # noqa: PLC0415  looks for compilers, and may log what it finds
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for compilers, and says so
+    from torch.utils.benchmark import Timer  # noqa: PLC0415
 
     timers = [Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
               for model in models]  # fmt: skip
