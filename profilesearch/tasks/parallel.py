@@ -98,7 +98,8 @@ def joined(device: torch.device) -> Iterator[World]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if device.type == "cuda":
         device = device if size == 1 else _own_device(device)
-        torch.cuda.set_device(device)  # the one that NCCL uses, and that is waited for when times are taken
+        if device.index is not None:  # the one that NCCL uses, and that is waited for when times are taken
+            torch.cuda.set_device(device)
     if size == 1:
         yield World(device=device)
         return
