@@ -167,7 +167,7 @@ def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], b
         # New tensors: the old ones may be shared with the full network.
         norm.running_mean = torch.zeros_like(norm.running_mean)
         norm.running_var = torch.ones_like(norm.running_var)
-        norm.num_batches_tracked = torch.tensor(0)
+        norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
         norm.momentum = None  # plain average over the batches
         norm.train()
     for batch in batches:
