@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,15 +38,15 @@ class RayEngine(Engine):
         except ImportError as error:
             raise UsageError("--engine ray needs Ray; install it with: pip install 'profilesearch[ray]'") from error
         self._ray = ray
+        if address is not None:
+            _check_reachable(address)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             quiet |= {"num_cpus": workers, "include_dashboard": False}
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"there is no Ray cluster at --address {address}; start one with `ray start --head`, or leave it out"
-            ) from error
+            raise _nobody(address) from error
         self._score = ray.remote(max_retries=RETRIES)(_score)
         self._stored: dict[str, Any] = {}
 
@@ -73,6 +74,23 @@ class RayEngine(Engine):
     def close(self) -> None:
         """Leaves the cluster; one that was started here ends."""
         self._ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Finds out in seconds that nobody listens at HOST:PORT, which Ray itself may try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # such as `auto`
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _nobody(address) from error
+
+
+def _nobody(address: str | None) -> UsageError:
+    return UsageError(
+        f"there is no Ray cluster at --address {address}; start one with `ray start --head`, or leave it out"
+    )
 
 
 def _score(digest: str, reference: Sequence[Any], widths: IntArray) -> float:
