@@ -37,6 +37,7 @@ from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.page import grouped
 from profilesearch.transfers.rigl import _move, erk
 from profilesearch.transfers.schedules import cubic, growing
+from profilesearch.transfers.speeds import times
 from profilesearch.transfers.summaries import summarize
 from profilesearch.transfers.upstream import Upstream
 
@@ -375,12 +376,12 @@ def test_answers_say_what_the_rows_say() -> None:
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
     assert line[5:7] == ("acdc", "profile")
     assert float(line[7].split()[0]) == pytest.approx(-10)
-    times = {("dense", 0.0): 1.0, ("magnitude", 0.8): 1.02, ("profile", 0.8): 0.4, ("ticket-late", 0.8): 0.7}
-    fast = [line for line in fastest_table(tables, times) if line[1] == "linear"]
-    assert [line[2:6] for line in fast] == [
-        ("any", "magnitude", "0.8", "102%"), ("75%", "profile", "0.8", "40%"), ("50%", "profile", "0.8", "40%"),
-    ]  # fmt: skip
-    assert [line[3] for line in fastest_table(tables, times, ["profile"]) if line[1] == "linear"][1:] == ["ticket-late"]
+    taken = {("dense", 0.0): 0.9, ("magnitude", 0.8): 1.1, ("profile", 0.8): 0.3, ("profile-late", 0.8): 0.5}
+    shared = times({key: {"batch64": str(time)} for key, time in taken.items()})
+    assert shared == pytest.approx(dict(zip(taken, (1.0, 1.0, 0.4, 0.4), strict=True)))
+    fast = [line[2:6] for line in fastest_table(tables, shared) if line[1] == "linear"]
+    assert fast == [("100%", "magnitude", "0.8", "100%"), ("40%", "profile", "0.8", "40%")]
+    assert {line[3] for line in fastest_table(tables, shared, ["profile"])} == {"magnitude"}
     (fair, _) = best_table(tables, ["magnitude"])
     assert fair[3] == "acdc"
     assert len(answers(tables, ["magnitude"])) == 1

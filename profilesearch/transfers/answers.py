@@ -24,8 +24,6 @@ QUESTIONS = (
     ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
 )  # fmt: skip
 SPEED = ("data", "fine-tuning", "time at most", "best", "level", "its time", "accuracy", "minus dense")
-_TIMES = (np.inf, 0.75, 0.5, 0.25)
-"""Of the source's time for 64 images."""
 BEST = (
     "data", "fine-tuning", "level", "best", "accuracy", "not told apart", "best with smaller tensors", "minus the best",
 )  # fmt: skip
@@ -82,15 +80,13 @@ def fastest_table(tables: Tables, times: Mapping[Key, float], unequal: Sequence[
     lines: list[tuple[str, ...]] = []
     for (data, finetune), methods in tables.items():
         dense = methods.get(("dense", 0.0), ())
-        for most in _TIMES:
-            there = [key for key in methods if key in times and times[key] <= most and key[0] not in unequal]
-            best = max((key for key in there if key[0] != "dense"), key=lambda key: _mean(methods[key]), default=None)
-            if best is None:
-                continue
+        judged = [key for key in methods if key in times and key[0] not in ("dense", *unequal)]
+        for most in sorted({times[key] for key in judged}, reverse=True):
+            best = max((key for key in judged if times[key] <= most), key=lambda key: _mean(methods[key]))
             accuracy = mean_of([float(row["accuracy"]) for row in methods[best]]).text(2, 100)
-            limit = "any" if np.isinf(most) else f"{most:.0%}"
             behind = gap(methods[best], dense).text(2, 100) if dense else ""
-            lines.append((data, finetune, limit, best[0], f"{best[1]:g}", f"{times[best]:.0%}", accuracy, behind))
+            cells = f"{most:.0%}", best[0], f"{best[1]:g}", f"{times[best]:.0%}"
+            lines.append((data, finetune, *cells, accuracy, behind))
     return lines
 
 

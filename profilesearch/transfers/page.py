@@ -126,8 +126,8 @@ _SIZE = (
     "another compression by the same method would give."
 )
 _SPEED = (
-    "And at equal measured speed? The best of all levels among the networks that take no more than a part of the "
-    "source's time for 64 images, in torch and full precision on {device}."
+    "And at equal measured speed? The best of all levels among the networks that take no more than each measured "
+    "part of the source's time for 64 images, in torch and full precision on {device}."
 )
 _RANKS = "Ranks are among the methods of one level and dense."
 

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from profilesearch.experiments.records import Records, Row
 from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned
 from profilesearch.networks.latency import device_name
 from profilesearch.tasks.pools import example_shape
 from profilesearch.transfers.answers import Key
+from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.setting import Setting
 
 COLUMNS = ("id", "method", "level", "batch1", "batch64", "device")
@@ -45,5 +48,14 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
 
 
 def times(rows: Mapping[Key, Row]) -> dict[Key, float]:
-    """Returns the time of 64 images relative to the source's, by method and level."""
-    return {key: float(row["batch64"]) for key, row in rows.items()}
+    """Returns the time of 64 images relative to the source's; networks of one shape have the mean of theirs."""
+    shapes: dict[Key, list[float]] = {}
+    for key, row in rows.items():
+        shapes.setdefault(_shape(key), []).append(float(row["batch64"]))
+    return {key: float(np.mean(shapes[_shape(key)])) for key in rows}
+
+
+def _shape(key: Key) -> Key:
+    """Returns a name for the tensors' shapes: masks leave the source's, and a profile's tickets have the profile's."""
+    method, level = key
+    return (method.partition("-")[0], level) if METHODS[method].structured else ("dense", 0.0)
