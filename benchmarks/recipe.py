@@ -10,8 +10,6 @@ was trained with: test images are not read, since what wins here becomes a defau
 import argparse
 from pathlib import Path
 
-import torch
-
 from profilesearch.networks.plan import Plan
 from profilesearch.profile import Budget, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
@@ -31,8 +29,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--pool-dir", type=Path, default=Path("pools"))
     parser.add_argument("--store", type=Path, default=Path("profiles"))
-    parser.add_argument("--keeps", type=float, nargs="+", default=[0.3, 0.5, 0.7])
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.02, 0.05, 0.1])
+    parser.add_argument("--keeps", type=float, nargs="+", default=[0.3, 0.7])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.02, 0.05])
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--images", type=int, default=15_000, help="to learn from, at most")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -71,7 +69,6 @@ def tuned(
     full = member.load()
     network = prune_with_profile(full, profile, example_shape(full, data)).network
     reestimate_statistics(network, data, learn[:2000])
-    torch.manual_seed(seed)
     train(network, data, learn, tuning_recipe(data, epochs, lr=rate, distill=0.5, seed=seed), full)
     return accuracy(network, data, fresh)
 
