@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -12,7 +13,6 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.workers import results
 from profilesearch.files import check_writable, write_text
-from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
 from profilesearch.transfers.about import describe, profiles_with_evidence, remember
@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--level", nargs="+", type=_level, default=[0.8], metavar="PART", help="of the weights, removed")
     made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
     made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
+    made.add_argument(
+        "--compressions", type=int, default=1, metavar="N", help="networks of each method, which seeds take in turn"
+    )
     made.add_argument("--epochs", type=int, metavar="N", help="of full fine-tuning (default: 10; large images 150)")
     made.add_argument(
         "--upstream-epochs", type=int, default=5, metavar="N", help="of methods that start from the source"
@@ -130,7 +133,8 @@ def _check(options: argparse.Namespace) -> None:
     bad = next((level for level in options.level if not 0 < level < 1), None)
     if bad is not None:
         raise UsageError(f"--level must be between 0 and 1, the part of the weights to remove, got {bad:g}")
-    numbers = {"epochs": options.epochs, "scratch-epochs": options.scratch_epochs, "workers": options.workers or 1}
+    numbers = {"epochs": options.epochs, "scratch-epochs": options.scratch_epochs, "compressions": options.compressions,
+               "workers": options.workers or 1}  # fmt: skip
     short = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
     if short or options.upstream_epochs < 0:
         raise UsageError(f"{short or '--upstream-epochs'} is too small; give a larger number")
@@ -147,16 +151,15 @@ def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) 
 def _runs(
     options: argparse.Namespace, workspace: Workspace, setting: Setting, reachable: Sequence[tuple[str, float]]
 ) -> list[Run]:
-    runs = []
+    runs: list[Run] = []
     for asked in options.downstream:
         data = workspace.data(asked)
         for kind in options.finetune:
             epochs = LINEAR_EPOCHS if kind == "linear" else options.epochs or default_epochs(data)
-            runs += [
-                Run(setting.identity, method, level, setting.profile(method, level), data.name, kind, epochs, seed)
-                for seed in options.seeds
-                for method, level in reachable
-            ]
+            for seed, (method, level) in product(options.seeds, reachable):
+                made = options.seed + (0 if method == "dense" else seed % options.compressions)
+                carried = setting.profile(method, level)
+                runs.append(Run(setting.identity, method, level, carried, data.name, kind, epochs, seed, made))
     return runs
 
 
@@ -166,10 +169,13 @@ def _measure(
     """Compresses and carries what is not on record, in worker processes."""
     workers = options.workers or torch.get_num_threads()
     missing = [each for each in runs if records.get(each.identity) is None]
-    networks = {(each.method, each.level): None for each in missing}
+    networks = {(each.method, each.level, each.compression): None for each in missing}
     wanted = [key for key in networks if not setting.network(*key).exists()]
-    tickets = [key for key in wanted if key[0].startswith("ticket")]  # they share their rounds
-    tasks = [[key] for key in wanted if key not in tickets] + [tickets] * bool(tickets)
+    tickets: dict[int, list[tuple[str, float, int]]] = {}  # those of a seed share their rounds
+    for key in wanted:
+        if key[0].startswith("ticket"):
+            tickets.setdefault(key[2], []).append(key)
+    tasks = [*tickets.values(), *([key] for key in wanted if not key[0].startswith("ticket"))]
     for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, _together(missing))):
         if not todo:
             continue
@@ -182,10 +188,10 @@ def _measure(
 
 def _together(runs: Sequence[Run]) -> list[list[Run]]:
     """Puts linear fine-tunings that differ in the seed alone together, since they share the features."""
-    groups: dict[str | tuple[str, float, str], list[Run]] = {}
+    groups: dict[object, list[Run]] = {}
     for each in runs:
-        key = (each.method, each.level, each.downstream) if each.finetune == "linear" else each.identity
-        groups.setdefault(key, []).append(each)
+        network = each.method, each.level, each.compression, each.downstream
+        groups.setdefault(network if each.finetune == "linear" else each.identity, []).append(each)
     return list(groups.values())
 
 
@@ -203,7 +209,7 @@ def _write(
                        options.out / "speeds.csv")  # fmt: skip
     draw(tables, options.out / "transfer.png")
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
-    about = [*describe(setting, rows), f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."]
+    about = list(describe(setting, rows))
     if unequal:
         about.append(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
@@ -211,7 +217,9 @@ def _write(
         )
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
-    page = Page(commands, " ".join(about), "transfer.png", skipped, unequal, taken, devices)
+    page = Page(
+        commands, setting.source.architecture, " ".join(about), "transfer.png", skipped, unequal, taken, devices
+    )
     write_text(options.out / "transfer.md", page.markdown(rows))
     for (downstream, finetune), methods in tables.items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods, taken))

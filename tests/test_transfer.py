@@ -24,6 +24,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.profile import Budget, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
+from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.transfer import main
@@ -147,7 +148,7 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
             full = sum(tensor.numel() for tensor in build("resnet20", 10, 1).parameters())
             assert sum(each.numel() for each in network.parameters()) / full == pytest.approx(1 - LEVEL, rel=0.005)
     page = (place / "transferred" / "transfer.md").read_text()
-    assert "| ticket-late | 0.6 | 40.00% |" in page
+    assert "| ticket-late | 0.6 | 1 | 40.00% |" in page
     assert (place / "transferred" / "transfer.png").stat().st_size > 5000
     assert "width, rigl, str, acdc) had fewer epochs than the source" in page
     carried = Profile.load(place / "transferred" / "profile-0.6.json")
@@ -318,7 +319,7 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     assert page.count("    python -m profilesearch.transfer ") == 3
     assert "## digits@12, linear" in page
     assert len(Profile.load(place / "transferred" / "profile-0.4.json").evidence) == 2
-    assert "| magnitude | 0.6 | 40.00% |" in page
+    assert "| magnitude | 0.6 | 1 | 40.00% |" in page
     assert "| profile | 0.4 | " in page
     with (place / "transferred" / "speeds.csv").open() as file:
         speeds = list(csv.DictReader(file))
@@ -333,6 +334,46 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| profile | 0.4 | " not in page
     assert "At 0.4 the profile is" not in page
+
+
+def test_uniform_prunes_every_block_alike(upstream: Upstream) -> None:
+    full, pruned = upstream.trained(), METHODS["uniform"].compress(upstream, LEVEL)
+    shares = [
+        len(weight) / len(full.get_parameter(name))
+        for name, weight in pruned.named_parameters()
+        if name.endswith("conv1.weight") and "layer" in name
+    ]
+    assert len(shares) == 9
+    assert max(shares) - min(shares) <= 1 / 16
+    assert max(shares) < 1
+    assert all(
+        len(weight) == len(full.get_parameter(name))
+        for name, weight in pruned.named_parameters()
+        if name.endswith("conv2.weight")
+    )
+
+
+def test_seeds_take_several_compressions_in_turn(place: Path) -> None:
+    arguments = [*COMMAND, "--method", "dense", "gradual", "profile-random", "ticket-late", "--seeds", "0", "1", "2"]
+    main([*arguments, "--finetune", "linear"])
+    main([*arguments, "--finetune", "linear", "--compressions", "2"])
+    networks = place / "transferred" / "networks"
+    assert not list(networks.glob("*/compression-1/dense*"))
+    for name in ("gradual", "profile-random", "ticket-late"):
+        (one,), (other,) = (networks.glob(f"*/{inner}{name}-*.safetensors") for inner in ("", "compression-1/"))
+        assert one.read_bytes() != other.read_bytes()
+    rows = [row for row in rows_of(place / "transferred") if row["method"] == "gradual"]
+    assert [(row["seed"], row["compression"]) for row in rows] == [("0", "0"), ("1", "0"), ("2", "0"), ("1", "1")]
+    ((_, methods),) = grouped(rows_of(place / "transferred")).items()
+    assert [(row["seed"], row["compression"]) for row in methods["gradual", LEVEL]] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "0"),
+    ]
+    page = (place / "transferred" / "transfer.md").read_text()
+    assert "| gradual | 0.6 | 2 | 40.00% |" in page
+    assert "| dense | 0 | 1 | 100.00% |" in page
+    assert all(row["precision"] == best_precision() for row in rows)
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -364,6 +405,7 @@ def test_answers_say_what_the_rows_say() -> None:
             "accuracy": str(accuracy),
             "downstream": "a",
             "epochs": "9",
+            "compression": "0",
         }
         for (method, level), values in made.items()
         for seed, accuracy in enumerate(values)

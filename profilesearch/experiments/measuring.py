@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
-from profilesearch.tasks.sources import open_for
+from profilesearch.tasks.sources import open_once
 from profilesearch.tasks.training import accuracy, train
 
 
@@ -124,12 +123,7 @@ def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tup
 
 def data_of(sources: Sources, member: Member) -> DataSet:
     """Loads a member's data set, once a process."""
-    return _data(member.architecture, dict(sources.folders).get(member.data, member.data), sources.data_dir)
-
-
-@cache
-def _data(architecture: str, name: str, folder: Path | None) -> DataSet:
-    return open_for(architecture, name, folder)
+    return open_once(member.architecture, dict(sources.folders).get(member.data, member.data), sources.data_dir)
 
 
 @cache

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from profilesearch.errors import UsageError, choose
@@ -93,6 +94,12 @@ def open_for(
     published = published_normalization(architecture) if isinstance(data.train, FileImages) else None
     own, deviation = published or (None, None)
     return data.renormalize(own if mean is None else mean, deviation if std is None else std)
+
+
+@cache
+def open_once(architecture: str, text: str, folder: Path | None = None) -> DataSet:
+    """Loads a data set as `open_for` does, once a process."""
+    return open_for(architecture, text, folder)
 
 
 def _parts(text: str) -> tuple[str, int]:

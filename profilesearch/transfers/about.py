@@ -20,6 +20,8 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
         f"that start from random weights {setting.scratch}."
     )
+    precisions = dict.fromkeys(row["precision"] for row in rows)
+    yield f"Networks were trained and tested in {' and '.join(precisions)}."
     for level in sorted({float(row["level"]) for row in rows if row["method"].startswith("profile")}):
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))

@@ -20,7 +20,8 @@ QUESTIONS = (
     ("Do structured tickets exist: are a profile's channels worth more with the weights that training started from "
      "than with random ones?", "profile-original", "profile-random"),
     ("And the trained weights?", "profile-late", "profile-random"),
-    ("Is a profile better than a thinner network of its size?", "profile", "width"),
+    ("Is a profile better than the same part of every layer?", "profile", "uniform"),
+    ("Is a profile better than a thinner network of its size, trained from random weights?", "profile", "width"),
     ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
 )  # fmt: skip
 SPEED = ("data", "fine-tuning", "time at most", "best", "level", "its time", "accuracy", "minus dense")

@@ -47,6 +47,7 @@ def from_random() -> tuple[str, ...]:
 METHODS: Mapping[str, Method] = {
     "dense": Method(_dense, True, "the source"),
     "width": Method(structured.width, True, _RANDOM),
+    "uniform": Method(structured.uniform, True, _SOURCE),
     "profile": Method(structured.profile, True, _SOURCE),
     "profile-late": Method(structured.late, True, "the source"),
     "profile-original": Method(structured.original, True, "the source's first weights"),

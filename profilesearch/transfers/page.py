@@ -9,14 +9,20 @@ from profilesearch.transfers.answers import BEST, SPEED, Key, Tables, answers, b
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.summaries import Runs, summarize
 
-HEAD = ("method", "level", "weights", "MACs", "zeros", "time", "accuracy", "minus dense")
+HEAD = ("method", "level", "made", "weights", "MACs", "zeros", "time", "accuracy", "minus dense")
+_TOLD_APART_BY = ("method", "level", "downstream", "finetune", "epochs", "seed")
 SUMMARY = ("method", "level", "mean accuracy", "relative error over dense", "mean rank")
 
 
 def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Key, list[Row]]]:
-    """Sorts rows by downstream and fine-tuning, which says how long, then by method and level, in `METHODS`' order."""
+    """Sorts rows by downstream and fine-tuning, which says how long, then by method and level, in `METHODS`' order.
+
+    A seed that was carried from several compressions counts once, with the latest of them.
+    """
     order = list(METHODS)
-    sorted_rows = sorted(rows, key=lambda row: (order.index(row["method"]), float(row["level"]), int(row["seed"])))
+    by_compression = sorted(rows, key=lambda row: int(row["compression"]))
+    latest = {tuple(row[name] for name in _TOLD_APART_BY): row for row in by_compression}.values()
+    sorted_rows = sorted(latest, key=lambda row: (order.index(row["method"]), float(row["level"]), int(row["seed"])))
     tables: dict[tuple[str, str], dict[Key, list[Row]]] = {}
     for row in sorted_rows:
         tuning = "linear" if row["finetune"] == "linear" else f"{row['finetune']}, {row['epochs']} epochs"
@@ -41,7 +47,8 @@ def table_of(methods: Mapping[Key, Sequence[Row]], times: Mapping[Key, float] | 
         shares = (f"{float(first[name]):.2%}" for name in ("weights", "macs", "zeros"))
         time = (times or {}).get((method, level))
         measured = "" if time is None else f"{time:.0%}"
-        lines.append((method, f"{level:g}", *shares, measured, mean_of(values).text(2, 100), behind))
+        made = str(len({row["compression"] for row in rows}))
+        lines.append((method, f"{level:g}", made, *shares, measured, mean_of(values).text(2, 100), behind))
     return lines
 
 
@@ -68,6 +75,7 @@ class Page:
 
     Attributes:
         commands: They repeat the rows, one after the other.
+        architecture: Of the source.
         setting: What the rows share, in words.
         figure: The figure's file, relative to the page.
         skipped: Sentences about what could not be run.
@@ -77,6 +85,7 @@ class Page:
     """
 
     commands: Sequence[str]
+    architecture: str
     setting: str
     figure: str
     skipped: Sequence[str] = ()
@@ -87,7 +96,8 @@ class Page:
     def markdown(self, rows: Sequence[Row]) -> str:
         """Renders the page."""
         tables = grouped(rows)
-        parts = ["# What transfers", _INTRODUCTION, self.setting, "\n".join(f"    {each}" for each in self.commands)]
+        commands = "\n".join(f"    {each}" for each in self.commands)
+        parts = [f"# What transfers: {self.architecture}", _INTRODUCTION, self.setting, commands]
         parts += [_AGAIN, f"![Accuracy of every method]({self.figure})", *self._answers(tables)]
         for (downstream, finetune), methods in tables.items():
             parts += [f"## {downstream}, {finetune}", _markdown_table(HEAD, table_of(methods, self.times))]
@@ -122,8 +132,8 @@ _AGAIN = (
 )
 _SIZE = (
     "Which method carries best at equal size? Not told apart are those whose paired difference reaches zero in its "
-    "interval. Every compressed network was made once, and the intervals are over fine-tunings: they do not say what "
-    "another compression by the same method would give."
+    "interval. Intervals are over fine-tunings, and over compressions too where the tables say that several were made; "
+    "where one was, they do not say what another by the same method would give."
 )
 _SPEED = (
     "And at equal measured speed? The best of all levels among the networks that take no more than each measured "

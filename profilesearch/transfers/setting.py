@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,19 +16,20 @@ from profilesearch.networks.cost import watch_layers
 from profilesearch.profile import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.hardware import best_precision, device_of
 from profilesearch.tasks.pools import Member, example_shape
-from profilesearch.tasks.sources import open_for
+from profilesearch.tasks.sources import open_once
 from profilesearch.tasks.training import input_channels
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.upstream import Upstream
 
-_VERSION = 2
+_VERSION = 3
 """Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
 COLUMNS = (
     "id", "method", "level", "removed", "zeros", "weights", "macs", "downstream", "finetune", "epochs", "seed",
-    "accuracy", "seconds",
+    "compression", "accuracy", "seconds", "precision",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Setting:
         store: Folder of profiles.
         epochs: Upstream, of methods that start from the source.
         scratch: Upstream, of methods that start from random weights.
-        seed: Of the compressions.
+        seed: Of the first compression by each method; others have the numbers that follow.
         work: Folder of the setting's compressed networks and unfinished trainings.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
     """
@@ -63,20 +63,24 @@ class Setting:
 
     def data(self, name: str) -> DataSet:
         """Loads a data set, once a process."""
-        return _data(self.source.architecture, dict(self.folders)[name], self.data_dir)
+        return open_once(self.source.architecture, dict(self.folders)[name], self.data_dir)
 
     def knows(self, name: str) -> bool:
         """Says whether a data set belongs to the comparison, as the command describes it."""
         return name in dict(self.folders)
 
-    def upstream(self) -> Upstream:
-        """Returns what methods start from."""
-        data = self.data(self.folders[0][0])
-        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, self.seed, self.work)
+    def upstream(self, compression: int | None = None) -> Upstream:
+        """Returns what methods start from, with the seed of a compression; the first one's where None."""
+        data, seed = self.data(self.folders[0][0]), self.seed if compression is None else compression
+        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, seed, self._folder(seed))
 
-    def network(self, method: str, level: float) -> Path:
-        """Returns the file of a compressed network."""
-        return self.work / f"{'-'.join(filter(None, (method, f'{level:g}', self.profile(method, level))))}.safetensors"
+    def network(self, method: str, level: float, compression: int | None = None) -> Path:
+        """Returns the file of a compressed network; the first compression's where None."""
+        name = "-".join(filter(None, (method, f"{level:g}", self.profile(method, level))))
+        return self._folder(self.seed if compression is None else compression) / f"{name}.safetensors"
+
+    def _folder(self, compression: int) -> Path:
+        return self.work if compression == self.seed else self.work / f"compression-{compression}"
 
     def profile(self, method: str, level: float) -> str:
         """Returns the name of the profile that a method carries; empty for one that carries none."""
@@ -87,7 +91,7 @@ class Setting:
         method, level = row["method"], float(row["level"])
         if method.startswith("profile") and level not in dict(self.carried):
             return False
-        numbers = int(row["epochs"]), int(row["seed"])
+        numbers = int(row["epochs"]), int(row["seed"]), int(row["compression"])
         run = Run(
             self.identity, method, level, self.profile(method, level), row["downstream"], row["finetune"], *numbers
         )
@@ -106,6 +110,7 @@ class Run:
     finetune: str
     epochs: int
     seed: int
+    compression: int
 
     @property
     def identity(self) -> str:
@@ -113,18 +118,13 @@ class Run:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
 
 
-@cache
-def _data(architecture: str, asked: str, folder: Path | None) -> DataSet:
-    return open_for(architecture, asked, folder)
-
-
-def compress(setting: Setting, wanted: Sequence[tuple[str, float]]) -> None:
-    """Makes compressed networks one after the other, those that are not there yet."""
-    for method, level in wanted:
-        path = setting.network(method, level)
+def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None:
+    """Makes compressed networks, (method, level, seed), one after the other, those that are not there yet."""
+    for method, level, seed in wanted:
+        path = setting.network(method, level, seed)
         if path.exists():
             continue
-        upstream = setting.upstream()
+        upstream = setting.upstream(seed)
         start = time.perf_counter()
         model = METHODS[method].compress(upstream, level)
         about = {
@@ -143,12 +143,13 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
 
     Args:
         setting: Of the comparison.
-        runs: Of one method, level, data set and kind; linear ones share the features, which do not depend on the seed.
+        runs: Of one network, data set and kind; linear ones share the features, which do not depend on the seed.
 
     Returns:
         Their rows. Each has the seconds that it would take alone.
     """
-    path, data = setting.network(runs[0].method, runs[0].level), setting.data(runs[0].downstream)
+    path = setting.network(runs[0].method, runs[0].level, runs[0].compression)
+    data = setting.data(runs[0].downstream)
     start = time.perf_counter()
     carried = load_pruned(path, setting.source.architecture)
     linear = runs[0].finetune == "linear"
@@ -171,7 +172,8 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
             "id": run.identity, "method": run.method, "level": f"{run.level:g}", "removed": f"{1 - left[0]:.6f}",
             "zeros": f"{zeros:.6f}", "weights": f"{left[0]:.6f}", "macs": f"{left[1]:.6f}",
             "downstream": run.downstream, "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
-            "accuracy": f"{result.accuracy:.4f}", "seconds": f"{seconds:.1f}",
+            "compression": str(run.compression), "accuracy": f"{result.accuracy:.4f}", "seconds": f"{seconds:.1f}",
+            "precision": best_precision(device_of(carried)),
         })  # fmt: skip
     return rows
 

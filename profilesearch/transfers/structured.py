@@ -23,6 +23,14 @@ def width(upstream: Upstream, level: float) -> nn.Module:
     return model
 
 
+def uniform(upstream: Upstream, level: float) -> nn.Module:
+    """The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on."""
+    space = _space(upstream, level, "block")
+    model = _cut(upstream, upstream.trained(), space, space.uniform())
+    upstream.tune(model, f"uniform-{level:g}")
+    return model
+
+
 def profile(upstream: Upstream, level: float) -> nn.Module:
     """The stored profile with the source's weights (channels kept by l1), trained on."""
     model = _ticket(upstream, level, upstream.trained())
@@ -70,13 +78,13 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     return space.profile(widths, {"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
 
 
-def check_width(upstream: Upstream, level: float) -> None:
+def check_width(upstream: Upstream, level: float, scope: Scope) -> None:
     """Checks before any work that a network can be so thin.
 
     Raises:
         UsageError: It cannot.
     """
-    _space(upstream, level, "all")
+    _space(upstream, level, scope)
 
 
 def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
