@@ -38,7 +38,6 @@ from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.page import grouped
 from profilesearch.transfers.rigl import _move, erk
 from profilesearch.transfers.schedules import cubic, growing
-from profilesearch.transfers.speeds import times
 from profilesearch.transfers.summaries import summarize
 from profilesearch.transfers.upstream import Upstream
 
@@ -324,7 +323,6 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     with (place / "transferred" / "speeds.csv").open() as file:
         speeds = list(csv.DictReader(file))
     assert [(row["method"], row["level"]) for row in speeds] == [
-        ("dense", "0"),
         ("magnitude", "0.6"),
         ("profile", "0.4"),
     ]
@@ -418,12 +416,10 @@ def test_answers_say_what_the_rows_say() -> None:
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")
     assert line[5:7] == ("acdc", "profile")
     assert float(line[7].split()[0]) == pytest.approx(-10)
-    taken = {("dense", 0.0): 0.9, ("magnitude", 0.8): 1.1, ("profile", 0.8): 0.3, ("profile-late", 0.8): 0.5}
-    shared = times({key: {"batch64": str(time)} for key, time in taken.items()})
-    assert shared == pytest.approx(dict(zip(taken, (1.0, 1.0, 0.4, 0.4), strict=True)))
-    fast = [line[2:6] for line in fastest_table(tables, shared) if line[1] == "linear"]
+    taken = {("dense", 0.0): 1.0, ("magnitude", 0.8): 1.0, ("profile", 0.8): 0.4, ("profile-late", 0.8): 0.4}
+    fast = [line[2:6] for line in fastest_table(tables, taken) if line[1] == "linear"]
     assert fast == [("100%", "magnitude", "0.8", "100%"), ("40%", "profile", "0.8", "40%")]
-    assert {line[3] for line in fastest_table(tables, shared, ["profile"])} == {"magnitude"}
+    assert {line[3] for line in fastest_table(tables, taken, ["profile"])} == {"magnitude"}
     (fair, _) = best_table(tables, ["magnitude"])
     assert fair[3] == "acdc"
     assert len(answers(tables, ["magnitude"])) == 1

@@ -1,9 +1,7 @@
-"""How long the compressed networks really take, beside the source."""
+"""How long compressed networks really take, beside the source; those of one shape share a time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from profilesearch.experiments.records import Records, Row
 from profilesearch.latency import measure_speed
@@ -15,7 +13,7 @@ from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.setting import Setting
 
 COLUMNS = ("id", "method", "level", "batch1", "batch64", "device")
-"""Times are relative to the source's in the same rounds."""
+"""Times are relative to the source's in the same rounds; method and level are those of the network that was timed."""
 _TOGETHER = 8
 """More networks in alternation would let the machine's pace change within a round."""
 
@@ -25,15 +23,16 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
 
     Args:
         setting: Of the comparison.
-        keys: Methods and levels; those whose network is not on disk are left out unless they were measured before.
+        keys: Methods and levels; those of a shape that is not on disk are left out unless it was timed before.
         path: File of the times; delete it to measure on another device.
 
     Returns:
         Rows by method and level.
     """
     records = Records(path, COLUMNS)
-    names = {key: f"{setting.identity}/{setting.network(*key).stem}" for key in keys}
-    missing = [key for key in keys if records.get(names[key]) is None and setting.network(*key).exists()]
+    names = {key: f"{setting.identity}/{_shape(setting, key)}" for key in keys}
+    timed = {name: key for key, name in names.items() if setting.network(*key).exists()}
+    missing = [key for name, key in timed.items() if records.get(name) is None]
     source = setting.source.load()
     shape = example_shape(source, setting.data(setting.folders[0][0]))
     for start in range(0, len(missing), _TOGETHER):
@@ -48,14 +47,13 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
 
 
 def times(rows: Mapping[Key, Row]) -> dict[Key, float]:
-    """Returns the time of 64 images relative to the source's; networks of one shape have the mean of theirs."""
-    shapes: dict[Key, list[float]] = {}
-    for key, row in rows.items():
-        shapes.setdefault(_shape(key), []).append(float(row["batch64"]))
-    return {key: float(np.mean(shapes[_shape(key)])) for key in rows}
+    """Returns the time of 64 images relative to the source's."""
+    return {key: float(row["batch64"]) for key, row in rows.items()}
 
 
-def _shape(key: Key) -> Key:
-    """Returns a name for the tensors' shapes: masks leave the source's, and a profile's tickets have the profile's."""
+def _shape(setting: Setting, key: Key) -> str:
+    """Names the tensors' shapes: masks leave the source's, and a profile's tickets have the profile's."""
     method, level = key
-    return (method.partition("-")[0], level) if METHODS[method].structured else ("dense", 0.0)
+    if not METHODS[method].structured or method == "dense":
+        return "dense"
+    return "-".join(filter(None, (method.partition("-")[0], f"{level:g}", setting.profile(method, level))))
