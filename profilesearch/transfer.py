@@ -42,7 +42,7 @@ examples:
 
 files, in --out:
   rows.csv                  a row for every fine-tuning
-  speeds.csv                how long each network takes, beside the source
+  speeds.csv                how long networks of each shape take, beside the source
   networks/                 compressed networks; only the first fine-tuning of each has to make it
   commands.json             the commands so far
   transfer.md, transfer.png tables with intervals, and the figure, of all rows from this source and these lengths of
@@ -73,7 +73,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
     made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
     made.add_argument(
-        "--compressions", type=int, default=1, metavar="N", help="networks of each method, which seeds take in turn"
+        "--compressions",
+        type=int,
+        default=1,
+        metavar="N",
+        help="networks that each method makes, from as many seeds; a fine-tuning takes that of its own seed modulo N "
+        "(default: one network for all, so that intervals say nothing of other compressions)",
     )
     made.add_argument("--epochs", type=int, metavar="N", help="of full fine-tuning (default: 10; large images 150)")
     made.add_argument(

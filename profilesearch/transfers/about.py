@@ -9,13 +9,15 @@ from profilesearch.files import write_json
 from profilesearch.profile import Profile
 from profilesearch.transfers.setting import Setting
 from profilesearch.transfers.structured import carried_profile, stored_profile
-from profilesearch.transfers.upstream import source_epochs
+from profilesearch.transfers.upstream import pool_command, source_epochs
 
 
 def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
     """Says what the comparison started from, how long methods trained, and which profiles its rows carried."""
     source, trained = setting.source, source_epochs(setting.source)
     yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
+    if command := pool_command(source):
+        yield f"`{command}` trains it, in the same `--pool-dir`."
     yield (
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
         f"that start from random weights {setting.scratch}."

@@ -106,6 +106,16 @@ class Upstream:
         return self.work / f"{name}.resume.safetensors" if self.work else None
 
 
+def pool_command(member: Member) -> str:
+    """Returns the command that trains a source; nothing where its file does not say, or it started elsewhere."""
+    _, metadata = load_tensors(member.path)
+    epochs = (metadata.get("recipe") or {}).get("epochs")
+    if not epochs or metadata.get("start"):
+        return ""
+    what = f"--arch {member.architecture} --data {member.data} --seeds {metadata['seed']} --epochs {epochs}"
+    return f"python -m profilesearch.pool {what}"
+
+
 def source_epochs(member: Member) -> int:
     """Returns how long a source was trained; 0 where its file does not say."""
     _, metadata = load_tensors(member.path)
