@@ -26,9 +26,6 @@ PUBLISHED = {
     "resnet56-cifar10-8a92920c.safetensors": 93.39,
 }
 
-WHOLE = "resnet20-cifar10-12fca82f.th"
-"""Tested on all images; the others on 2,000, to save minutes."""
-
 
 @pytest.fixture(scope="module")
 def cifar(data_dir: Path) -> DataSet:
@@ -39,8 +36,7 @@ def cifar(data_dir: Path) -> DataSet:
 def test_public_weights_reach_their_accuracy(name: str, cifar: DataSet, weights_dir: Path) -> None:
     member = foreign_member(name.split("-", maxsplit=1)[0], weights_dir / name, cifar)
     assert member.trained_on == "all"
-    images, near = (cifar.test, 0.1) if name == WHOLE else (cifar.test[:2000], 1.2)
-    assert accuracy(member.load(), cifar, images, "fp32") * 100 == pytest.approx(PUBLISHED[name], abs=near)
+    assert accuracy(member.load(), cifar, cifar.test, "fp32") * 100 == pytest.approx(PUBLISHED[name], abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +62,8 @@ def test_imagenets_folders_go_through_apply(
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     torch.save(build("resnet18", 1000).state_dict(), "untrained.pth")
-    options = ["--arch", "resnet18", "--checkpoint", "untrained.pth", "--data", f"{images}@96", "--profile", "uniform"]
+    options = ["--arch", "resnet18", "--checkpoint", "untrained.pth", "--data", str(images), "--profile", "uniform"]
     apply.main([*options, "--scope", "all", "--json"])
     report = json.loads(capsys.readouterr().out)
-    assert report["evidence"]["data"] == "imagenet-50@96"
+    assert report["evidence"]["data"] == "imagenet-50@224"
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)

@@ -148,7 +148,12 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
             assert sum(each.numel() for each in network.parameters()) / full == pytest.approx(1 - LEVEL, rel=0.005)
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| ticket-late | 0.6 | 1 | 40.00% |" in page
-    assert "`python -m profilesearch.pool --arch resnet20 --data digits --seeds 0 --epochs 30` trains it" in page
+    assert (
+        "`python -m profilesearch.pool --arch resnet20 --data digits --seeds 0 --epochs 30 --lr 0.05` trains it" in page
+    )
+    with (place / "transferred" / "speeds.csv").open(encoding="utf-8") as file:
+        timed = [row["method"] for row in csv.DictReader(file)]
+    assert timed == ["ticket-one-shot", "width", "uniform", "profile-random"]  # one of each shape
     assert (place / "transferred" / "transfer.png").stat().st_size > 5000
     assert "width, rigl, str, acdc) had fewer epochs than the source" in page
     carried = Profile.load(place / "transferred" / "profile-0.6.json")

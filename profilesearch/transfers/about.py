@@ -16,7 +16,7 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
     """Says what the comparison started from, how long methods trained, and which profiles its rows carried."""
     source, trained = setting.source, source_epochs(setting.source)
     yield f"Source: {source.name} ({source.data}{f', {trained} epochs' if trained else ''})."
-    if command := pool_command(source):
+    if command := pool_command(source, dict(setting.folders).get(source.data, source.data)):
         yield f"`{command}` trains it, in the same `--pool-dir`."
     yield (
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "

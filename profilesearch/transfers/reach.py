@@ -41,8 +41,8 @@ def feasible(
         try:
             if kind == "profile":
                 carried[level] = profile_identity(structured.carried_profile(upstream, level))
-            elif kind in ("width", "uniform"):
-                structured.check_width(upstream, level, "all" if kind == "width" else "block")
+            elif kind in structured.RIVALS:
+                structured.check_rival(upstream, level, kind)
         except UsageError as error:
             failed[kind, level] = str(error)
     wanted = [(method, level) for method in methods for level in ([0.0] if method == "dense" else levels)]

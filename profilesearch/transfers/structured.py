@@ -1,5 +1,7 @@
 """Structured compression: fewer channels, by a stored profile or by the same part everywhere."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from torch import nn
 
@@ -14,10 +16,13 @@ from profilesearch.store import Stored
 from profilesearch.tasks.pools import example_shape
 from profilesearch.transfers.upstream import Upstream
 
+RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
+"""Methods without a profile, and which groups they make thinner."""
+
 
 def width(upstream: Upstream, level: float) -> nn.Module:
     """A network that is thinner everywhere, residual streams too, trained from random weights: the plain rival."""
-    space = _space(upstream, level, "all")
+    space = _space(upstream, level, RIVALS["width"])
     model = _cut(upstream, upstream.fresh(upstream.seed), space, space.uniform())
     upstream.learn(model, f"width-{level:g}")
     return model
@@ -25,7 +30,7 @@ def width(upstream: Upstream, level: float) -> nn.Module:
 
 def uniform(upstream: Upstream, level: float) -> nn.Module:
     """The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on."""
-    space = _space(upstream, level, "block")
+    space = _space(upstream, level, RIVALS["uniform"])
     model = _cut(upstream, upstream.trained(), space, space.uniform())
     upstream.tune(model, f"uniform-{level:g}")
     return model
@@ -78,13 +83,13 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     return space.profile(widths, {"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
 
 
-def check_width(upstream: Upstream, level: float, scope: Scope) -> None:
-    """Checks before any work that a network can be so thin.
+def check_rival(upstream: Upstream, level: float, rival: str) -> None:
+    """Checks before any work that one of `RIVALS` can be so thin.
 
     Raises:
         UsageError: It cannot.
     """
-    _space(upstream, level, scope)
+    _space(upstream, level, RIVALS[rival])
 
 
 def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:

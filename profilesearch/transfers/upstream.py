@@ -106,14 +106,14 @@ class Upstream:
         return self.work / f"{name}.resume.safetensors" if self.work else None
 
 
-def pool_command(member: Member) -> str:
-    """Returns the command that trains a source; nothing where its file does not say, or it started elsewhere."""
+def pool_command(member: Member, data: str) -> str:
+    """Returns the command that trains a source on `data`, as people write it; nothing where its file does not say."""
     _, metadata = load_tensors(member.path)
-    epochs = (metadata.get("recipe") or {}).get("epochs")
-    if not epochs or metadata.get("start"):
+    recipe = metadata.get("recipe")
+    if not recipe or metadata.get("start"):
         return ""
-    what = f"--arch {member.architecture} --data {member.data} --seeds {metadata['seed']} --epochs {epochs}"
-    return f"python -m profilesearch.pool {what}"
+    what = f"--arch {member.architecture} --data {data} --seeds {metadata['seed']}"
+    return f"python -m profilesearch.pool {what} --epochs {recipe['epochs']} --lr {recipe['lr']:g}"
 
 
 def source_epochs(member: Member) -> int:
