@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _measure(options, setting, runs, records, output)
     command = command_line("transfer", words, _LEFT_OUT)
     commands = remember(options.out / "commands.json", setting.identity, command)
-    _write(options, setting, [row for row in records.rows() if setting.owns(row)], skipped, commands, output)
+    _write(options, setting, [row for row in records.rows() if setting.owns(row)], commands, output)
     asked = [row for row in (records.get(each.identity) for each in runs) if row]
     output.result({"rows": asked, "skipped": list(skipped)})
 
@@ -204,7 +204,6 @@ def _write(
     options: argparse.Namespace,
     setting: Setting,
     rows: Sequence[Row],
-    skipped: Sequence[str],
     commands: Sequence[str],
     output: Output,
 ) -> None:
@@ -220,6 +219,7 @@ def _write(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
             "but not held against the others."
         )
+    skipped = _out_of_reach(options, setting, rows)
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
     page = Page(
@@ -231,6 +231,13 @@ def _write(
     for name, profile in profiles_with_evidence(setting, rows):
         profile.save(options.out / name)
     output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
+
+
+def _out_of_reach(options: argparse.Namespace, setting: Setting, rows: Sequence[Row]) -> list[str]:
+    """Says what cannot be run of all that the page shows, whichever command came last."""
+    there = {*options.method, *(row["method"] for row in rows)}
+    levels = [*options.level, *(float(row["level"]) for row in rows if row["method"] != "dense")]
+    return feasible(setting, [name for name in METHODS if name in there], levels)[2]
 
 
 if __name__ == "__main__":

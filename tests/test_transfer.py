@@ -381,11 +381,18 @@ def test_seeds_take_several_compressions_in_turn(place: Path) -> None:
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*COMMAND, "--method", "dense", "profile", "--level", "0.95", "--seeds", "0", "--json"])
+    main([*COMMAND, "--method", "dense", "profile", "profile-late", "--level", "0.95", "--seeds", "0", "--json"])
     skipped = json.loads(capsys.readouterr().out)["skipped"]
     assert len(skipped) == 1
-    assert skipped[0].startswith("profile at 0.95: ")
-    assert "Out of reach" in (place / "transferred" / "transfer.md").read_text()
+    assert skipped[0].startswith("profile, profile-late at 0.95: ")
+    page = place / "transferred" / "transfer.md"
+    assert f"## Out of reach\n\n- {skipped[0]}" in page.read_text()
+
+    main([*COMMAND, "--method", "magnitude", "--level", "0.95", "--seeds", "0", "--json"])
+    assert json.loads(capsys.readouterr().out)["skipped"] == []
+    main([*COMMAND, "--method", "profile", "--seeds", "0", "--json"])
+    assert json.loads(capsys.readouterr().out)["skipped"] == []
+    assert "- profile at 0.95: " in page.read_text(), "of all rows on the page, not of the last command"
 
 
 def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: list[Member]) -> None:
@@ -431,5 +438,6 @@ def test_answers_say_what_the_rows_say() -> None:
     assert len(answers(tables, ["magnitude"])) == 1
     assert answers({key: {k: rows[:1] for k, rows in methods.items()} for key, methods in tables.items()}) == []
     ticket, profile = answers(tables)
-    assert "Yes, `ticket-late` against `ticket-random`: better in 2 of 2 comparisons, worse in 0, by +10.00" in ticket
-    assert "No, it is worse, `profile` against `magnitude`: better in 0 of 2 comparisons, worse in 2" in profile
+    assert "`ticket-late` against `ticket-random`. Linear: yes, better in 1 and worse in 0 of 1, by +10.00" in ticket
+    assert "`profile` against `magnitude`. Linear: no, it is worse, better in 0 and worse in 1 of 1" in profile
+    assert "Full, 9 epochs: no, it is worse, better in 0 and worse in 1 of 1" in profile

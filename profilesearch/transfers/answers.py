@@ -31,7 +31,7 @@ BEST = (
 
 
 def answers(tables: Tables, unequal: Sequence[str] = ()) -> list[str]:
-    """Returns a sentence for every question whose two methods were both run, on several seeds.
+    """Returns an answer, by kind of fine-tuning, to every question whose two methods were both run, on several seeds.
 
     Args:
         tables: The rows.
@@ -41,14 +41,13 @@ def answers(tables: Tables, unequal: Sequence[str] = ()) -> list[str]:
     for question, ours, theirs in QUESTIONS:
         if (ours in unequal) != (theirs in unequal):
             continue
-        gaps = [
-            gap(methods[key], methods[theirs, key[1]])
-            for methods in tables.values()
-            for key in methods
-            if key[0] == ours and (theirs, key[1]) in methods
-        ]
-        if gaps and not any(np.isnan(each.low) for each in gaps):
-            found.append(f"**{question}** {_verdict(gaps)}, `{ours}` against `{theirs}`: {_counts(gaps)}.")
+        parts = []
+        for kind in dict.fromkeys(kind for _, kind in tables):
+            gaps = _gaps([methods for (_, each), methods in tables.items() if each == kind], ours, theirs)
+            if gaps and not any(np.isnan(each.low) for each in gaps):
+                parts.append(f"{kind.capitalize()}: {_verdict(gaps)}, {_counts(gaps)}.")
+        if parts:
+            found.append(f"**{question}** `{ours}` against `{theirs}`. {' '.join(parts)}")
     return found
 
 
@@ -98,23 +97,33 @@ def gap(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:
     return difference(*zip(*pairs, strict=True)) if pairs else Estimate(np.nan, np.nan, np.nan)
 
 
+def _gaps(tables: Sequence[Mapping[Key, Sequence[Row]]], ours: str, theirs: str) -> list[Estimate]:
+    """Compares two methods wherever both were run at one level."""
+    return [
+        gap(methods[key], methods[theirs, key[1]])
+        for methods in tables
+        for key in methods
+        if key[0] == ours and (theirs, key[1]) in methods
+    ]
+
+
 def _verdict(gaps: Sequence[Estimate]) -> str:
     if all(each.positive for each in gaps):
-        return "Yes"
+        return "yes"
     if all(each.negative for each in gaps):
-        return "No, it is worse"
+        return "no, it is worse"
     better, worse = any(each.positive for each in gaps), any(each.negative for each in gaps)
     if better == worse:
-        return "It depends" if better else "The seeds do not tell"
-    return "Partly" if better else "No, it is partly worse"
+        return "it depends" if better else "the seeds do not tell"
+    return "partly" if better else "no, it is partly worse"
 
 
 def _counts(gaps: Sequence[Estimate]) -> str:
     better, worse = sum(each.positive for each in gaps), sum(each.negative for each in gaps)
     values = [100 * each.value for each in gaps]
     return (
-        f"better in {better} of {len(gaps)} comparisons, worse in {worse}, by {np.median(values):+.2f} points in the "
-        f"median ({min(values):+.2f} to {max(values):+.2f})"
+        f"better in {better} and worse in {worse} of {len(gaps)}, by {np.median(values):+.2f} points in the median "
+        f"({min(values):+.2f} to {max(values):+.2f})"
     )
 
 

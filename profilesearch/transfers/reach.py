@@ -47,7 +47,11 @@ def feasible(
             failed[kind, level] = str(error)
     wanted = [(method, level) for method in methods for level in ([0.0] if method == "dense" else levels)]
     reachable = [(method, level) for method, level in wanted if (kinds[method], level) not in failed]
-    skipped = [f"{m} at {level:g}: {failed[kinds[m], level]}" for m, level in wanted if (kinds[m], level) in failed]
+    alike: dict[tuple[float, str], list[str]] = {}
+    for method, level in wanted:
+        if reason := failed.get((kinds[method], level)):
+            alike.setdefault((level, reason), []).append(method)
+    skipped = [f"{', '.join(names)} at {level:g}: {reason}" for (level, reason), names in alike.items()]
     if not reachable:
         raise UsageError(skipped[0])
     for level in sorted(set(recorded) - set(carried)):
