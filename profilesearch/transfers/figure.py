@@ -26,7 +26,9 @@ def draw(tables: Tables, path: Path) -> None:
     levels = sorted({level for table in tables.values() for _, level in table} - {0.0})
     colors = dict(zip(levels, mpl.colormaps["viridis_r"]([0.15 + 0.7 * i / max(1, len(levels) - 1)
                                                            for i in range(len(levels))]), strict=True))  # fmt: skip
-    figure = Figure(figsize=(1.8 + 3.6 * len(tables), 1.4 + 0.26 * len(methods)), layout="constrained")
+    figure = Figure(
+        figsize=(1.8 + 3.6 * len(tables), 1.4 + (0.18 + 0.08 * len(levels)) * len(methods)), layout="constrained"
+    )
     panels = figure.subplots(1, len(tables), squeeze=False, sharey=True)[0]
     for axes, ((downstream, finetune), table) in zip(panels, tables.items(), strict=True):
         _panel(axes, table, methods, colors)
@@ -49,10 +51,9 @@ def _panel(
         if method == "dense":
             axes.axvline(found.value, color="black", linewidth=1)
             continue
+        place = methods.index(method) + 0.6 * (0.5 - (list(colors).index(level) + 0.5) / len(colors))  # side by side
         whole = found.high >= found.low  # a single seed has no interval
         sides = [[found.value - found.low], [found.high - found.value]] if whole else None
-        axes.errorbar(
-            found.value, methods.index(method), xerr=sides, fmt="o", color=colors[level], markersize=5, capsize=2
-        )
+        axes.errorbar(found.value, place, xerr=sides, fmt="o", color=colors[level], markersize=4, capsize=2)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.tick_params(axis="x", labelsize=8)
