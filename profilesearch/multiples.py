@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
@@ -25,7 +26,9 @@ Times = dict[int, tuple[float, float]]
 """Mean milliseconds of one image, and of 64, by multiple."""
 
 
-def multiple_times(plan: Plan, budget: Budget, scope: Scope, cache: Path | None = None) -> Times:
+def multiple_times(
+    plan: Plan, budget: Budget, scope: Scope, cache: Path | None = None, device: torch.device | None = None
+) -> Times:
     """Times the uniform and two random profiles under a budget, rounded to each multiple that meets it.
 
     The times are kept by device, so that the choice, and all that depends on it, stays the same.
@@ -35,18 +38,19 @@ def multiple_times(plan: Plan, budget: Budget, scope: Scope, cache: Path | None 
         budget: What profiles may cost.
         scope: Which groups they touch.
         cache: File of the times; that of the user where None.
+        device: Where to time them; the processor where None.
 
     Raises:
         UsageError: No multiple reaches the budget.
     """
     file = cache or default_cache().with_name("multiples.json")
     key = f"{plan.architecture} {plan.table.within(scope).fingerprint} {tuple(plan.example.shape)} {scope} {budget}"
-    known = _read(file)
-    if key not in known.get(device_name(), {}):
-        times = {str(multiple): list(pair) for multiple, pair in _measure(plan, budget, scope).items()}
-        known.setdefault(device_name(), {})[key] = times
+    known, where = _read(file), device_name(device)
+    if key not in known.get(where, {}):
+        times = {str(multiple): list(pair) for multiple, pair in _measure(plan, budget, scope, device).items()}
+        known.setdefault(where, {})[key] = times
         write_json(file, known)
-    return {int(multiple): (pair[0], pair[1]) for multiple, pair in known[device_name()][key].items()}
+    return {int(multiple): (pair[0], pair[1]) for multiple, pair in known[where][key].items()}
 
 
 def best_multiple(times: Mapping[int, tuple[float, float]]) -> int:
@@ -57,7 +61,7 @@ def best_multiple(times: Mapping[int, tuple[float, float]]) -> int:
     return best if means[best] < means[smallest] * (1 - _WORTH) else smallest
 
 
-def _measure(plan: Plan, budget: Budget, scope: Scope) -> Times:
+def _measure(plan: Plan, budget: Budget, scope: Scope, device: torch.device | None) -> Times:
     networks, owners = [], []
     for multiple in MULTIPLES:
         try:
@@ -69,7 +73,7 @@ def _measure(plan: Plan, budget: Budget, scope: Scope) -> Times:
             continue  # faster only because smaller
         order = rank_channels(plan.network, space.table, "l1")
         pruner = Pruner(plan.network, space.table)
-        networks += [pruner.prune(keep_channels(order, space.table, row)) for row in rows]
+        networks += [pruner.prune(keep_channels(order, space.table, row)).to(device) for row in rows]
         owners += [multiple] * len(rows)
     if not networks:
         plan.space(budget, scope)  # says why

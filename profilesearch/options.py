@@ -83,7 +83,7 @@ def add_multiple_option(parser: argparse._ActionsContainer) -> None:
         type=number_or_auto,
         default=1,
         metavar="N",
-        help="widths are multiples of N; `auto` takes the one whose networks are fastest on this processor",
+        help="widths are multiples of N; `auto` takes the one whose networks are fastest on --device",
     )
 
 

@@ -196,12 +196,13 @@ class Workspace:
         return space
 
     def fastest_multiple(self, plan: Plan, budget: Budget, scope: Scope) -> int:
-        """Returns the multiple of channels whose networks are fastest here, and shows how long each takes."""
-        times = multiple_times(plan, budget, scope)
+        """Returns the multiple of channels whose networks are fastest on the device, and shows how long each takes."""
+        device = open_device(self._options.device)
+        times = multiple_times(plan, budget, scope, device=device)
         chosen = best_multiple(times)
         rows = [[f"{multiple}", f"{one:.2f}", f"{many:.1f}"] for multiple, (one, many) in times.items()]
         head = ["multiple of", "ms for 1 image", "ms for 64"]
-        self._output.table(f"networks of equal cost on {device_name()}; taking multiples of {chosen}", head, rows)
+        self._output.table(f"networks of equal cost on {device_name(device)}; taking multiples of {chosen}", head, rows)
         return chosen
 
 

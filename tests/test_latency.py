@@ -15,6 +15,7 @@ from profilesearch.networks.latency import LatencyModel, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Budget
+from profilesearch.tasks.hardware import device_of
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,15 @@ def test_a_multiple_is_chosen_by_measurement_once(tmp_path: Path, monkeypatch: p
     assert all(0 < one < many for one, many in times.values())
     monkeypatch.setattr(multiples, "_measure", lambda *_: pytest.fail("measured again"))
     assert multiple_times(plan, Budget("macs", 0.5), "block", file) == times
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_multiples_are_timed_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, file, cuda = Plan("resnet20", build("resnet20", 10), (3, 8, 8)), tmp_path / "times.json", torch.device("cuda")
+    monkeypatch.setattr(multiples, "MULTIPLES", (1, 4))
+    assert multiple_times(plan, Budget("macs", 0.5), "block", file, cuda).keys() == {1, 4}
+    assert torch.cuda.get_device_name() in file.read_text()
+    assert device_of(plan.network).type == "cpu"
 
 
 def test_a_multiple_must_be_worth_it() -> None:

@@ -148,8 +148,10 @@ def default_cache() -> Path:
     return Path(base) / "profilesearch" / "latency.json"
 
 
-def device_name() -> str:
-    """Names the processor, its threads, and the version of torch."""
+def device_name(device: torch.device | None = None) -> str:
+    """Names the processor and its threads, or the GPU, and the version of torch."""
+    if device is not None and device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
