@@ -15,7 +15,7 @@ from profilesearch.experiments.workers import results
 from profilesearch.files import check_writable, write_text
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
-from profilesearch.transfers.about import describe, profiles_with_evidence, remember
+from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, remember
 from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.transfers.figure import draw
 from profilesearch.transfers.methods import METHODS, from_random
@@ -30,7 +30,8 @@ DESCRIPTION = """\
 Compress a network on one data set in several ways, carry each result to other data sets, and fine-tune it.
 
 A level is the fraction of the weights that a method removes. Structured methods make tensors smaller; the
-others set weights to zero, which stay zero while the network is fine-tuned. Every row is recorded as soon as
+others set weights to zero, which stay zero while the network is fine-tuned. With --metric macs it is the
+fraction of the multiply-adds, for structured methods alone. Every row is recorded as soon as
 it is there; a comparison that was stopped goes on where it was when the same command is given again.
 
 Methods:
@@ -68,8 +69,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--checkpoint", metavar="FILE", help="the trained source (default: the pool's, of --seed, trained if missing)"
     )
-    made.add_argument("--method", nargs="+", default=list(METHODS), metavar="NAME", help="see above")
-    made.add_argument("--level", nargs="+", type=_level, default=[0.8], metavar="PART", help="of the weights, removed")
+    made.add_argument("--method", nargs="+", metavar="NAME", help="see above (default: all)")
+    made.add_argument("--level", nargs="+", type=_level, default=[0.8], metavar="PART", help="the part to remove")
+    made.add_argument("--metric", default="params", metavar="NAME", help="what levels are of: params (weights), macs")
     made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
     made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
     made.add_argument(
@@ -131,13 +133,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Finds mistakes before any work."""
+    choose("metric", options.metric, NAMES)
+    able = [name for name, method in METHODS.items() if options.metric == "params" or method.structured]
+    options.method = options.method or able
     for method in options.method:
         choose("method", method, METHODS)
+        if method not in able:
+            raise UsageError(f"--metric macs is for smaller tensors, and {method} sets weights to zero; "
+                             f"choose from {', '.join(able)}")  # fmt: skip
     for kind in options.finetune:
         choose("kind of fine-tuning", kind, FINETUNES)
     bad = next((level for level in options.level if not 0 < level < 1), None)
     if bad is not None:
-        raise UsageError(f"--level must be between 0 and 1, the part of the weights to remove, got {bad:g}")
+        raise UsageError(f"--level must be between 0 and 1, the part to remove, got {bad:g}")
     numbers = {"epochs": options.epochs, "scratch-epochs": options.scratch_epochs, "compressions": options.compressions,
                "workers": options.workers or 1}  # fmt: skip
     short = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
@@ -147,10 +155,12 @@ def _check(options: argparse.Namespace) -> None:
 
 def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) -> Setting:
     numbers = options.upstream_epochs, options.scratch_epochs, options.seed
-    upstream, identity = workspace.data(options.upstream).name, source_identity(source, *numbers)
+    upstream, identity = workspace.data(options.upstream).name, source_identity(source, *numbers, options.metric)
     folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
     work = options.out / "networks" / identity
-    return Setting(source, identity, tuple(folders.items()), options.data_dir, options.store, *numbers, work)
+    return Setting(
+        source, identity, tuple(folders.items()), options.data_dir, options.store, *numbers, work, options.metric
+    )
 
 
 def _runs(
@@ -211,7 +221,7 @@ def _write(
     tables = grouped(rows)
     measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
                        options.out / "speeds.csv")  # fmt: skip
-    draw(tables, options.out / "transfer.png")
+    draw(tables, options.out / "transfer.png", NAMES[setting.metric])
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
     about = list(describe(setting, rows))
     if unequal:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
 from profilesearch.intervals import mean_interval
@@ -159,6 +160,25 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     carried = Profile.load(place / "transferred" / "profile-0.6.json")
     assert [entry["seeds"] for entry in carried.evidence] == [[0], [1]]
     assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "macs0.5-ppo"}
+
+
+def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
+    main([*COMMAND, "--metric", "macs", "--method", "uniform", "profile", "--level", "0.5", "--seeds", "0"])
+    for name in ("uniform", "profile"):
+        (path,) = (place / "transferred" / "networks").glob(f"*/{name}-0.5*.safetensors")
+        counts = []
+        for network in (load_pruned(path), build("resnet20", 10, 1)):
+            with FlopCounterMode(display=False) as counter:
+                network.eval()(torch.zeros(1, 1, 8, 8))
+            counts.append(counter.get_total_flops())
+        assert counts[0] / counts[1] == pytest.approx(0.5, rel=0.005)
+    carried = Profile.load(place / "transferred" / "profile-0.5.json")
+    stored = Store(Path("profiles")).best("resnet20", 0.5, "macs", "digits").profile
+    assert carried.budget == Budget("macs", 0.5)
+    assert carried.keep == pytest.approx(stored.keep, abs=0.05)
+    assert "projected onto 50% of the multiply-adds" in (place / "transferred" / "transfer.md").read_text()
+    with pytest.raises(UsageError, match="--metric macs is for smaller tensors, and magnitude sets weights to zero"):
+        main([*COMMAND, "--metric", "macs", "--method", "magnitude"])
 
 
 def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -> None:

@@ -11,6 +11,14 @@ from profilesearch.transfers.setting import Setting
 from profilesearch.transfers.structured import carried_profile, stored_profile
 from profilesearch.transfers.upstream import pool_command, source_epochs
 
+NAMES = {"params": "weights", "macs": "multiply-adds"}
+"""What levels are of, in words."""
+_LEVELS = {
+    "params": "Levels are of the weights: masks remove them exactly; smaller tensors keep at most half a percent more "
+    "or less of all parameters, BatchNorm's and the classifier's included.",
+    "macs": "Levels are of the multiply-adds of one image, the classifier's included, within half a percent.",
+}
+
 
 def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
     """Says what the comparison started from, how long methods trained, and which profiles its rows carried."""
@@ -22,14 +30,16 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
         f"that start from random weights {setting.scratch}."
     )
+    yield _LEVELS[setting.metric]
     precisions = dict.fromkeys(row["precision"] for row in rows)
     yield f"Networks were trained and tested in {' and '.join(precisions)}."
     for level in sorted({float(row["level"]) for row in rows if row["method"].startswith("profile")}):
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
+        left = f"{1 - level:.0%} of the {NAMES[setting.metric]}"
         yield (
-            f"At {level:g} the profile is {stored.name}, projected onto {1 - level:.0%} of the parameters; its search "
-            f"saw networks for {searched or 'unknown data'}."
+            f"At {level:g} the profile is {stored.name}, projected onto {left}; its search saw networks for "
+            f"{searched or 'unknown data'}."
         )
 
 

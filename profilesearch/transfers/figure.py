@@ -15,12 +15,13 @@ from profilesearch.transfers.answers import Key, Tables
 from profilesearch.transfers.methods import METHODS
 
 
-def draw(tables: Tables, path: Path) -> None:
+def draw(tables: Tables, path: Path, what: str = "weights") -> None:
     """Draws a panel for each downstream task and kind of fine-tuning, a line for each method, a colour for each level.
 
     Args:
         tables: The rows.
         path: A picture file.
+        what: What levels are of.
     """
     methods = [name for name in METHODS if any(name == key[0] for table in tables.values() for key in table)][::-1]
     levels = sorted({level for table in tables.values() for _, level in table} - {0.0})
@@ -34,7 +35,7 @@ def draw(tables: Tables, path: Path) -> None:
         _panel(axes, table, methods, colors)
         axes.set_title(f"{downstream}, {finetune}", fontsize=10)
     panels[0].set_yticks(range(len(methods)), methods, fontsize=9)
-    handles = [panels[0].plot([], [], "o", color=color, label=f"{level:.0%} of the weights removed")[0]
+    handles = [panels[0].plot([], [], "o", color=color, label=f"{level:.0%} of the {what} removed")[0]
                for level, color in colors.items()]  # fmt: skip
     handles.append(panels[0].plot([], [], color="black", linewidth=1, label="dense")[0])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)

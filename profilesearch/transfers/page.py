@@ -123,15 +123,14 @@ _INTRODUCTION = (
     "the last epoch; brackets are 95 % intervals over the seeds of the fine-tuning (Student's t), as if each were the "
     "only one on this page. Weights and MACs are those that are not zero, relative to the source, without the "
     "classifier; only where zeros are few are tensors smaller, and the network faster, without a sparse library. Time "
-    "is measured, for 64 images, relative to the source's. Masks remove the level of the weights exactly; smaller "
-    "tensors keep at most half a percent more or less of all parameters, BatchNorm's and the classifier's included."
+    "is measured, for 64 images, relative to the source's."
 )
 _AGAIN = (
     "To take one row again, add `--method METHOD --level LEVEL --downstream DATA --finetune KIND` of that row (any "
     "level for dense; `--epochs` for full fine-tuning) and another `--out` folder."
 )
 _SIZE = (
-    "Which method carries best at equal size? Not told apart are those whose paired difference reaches zero in its "
+    "Which method carries best at equal levels? Not told apart are those whose paired difference reaches zero in its "
     "interval. Intervals are over fine-tunings, and over compressions too where the tables say that several were made; "
     "where one was, they do not say what another by the same method would give."
 )

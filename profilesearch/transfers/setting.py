@@ -13,7 +13,7 @@ from torch import nn
 from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
 from profilesearch.networks.cost import watch_layers
-from profilesearch.profile import Profile
+from profilesearch.profile import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import best_precision, device_of
@@ -47,6 +47,7 @@ class Setting:
         scratch: Upstream, of methods that start from random weights.
         seed: Of the first compression by each method; others have the numbers that follow.
         work: Folder of the setting's compressed networks and unfinished trainings.
+        metric: What levels are of: `params`, or `macs` where all tensors get smaller.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
     """
 
@@ -59,6 +60,7 @@ class Setting:
     scratch: int
     seed: int
     work: Path
+    metric: Metric
     carried: tuple[tuple[float, str], ...] = ()
 
     def data(self, name: str) -> DataSet:
@@ -72,7 +74,8 @@ class Setting:
     def upstream(self, compression: int | None = None) -> Upstream:
         """Returns what methods start from, with the seed of a compression; the first one's where None."""
         data, seed = self.data(self.folders[0][0]), self.seed if compression is None else compression
-        return Upstream(self.source, data, Store(self.store), self.epochs, self.scratch, seed, self._folder(seed))
+        lengths = self.epochs, self.scratch
+        return Upstream(self.source, data, Store(self.store), *lengths, seed, self._folder(seed), self.metric)
 
     def network(self, method: str, level: float, compression: int | None = None) -> Path:
         """Returns the file of a compressed network; the first compression's where None."""
@@ -206,8 +209,8 @@ def profile_identity(profile: Profile) -> str:
     return hashlib.sha256(json.dumps(dict(profile.keep)).encode()).hexdigest()[:8]
 
 
-def source_identity(member: Member, epochs: int, scratch: int, seed: int) -> str:
-    """Names a setting by the source's weights, the lengths of training, the seed, and the version of the methods."""
+def source_identity(member: Member, epochs: int, scratch: int, seed: int, metric: Metric) -> str:
+    """Names a setting by the source's weights, lengths of training, seed, metric, and the version of the methods."""
     tensors, _ = load_tensors(member.path)
-    text = f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}"
+    text = f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}" + " macs" * (metric == "macs")
     return hashlib.sha256(text.encode()).hexdigest()[:8]

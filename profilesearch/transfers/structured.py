@@ -76,7 +76,7 @@ def stored_profile(upstream: Upstream, level: float) -> Stored:
 
 
 def carried_profile(upstream: Upstream, level: float) -> Profile:
-    """Returns that profile, projected onto what the level leaves of the parameters, and where it is from."""
+    """Returns that profile, projected onto what the level leaves, and where it is from."""
     space, widths = _projected(upstream, level)
     stored = stored_profile(upstream, level)
     origin = {"architecture": stored.profile.architecture, "profile": stored.name}
@@ -105,10 +105,10 @@ def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray
 
 
 def _space(upstream: Upstream, level: float, scope: Scope) -> ProfileSpace:
-    """Profiles that remove the level from the parameters."""
+    """Profiles that remove the level from the parameters, or from the multiply-adds."""
     network = upstream.trained()
     plan = Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
-    return plan.space(Budget("params", 1 - level), scope)
+    return plan.space(Budget(upstream.metric, 1 - level), scope)
 
 
 def _cut(upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray) -> nn.Module:

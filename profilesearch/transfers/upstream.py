@@ -10,6 +10,7 @@ from torch import nn
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network
+from profilesearch.profile import Metric
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
@@ -32,6 +33,7 @@ class Upstream:
         scratch: Of methods that start from random weights.
         seed: Of order, augmentation and random weights.
         work: Folder of unfinished trainings.
+        metric: What levels remove a part of, where tensors get smaller.
     """
 
     source: Member
@@ -41,6 +43,7 @@ class Upstream:
     scratch: int
     seed: int = 0
     work: Path | None = None
+    metric: Metric = "params"
 
     def trained(self) -> nn.Module:
         """Returns the source."""
