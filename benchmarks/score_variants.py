@@ -1,7 +1,8 @@
 """Which score ranks profiles as the careful one does, and at what cost?
 
-The careful score: full precision, BatchNorm re-estimated on 1,000 training images, accuracy on 2,500 others. Prints,
-for each cheaper variant, Spearman's rank correlation with it (95 % bootstrap interval) and the time a profile takes.
+The careful score: full precision, BatchNorm re-estimated on 1,000 training images, accuracy on 2,500 images, which hold
+those of the cheaper variants. Prints, for each variant, Spearman's rank correlation with it (95 % bootstrap interval)
+and the time a profile takes.
 
     python benchmarks/score_variants.py --arch resnet56 --data cifar10 --data-dir DIR --checkpoint FILE
 """

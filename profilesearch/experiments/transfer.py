@@ -19,7 +19,8 @@ def transfer(lab: Lab) -> Section:
     lab.searches([job for several in jobs.values() for job in several])
     found = {source: [f.widths for f in lab.searches(several)] for source, several in jobs.items()}
     lines, verdicts = [], []
-    for target in _one_of_each(lab):
+    networks = _one_of_each(lab)
+    for target in networks:
         rivals: dict[str, list[Widths]] = {"uniform": [uniform_profile(lab.space(keep))] * sizes.seeds}
         rivals[f"best of {sizes.random} random on the target"] = [best_random(lab, target)] * sizes.seeds
         rivals |= {f"PPO on {source}": profiles for source, profiles in found.items()}
@@ -44,12 +45,14 @@ def transfer(lab: Lab) -> Section:
             if name.startswith("PPO") and not name.endswith(data):
                 kind = "gains" if gain.positive else "loses" if gain.negative else "is level with uniform"
                 verdicts.append(f"{name} applied to {data} {kind} ({gain.text(2, 100)} points)")
+    seen = [name for name in networks if name not in lab.targets]
+    own = f" (of the pool, which searches on its own data saw: {', '.join(seen)})" if seen else ""
     return Section(
         "transfer",
         "C6, in small: profiles found on one data set serve others",
         f"PPO on the pool's members of one data set alone, {sizes.evaluations} evaluations, {sizes.seeds} seeds; its "
-        f"profiles ({keep:g} of the MACs) on targets of every data set, test accuracy in percent before and after "
-        f"{sizes.epochs} epoch(s) of fine-tuning. Gains are over uniform, paired by seed.",
+        f"profiles ({keep:g} of the MACs) on a network of every data set{own}, test accuracy in percent before "
+        f"and after {sizes.epochs} epoch(s) of fine-tuning. Gains are over uniform, paired by seed.",
         ("target", "profile", "before", "after", "gain over uniform"),
         tuple(lines),
         f"After fine-tuning: {'; '.join(verdicts)}."
