@@ -20,7 +20,7 @@ from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.transfers.figure import draw
 from profilesearch.transfers.methods import METHODS, from_random
 from profilesearch.transfers.page import HEAD, Page, grouped, table_of
-from profilesearch.transfers.reach import feasible
+from profilesearch.transfers.reach import feasible, out_of_reach
 from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, source_identity
 from profilesearch.transfers.speeds import measure, times
 from profilesearch.transfers.upstream import source_epochs
@@ -229,7 +229,7 @@ def _write(
             f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
             "but not held against the others."
         )
-    skipped = _out_of_reach(options, setting, rows)
+    skipped = out_of_reach(setting, rows, options.method, options.level)
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
     page = Page(
@@ -241,13 +241,6 @@ def _write(
     for name, profile in profiles_with_evidence(setting, rows):
         profile.save(options.out / name)
     output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
-
-
-def _out_of_reach(options: argparse.Namespace, setting: Setting, rows: Sequence[Row]) -> list[str]:
-    """Says what cannot be run of all that the page shows, whichever command came last."""
-    there = {*options.method, *(row["method"] for row in rows)}
-    levels = [*options.level, *(float(row["level"]) for row in rows if row["method"] != "dense")]
-    return feasible(setting, [name for name in METHODS if name in there], levels)[2]
 
 
 if __name__ == "__main__":

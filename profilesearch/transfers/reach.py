@@ -6,8 +6,10 @@ from dataclasses import replace
 from itertools import product
 
 from profilesearch.errors import UsageError
+from profilesearch.experiments.records import Row
 from profilesearch.transfers import structured
 from profilesearch.transfers.answers import Key
+from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.setting import Setting, profile_identity
 
 _NEED_ORIGINAL = ("ticket-original", "profile-original")
@@ -58,3 +60,17 @@ def feasible(
         with suppress(UsageError):
             carried[level] = profile_identity(structured.carried_profile(upstream, level))
     return replace(setting, carried=tuple(sorted(carried.items()))), reachable, skipped
+
+
+def out_of_reach(setting: Setting, rows: Sequence[Row], methods: Sequence[str], levels: Sequence[float]) -> list[str]:
+    """Says what cannot be run of all that a page shows, whichever command came last.
+
+    Args:
+        setting: Of the comparison.
+        rows: The recorded ones.
+        methods: Those of the last command.
+        levels: Those of the last command.
+    """
+    shown = {*methods, *(row["method"] for row in rows)}
+    there = [*levels, *(float(row["level"]) for row in rows if row["method"] != "dense")]
+    return feasible(setting, [name for name in METHODS if name in shown], there)[2]
