@@ -181,6 +181,17 @@ def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
         main([*COMMAND, "--metric", "macs", "--method", "magnitude"])
 
 
+@pytest.mark.parametrize("zeros", [1, 3, 7, 18])
+def test_a_few_zeros_by_chance_are_not_taken_for_weights_that_came_back(zeros: int, digits: DataSet) -> None:
+    model = build("resnet20", 10, 1)
+    first = next(iter(prunable_layers(model).values()))
+    with torch.no_grad():
+        first.weight.view(-1)[:zeros] = 0
+    small = replace(digits, train=digits.train[torch.arange(128)], test=digits.test[torch.arange(64)])
+    result = finetune_full(model, small, epochs=1, seed=0)
+    assert round(result.zeros * sum(each.weight.numel() for each in prunable_layers(model).values())) == zeros
+
+
 def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -> None:
     main([*COMMAND, "--method", "dense", "magnitude", "rigl", "--finetune", "full", "--seeds", "0"])
     rows = {row["method"]: row for row in rows_of(place / "transferred")}

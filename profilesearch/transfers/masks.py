@@ -70,7 +70,7 @@ class Masks:
     def level(self) -> float:
         """Fraction of the weights that are not there."""
         kept = [mask.kept for mask in self._masks.values()]
-        return 1 - sum(int(each.sum()) for each in kept) / sum(each.numel() for each in kept)
+        return sum(int((~each).sum()) for each in kept) / sum(each.numel() for each in kept)  # as `sparsity` counts
 
     def keep_best(self, scores: Mapping[str, Tensor], level: float) -> None:
         """Keeps the weights with the highest scores of the whole network.
