@@ -23,7 +23,8 @@ def draw(tables: Tables, path: Path, what: str = "weights") -> None:
         path: A picture file.
         what: What levels are of.
     """
-    methods = [name for name in METHODS if any(name == key[0] for table in tables.values() for key in table)][::-1]
+    drawn = {name for table in tables.values() for name, _ in table} - {"dense"}  # a line
+    methods = [name for name in METHODS if name in drawn][::-1]
     levels = sorted({level for table in tables.values() for _, level in table} - {0.0})
     colors = dict(zip(levels, mpl.colormaps["viridis_r"]([0.15 + 0.7 * i / max(1, len(levels) - 1)
                                                            for i in range(len(levels))]), strict=True))  # fmt: skip
@@ -35,6 +36,7 @@ def draw(tables: Tables, path: Path, what: str = "weights") -> None:
         _panel(axes, table, methods, colors)
         axes.set_title(f"{downstream}, {finetune}", fontsize=10)
     panels[0].set_yticks(range(len(methods)), methods, fontsize=9)
+    panels[0].set_ylim(-0.6, len(methods) - 0.4)
     handles = [panels[0].plot([], [], "o", color=color, label=f"{level:.0%} of the {what} removed")[0]
                for level, color in colors.items()]  # fmt: skip
     handles.append(panels[0].plot([], [], color="black", linewidth=1, label="dense")[0])
