@@ -145,8 +145,8 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
         else:
             assert zeros == round(LEVEL * total)
         if name != "dense" and method.structured:
-            full = sum(tensor.numel() for tensor in build("resnet20", 10, 1).parameters())
-            assert sum(each.numel() for each in network.parameters()) / full == pytest.approx(1 - LEVEL, rel=0.005)
+            full = sum(layer.weight.numel() for layer in prunable_layers(build("resnet20", 10, 1)).values())
+            assert total / full == pytest.approx(1 - LEVEL, rel=0.005)
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| ticket-late | 0.6 | 1 | 40.00% |" in page
     assert (
@@ -159,6 +159,8 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     assert "width, rigl, str, acdc) had fewer epochs than the source" in page
     carried = Profile.load(place / "transferred" / "profile-0.6.json")
     assert [entry["seeds"] for entry in carried.evidence] == [[0], [1]]
+    assert carried.reached > 1 - LEVEL  # of all parameters; the classifier is as large as before
+    assert carried.budget.keep == pytest.approx(carried.reached, abs=1e-6)
     assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "macs0.5-ppo"}
 
 

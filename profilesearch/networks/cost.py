@@ -1,7 +1,7 @@
 """Analytic cost: multiply-adds and parameters of thousands of profiles at once, without building a network."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,9 +27,12 @@ class CostModel:
         model: The full network.
         table: Its channel groups.
         example: One input, shape (1, C, H, W); the multiply-adds depend on its resolution.
+        counted: Names of the tensors that parameters are counted of; all where None.
     """
 
-    def __init__(self, model: nn.Module, table: GroupTable, example: Tensor) -> None:
+    def __init__(
+        self, model: nn.Module, table: GroupTable, example: Tensor, counted: Collection[str] | None = None
+    ) -> None:
         self._channels = table.channels
         follows: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for place, group in enumerate(table.groups):
@@ -40,12 +43,12 @@ class CostModel:
         sizes, slopes, factors = [], [], []
         self._weights: dict[str, tuple[FloatArray, FloatArray]] = {}
         for name, tensor in model.named_parameters():
-            macs = positions.get(name, 0)
+            macs, params = positions.get(name, 0), int(counted is None or name in counted)
             whole = np.array([tensor.shape[0], tensor.shape[1]]) if tensor.dim() > 1 else np.zeros(2)
             self._weights[name] = whole.astype(np.float64), np.zeros((2, len(table.groups)))
             if name not in follows:
                 self._fixed["macs"] += macs * tensor.numel()
-                self._fixed["params"] += tensor.numel()
+                self._fixed["params"] += params * tensor.numel()
                 continue
             rest = tensor.shape[2:].numel()
             sizes.append([tensor.shape[0], tensor.shape[1] if tensor.dim() > 1 else 1])
@@ -54,7 +57,7 @@ class CostModel:
                 slope[dim, place] += repeats
             slopes.append(slope)
             self._weights[name] = self._weights[name][0], slope
-            factors.append([macs * rest, rest])
+            factors.append([macs * rest, params * rest])
         self._sizes = np.array(sizes, dtype=np.float64).reshape(-1, 2)
         self._slopes = np.array(slopes).reshape(-1, 2, len(table.groups))
         self._factors = np.array(factors, dtype=np.float64).reshape(-1, 2)

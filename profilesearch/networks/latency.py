@@ -150,15 +150,21 @@ def default_cache() -> Path:
 
 def device_name(device: torch.device | None = None) -> str:
     """Names the processor and its threads, or the GPU, and the version of torch."""
+    threads = "" if device is not None and device.type == "cuda" else f", {torch.get_num_threads()} threads"
+    return f"{hardware_name(device)}{threads}, torch {torch.__version__}"
+
+
+def hardware_name(device: torch.device | None = None) -> str:
+    """Names the processor, or the GPU."""
     if device is not None and device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+        return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     except OSError:
         pass
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return name
 
 
 def latency_error(widths: IntArray, cost: LatencyModel, networks: Sequence[nn.Module], example: Tensor) -> float:

@@ -14,8 +14,8 @@ from profilesearch.transfers.upstream import pool_command, source_epochs
 NAMES = {"params": "weights", "macs": "multiply-adds"}
 """What levels are of, in words."""
 _LEVELS = {
-    "params": "Levels are of the weights: masks remove them exactly; smaller tensors keep at most half a percent more "
-    "or less of all parameters, BatchNorm's and the classifier's included.",
+    "params": "Levels are of the weights, BatchNorm's and the classifier's not counted: masks remove them exactly, "
+    "smaller tensors keep what they should within half a percent.",
     "macs": "Levels are of the multiply-adds of one image, the classifier's included, within half a percent.",
 }
 
@@ -31,8 +31,8 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         f"that start from random weights {setting.scratch}."
     )
     yield _LEVELS[setting.metric]
-    precisions = dict.fromkeys(row["precision"] for row in rows)
-    yield f"Networks were trained and tested in {' and '.join(precisions)}."
+    precisions, devices = (" and ".join(dict.fromkeys(row[name] for row in rows)) for name in ("precision", "device"))
+    yield f"Networks were trained and tested in {precisions} on {devices}; another processor rounds otherwise."
     for level in sorted({float(row["level"]) for row in rows if row["method"].startswith("profile")}):
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))

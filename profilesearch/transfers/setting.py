@@ -13,6 +13,7 @@ from torch import nn
 from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
 from profilesearch.networks.cost import watch_layers
+from profilesearch.networks.latency import hardware_name
 from profilesearch.profile import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -25,11 +26,11 @@ from profilesearch.transfers.masks import sparsity
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.upstream import Upstream
 
-_VERSION = 3
+_VERSION = 4
 """Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
 COLUMNS = (
     "id", "method", "level", "removed", "zeros", "weights", "macs", "downstream", "finetune", "epochs", "seed",
-    "compression", "accuracy", "seconds", "precision",
+    "compression", "accuracy", "seconds", "precision", "device",
 )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
             "zeros": f"{zeros:.6f}", "weights": f"{left[0]:.6f}", "macs": f"{left[1]:.6f}",
             "downstream": run.downstream, "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
             "compression": str(run.compression), "accuracy": f"{result.accuracy:.4f}", "seconds": f"{seconds:.1f}",
-            "precision": best_precision(device_of(carried)),
+            "precision": best_precision(device_of(carried)), "device": hardware_name(device_of(carried)),
         })  # fmt: skip
     return rows
 

@@ -1,11 +1,13 @@
 """Structured compression: fewer channels, by a stored profile or by the same part everywhere."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
@@ -14,6 +16,7 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profile import Budget, Profile, Scope
 from profilesearch.store import Stored
 from profilesearch.tasks.pools import example_shape
+from profilesearch.transfers.masks import prunable_layers
 from profilesearch.transfers.upstream import Upstream
 
 RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
@@ -80,7 +83,13 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     space, widths = _projected(upstream, level)
     stored = stored_profile(upstream, level)
     origin = {"architecture": stored.profile.architecture, "profile": stored.name}
-    return space.profile(widths, {"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
+    found = {"projected_from": origin, "pool": stored.profile.found.get("pool", [])}
+    if upstream.metric == "params":  # files of profiles count all of them
+        plan = _plan(upstream)
+        everything = CostModel(plan.network, space.table, plan.example)
+        budget = Budget("params", float(everything.relative(widths, "params")))
+        space = replace(space, cost=everything, budget=budget)
+    return space.profile(widths, found)
 
 
 def check_rival(upstream: Upstream, level: float, rival: str) -> None:
@@ -105,10 +114,17 @@ def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray
 
 
 def _space(upstream: Upstream, level: float, scope: Scope) -> ProfileSpace:
-    """Profiles that remove the level from the parameters, or from the multiply-adds."""
+    """Profiles that remove the level from the weights that masks may cover, or from the multiply-adds."""
+    plan = _plan(upstream)
+    table = plan.table.within(scope)
+    counted = {f"{name}.weight" for name in prunable_layers(plan.network)}
+    cost = CostModel(plan.network, table, plan.example, counted)
+    return ProfileSpace(plan.architecture, scope, table, cost, Budget(upstream.metric, 1 - level))
+
+
+def _plan(upstream: Upstream) -> Plan:
     network = upstream.trained()
-    plan = Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
-    return plan.space(Budget(upstream.metric, 1 - level), scope)
+    return Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
 
 
 def _cut(upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray) -> nn.Module:
