@@ -39,6 +39,7 @@ from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.page import grouped
 from profilesearch.transfers.rigl import _move, erk
 from profilesearch.transfers.schedules import cubic, growing
+from profilesearch.transfers.structured import stored_profile
 from profilesearch.transfers.summaries import summarize
 from profilesearch.transfers.upstream import Upstream
 
@@ -344,6 +345,16 @@ def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.Cap
     assert first[0] == second[0]  # dense
     assert first[1]["id"] != second[1]["id"]
     assert first[1]["macs"] != second[1]["macs"]
+
+
+def test_a_profile_searched_for_what_levels_are_of_comes_first(upstream: Upstream) -> None:
+    table = Plan("resnet20", upstream.trained(), (1, 8, 8))
+    for metric, keep in (("macs", 0.4), ("macs", 0.25), ("params", 0.4)):
+        space = table.space(Budget(metric, keep))
+        upstream.store.add(space.profile(space.uniform(), {}), f"mine-{metric}-{keep}")
+    found = [stored_profile(replace(upstream, metric=metric), 0.6).name for metric in ("params", "macs")]
+    assert found == ["mine-params-0.4", "mine-macs-0.4"]
+    assert stored_profile(upstream, 0.76).name == "mine-macs-0.25"
 
 
 def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

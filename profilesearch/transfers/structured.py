@@ -62,20 +62,22 @@ def random(upstream: Upstream, level: float) -> nn.Module:
 
 
 def stored_profile(upstream: Upstream, level: float) -> Stored:
-    """Returns the stored profile whose budget of multiply-adds is nearest to what the level leaves.
+    """Returns the stored profile whose budget is nearest to what the level leaves.
+
+    Of those that are as near, one that was searched for what the level is of comes before one for multiply-adds.
 
     Raises:
         UsageError: None is stored for the architecture.
     """
-    architecture = upstream.source.architecture
-    stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric == "macs"]
+    architecture, metrics = upstream.source.architecture, (upstream.metric, "macs")
+    stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric in metrics]
     if not stored:
         raise UsageError(
             f"no profile of {architecture} is stored; search one with `profilesearch train --arch {architecture}`"
         )
-    keeps = {each.profile.budget.keep for each in stored}
-    nearest = min(keeps, key=lambda keep: abs(keep - (1 - level)))
-    return upstream.store.best(architecture, nearest, "macs", upstream.data.name)
+    budgets = (each.profile.budget for each in stored)
+    near = min(budgets, key=lambda one: (round(abs(one.keep - (1 - level)), 6), metrics.index(one.metric)))
+    return upstream.store.best(architecture, near.keep, near.metric, upstream.data.name)
 
 
 def carried_profile(upstream: Upstream, level: float) -> Profile:
