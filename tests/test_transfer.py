@@ -162,7 +162,7 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     assert [entry["seeds"] for entry in carried.evidence] == [[0], [1]]
     assert carried.reached > 1 - LEVEL  # of all parameters; the classifier is as large as before
     assert carried.budget.keep == pytest.approx(carried.reached, abs=1e-6)
-    assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "macs0.5-ppo"}
+    assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "params0.5-ppo"}
 
 
 def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
