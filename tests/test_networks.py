@@ -196,7 +196,7 @@ def test_criteria_drop_what_they_are_made_to_drop(criterion: str) -> None:
     plan = Plan("resnet20", randomized(build("resnet20", 10)), (3, 32, 32))
     block = plan.network.layer2[1]  # type: ignore[index, union-attr]
     with torch.no_grad():
-        block.bn1.bias.fill_(3)  # no dead channel competes
+        block.bn1.bias.fill_(100)  # no dead channel competes
         if criterion == "fpgm":  # the filter nearest to all others is their mean
             block.conv1.weight[5] = block.conv1.weight.mean(dim=0)
         else:
