@@ -468,6 +468,7 @@ def test_answers_say_what_the_rows_say() -> None:
     tables = grouped([{**row, "finetune": kind} for row in rows for kind in ("linear", "full")])
     assert list(tables) == [("a", "linear"), ("a", "full, 9 epochs")]
     longer = grouped([{**row, "finetune": "full", "epochs": epochs} for row in rows for epochs in ("1", "9")])
+    assert list(longer) == [("a", "full, 1 epoch"), ("a", "full, 9 epochs")]
     assert all(len(found) == 3 for methods in longer.values() for found in methods.values())
     (line, _) = best_table(tables)
     assert line[:5] == ("a", "linear", "0.8", "magnitude", "81.00 (78.52 to 83.48)")

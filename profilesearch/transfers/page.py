@@ -25,7 +25,8 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Key, list[Row]]]:
     sorted_rows = sorted(latest, key=lambda row: (order.index(row["method"]), float(row["level"]), int(row["seed"])))
     tables: dict[tuple[str, str], dict[Key, list[Row]]] = {}
     for row in sorted_rows:
-        tuning = "linear" if row["finetune"] == "linear" else f"{row['finetune']}, {row['epochs']} epochs"
+        length = "1 epoch" if row["epochs"] == "1" else f"{row['epochs']} epochs"
+        tuning = "linear" if row["finetune"] == "linear" else f"{row['finetune']}, {length}"
         table = tables.setdefault((row["downstream"], tuning), {})
         table.setdefault((row["method"], float(row["level"])), []).append(row)
     return tables
