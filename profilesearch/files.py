@@ -1,13 +1,64 @@
-"""Files are written whole or not at all."""
+"""Files are read only where they end, and written whole or not at all."""
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def regular_file(path: str | Path, what: str = "file") -> Path:
+    """Returns the path of a file that can be read to its end; a pipe is waited for, and a device may never end.
+
+    Args:
+        path: Of a file that must be there.
+        what: Names it in the message, such as `checkpoint`.
+
+    Raises:
+        UsageError: There is no such file, nobody may look, or it is a folder, a pipe, a device or a socket.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if path.is_symlink():
+            reason = f"it is a link to {path.readlink()}, which is not there"
+        raise UsageError(f"cannot read the {what} {path}: {reason}") from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"cannot read the {what} {path}: it is {_kind(mode)}; give a file")
+    return path
+
+
+def read_json(path: Path, what: str = "file") -> Any:
+    """Returns what a JSON file says.
+
+    Args:
+        path: Of a file that must be there.
+        what: Names it in the message.
+
+    Raises:
+        UsageError: The file cannot be read, or is no JSON.
+    """
+    regular_file(path, what)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no {what}: broken JSON ({error}); fetch or make it again") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], new: bool = False) -> None:
@@ -23,9 +74,12 @@ def write_atomically(path: Path, write: Callable[[Path], None], new: bool = Fals
         UsageError: The folder cannot be written, or the disk is full. The old file, if any, is untouched.
     """
     temporary: Path | None = None
+    target = Path(os.path.realpath(path))  # a link stays, and what it points to is written
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        if target.exists() and not target.is_file():
+            raise OSError(f"it is {_kind(target.stat().st_mode)}, not a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -33,9 +87,9 @@ def write_atomically(path: Path, write: Callable[[Path], None], new: bool = Fals
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         if new:
-            os.link(temporary, path)
+            os.link(temporary, target)
         else:
-            temporary.replace(path)
+            temporary.replace(target)
     except FileExistsError:
         raise
     except OSError as error:
@@ -43,6 +97,10 @@ def write_atomically(path: Path, write: Callable[[Path], None], new: bool = Fals
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _kind(mode: int) -> str:
+    return next((name for test, name in _KINDS if test(mode)), "no file")
 
 
 def check_writable(folder: Path) -> None:
