@@ -12,7 +12,7 @@ import torch
 
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.engines import ENGINES, Engine, Task, open_engine
 from profilesearch.scoring.score import Scorer, default_settings
 from profilesearch.tasks.data import DataSet, Images

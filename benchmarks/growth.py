@@ -19,7 +19,7 @@ import torch
 from agents import PpoSearcher, RandomSearcher
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings

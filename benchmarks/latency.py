@@ -21,7 +21,7 @@ from agents import PpoSearcher
 from profilesearch.intervals import mean_interval
 from profilesearch.latency import measure_speed
 from profilesearch.networks.latency import LatencyModel, device_name
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images

@@ -32,7 +32,7 @@ from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings, reestimate
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import DTYPES, best_precision, open_device

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import bootstrap, spearmanr
 
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.score import STATISTICS, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import example_shape, foreign_member

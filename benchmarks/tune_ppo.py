@@ -28,7 +28,7 @@ from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 
 NOISE = 0.006
 FIT, SCREEN = 1200, 900

@@ -9,7 +9,7 @@ from envs.reward import TARGET_WEIGHT, reward
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.problem import Problem
 
 FEATURES = (

@@ -2,7 +2,7 @@
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.checkpoints import load_network, load_pruned, save_network
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.tasks.data import load_data
 

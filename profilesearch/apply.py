@@ -20,7 +20,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.options import add_device_option, add_multiple_option, add_normalization_options
 from profilesearch.outcome import both_sides, evidence_of, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
-from profilesearch.profile import METRICS, SCOPES, Profile
+from profilesearch.profiles import METRICS, SCOPES, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of, open_device

@@ -11,7 +11,7 @@ from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.outcome import known_worth
-from profilesearch.profile import METRICS, Budget, Metric, Profile
+from profilesearch.profiles import METRICS, Budget, Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.workspace import Workspace

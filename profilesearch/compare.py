@@ -17,7 +17,7 @@ from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import save_figure, search_figure
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem

@@ -12,7 +12,7 @@ from profilesearch.networks.architectures import build, check_architecture, imag
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import probe, pruning_error
-from profilesearch.profile import SCOPES, Budget, Scope
+from profilesearch.profiles import SCOPES, Budget, Scope
 
 DESCRIPTION = """\
 Show the channel groups of an architecture: which layers keep the same channels, how wide they are, what share

@@ -14,7 +14,7 @@ from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.latency import default_cache, device_name
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Budget, Scope
+from profilesearch.profiles import Budget, Scope
 
 AUTO = "auto"
 """Stands for a multiple that is chosen by measurement."""

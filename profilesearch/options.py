@@ -5,7 +5,7 @@ from pathlib import Path
 
 from profilesearch.multiples import AUTO
 from profilesearch.networks.criteria import CRITERIA
-from profilesearch.profile import METRICS
+from profilesearch.profiles import METRICS
 from profilesearch.scoring.engines import ENGINES
 from profilesearch.tasks.sources import NAMES
 

@@ -10,7 +10,7 @@ from torch import nn
 from profilesearch.console import Output
 from profilesearch.intervals import accuracy_interval
 from profilesearch.latency import Speed, measure_speed, peak_memory
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
 from profilesearch.store import gains
 from profilesearch.tasks.data import DataSet

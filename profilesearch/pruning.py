@@ -13,7 +13,7 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of

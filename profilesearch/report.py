@@ -7,9 +7,9 @@ from pathlib import Path
 
 from profilesearch.console import Output, manual_parser, run
 from profilesearch.files import write_text
-from profilesearch.html import Block, drawn, render
 from profilesearch.plots import search_figure, tradeoff_figure
 from profilesearch.runs import Part, read_part
+from profilesearch.webpage import Block, drawn, render
 
 DESCRIPTION = """\
 Write what runs have found into one HTML page that opens from disk, without a network.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
-from profilesearch.html import Block, drawn, embedded
 from profilesearch.plots import profile_figure, search_figure
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
+from profilesearch.webpage import Block, drawn, embedded
 
 Point = tuple[float, float, float, float]
 """Cost, accuracy, and the ends of its 95 % interval."""

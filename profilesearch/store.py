@@ -11,7 +11,7 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
 from profilesearch.networks.architectures import folder_name
-from profilesearch.profile import Metric, Profile
+from profilesearch.profiles import Metric, Profile
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")

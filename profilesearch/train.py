@@ -15,7 +15,7 @@ from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import profile_figure, save_figure, search_figure
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
 from profilesearch.tasks.splits import Part

@@ -21,7 +21,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import METRICS, SCOPES, Budget, Scope
+from profilesearch.profiles import METRICS, SCOPES, Budget, Scope
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem

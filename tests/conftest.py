@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings

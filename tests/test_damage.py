@@ -25,7 +25,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.plots import profile_figure, save_figure
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
 

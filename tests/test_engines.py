@@ -17,7 +17,7 @@ from agents import RandomSearcher, make_searcher
 from profilesearch import train
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine, processes
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem

@@ -18,7 +18,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.outcome import known_worth
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.store import Store, gains
 

@@ -14,7 +14,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.latency import LatencyModel, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.tasks.hardware import device_of
 
 

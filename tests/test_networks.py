@@ -17,7 +17,7 @@ from profilesearch.networks.groups import GroupTable, Slice
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, round_widths
 from profilesearch.networks.surgery import Pruner, check_plan, mask
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 
 ARCHITECTURES = {
     "resnet20": (3, 32, 32),

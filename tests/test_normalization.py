@@ -13,7 +13,7 @@ from torch import Tensor
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import published_normalization
 from profilesearch.networks.checkpoints import load_tensors
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings

@@ -23,7 +23,7 @@ from profilesearch.networks.checkpoints import load_network, load_pruned
 from profilesearch.networks.graph import trace
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import for_network

@@ -9,8 +9,8 @@ import pytest
 
 from profilesearch import apply, compare, report, train
 from profilesearch.errors import UsageError
-from profilesearch.html import Block, render
 from profilesearch.tasks.pools import Member
+from profilesearch.webpage import Block, render
 
 SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
 STUDY = Path(__file__).parent.parent / "docs" / "results" / "resnet20"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from profilesearch.errors import UsageError
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import SAMPLE, STATISTICS, Scorer, ScoreSettings, default_settings

@@ -10,7 +10,7 @@ from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search
 from agents.base import FINALISTS
 from agents.baselines import grid
 from profilesearch.errors import UsageError
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings

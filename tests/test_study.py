@@ -22,7 +22,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.store import Gain, Store, gains
 
 

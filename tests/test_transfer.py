@@ -22,7 +22,7 @@ from profilesearch.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Budget, Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import best_precision

@@ -33,7 +33,7 @@ from profilesearch.networks.checkpoints import load_tensors, tensor_digest
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.tasks.pools import Member, example_shape
 
 AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)

@@ -26,7 +26,7 @@ from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Budget
+from profilesearch.profiles import Budget
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem

@@ -18,7 +18,7 @@ from profilesearch.experiments.searchers import searches
 from profilesearch.intervals import accuracy_interval
 from profilesearch.networks.checkpoints import load_tensors
 from profilesearch.networks.mapping import map_by_place
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.store import Store
 
 COLUMNS = ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after")

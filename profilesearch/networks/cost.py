@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.profile import Metric
+from profilesearch.profiles import Metric
 
 FloatArray = NDArray[np.float64]
 Layer = nn.Conv2d | nn.Linear

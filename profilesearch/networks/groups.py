@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profilesearch.errors import UsageError, nearest
-from profilesearch.profile import Profile, Scope
+from profilesearch.profiles import Profile, Scope
 
 IntArray = NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray, OutOfScope, Slice
-from profilesearch.profile import Scope
+from profilesearch.profiles import Scope
 
 CONSTANT = 0
 """Label of what no channel makes, such as padding."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from profilesearch.files import write_json
 from profilesearch.networks.cost import CostModel, FloatArray, evaluating, watch_layers
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.profile import Metric
+from profilesearch.profiles import Metric
 
 _STEPS = 8
 _REPEATS = 5

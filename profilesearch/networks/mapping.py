@@ -7,7 +7,7 @@ from profilesearch.networks.architectures import build, is_foreign_code, stem_ch
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 
 
 def carry(profile: Profile, plan: Plan) -> Profile:

@@ -14,7 +14,7 @@ from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import check_plan
-from profilesearch.profile import Budget, Scope
+from profilesearch.profiles import Budget, Scope
 
 
 @dataclass(frozen=True, eq=False)

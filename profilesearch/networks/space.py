@@ -8,7 +8,7 @@ import numpy as np
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel, FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.profile import Budget, Profile, Scope
+from profilesearch.profiles import Budget, Profile, Scope
 
 TOLERANCE = 0.005
 """Largest relative distance of a projected profile from its budget."""

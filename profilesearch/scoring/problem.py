@@ -15,7 +15,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profile import Budget, Scope
+from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.engines.base import Engine, LocalEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.score import Scorer, ScoreSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from profilesearch.experiments.records import Row
 from profilesearch.files import write_json
-from profilesearch.profile import Profile
+from profilesearch.profiles import Profile
 from profilesearch.transfers.setting import Setting
 from profilesearch.transfers.structured import carried_profile, stored_profile
 from profilesearch.transfers.upstream import pool_command, source_epochs

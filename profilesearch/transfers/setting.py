@@ -14,7 +14,7 @@ from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
 from profilesearch.networks.cost import watch_layers
 from profilesearch.networks.latency import hardware_name
-from profilesearch.profile import Metric, Profile
+from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import best_precision, device_of

@@ -13,7 +13,7 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profile import Budget, Profile, Scope
+from profilesearch.profiles import Budget, Profile, Scope
 from profilesearch.store import Stored
 from profilesearch.tasks.pools import example_shape
 from profilesearch.transfers.masks import prunable_layers

@@ -10,7 +10,7 @@ from torch import nn
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network
-from profilesearch.profile import Metric
+from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
