@@ -1,7 +1,7 @@
 """`profilesearch apply`: prunes a trained model with a stored profile."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from profilesearch.choosing import chosen_profile, fitted_profile
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.exports import check_format, export
-from profilesearch.files import check_writable, write_json
+from profilesearch.folders import APPLIED, check_place, digest_of, drafted
 from profilesearch.latency import measure_speed
-from profilesearch.networks.checkpoints import load_pruned, save_network
+from profilesearch.networks.checkpoints import load_pruned, save_network, tensor_digest
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.options import add_device_option, add_multiple_option, add_normalization_options
-from profilesearch.outcome import both_sides, evidence_of, not_faster, show
+from profilesearch.outcome import Side, both_sides, evidence_of, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import METRICS, SCOPES, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = open_device(options.device)
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
-    check_writable(options.out)
+    check_place(options.out)
     with joined(device) as world:
         _apply(options, Output.of(options, quiet=not world.leads), world)
 
@@ -176,53 +176,80 @@ def _write(
     untuned: float | None,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes the network, reads it back, and writes and prints what was measured on it."""
-    path = options.out / "pruned.safetensors"
-    save_network(path, pruned.network, {"architecture": options.arch, **about})
-    reloaded = load_pruned(path, options.arch).to(device_of(full))
-    sides = both_sides(full, pruned, path, reloaded, data)
+    """Writes the result as one folder: the network, read back, what was measured on it, and its exports."""
+    failed: UsageError | None = None
+    with drafted(options.out, APPLIED, _settings(options, data, full, profile)) as draft:
+        path = draft.folder / "pruned.safetensors"
+        save_network(path, pruned.network, {"architecture": options.arch, **about})
+        reloaded = load_pruned(path, options.arch).to(device_of(full))
+        sides = both_sides(full, pruned, path, reloaded, data)
+        report = _report(options, data, pruned, profile, sides, untuned, about)
+        profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
+        title = f"{options.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
+        figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
+        save_figure(figure, draft.folder / "profile.png")
+        show(output, sides, len(data.test), untuned)
+        if report["not_faster"]:
+            output.say(report["not_faster"])
+        try:
+            for made in _exports(options, draft.folder, reloaded.cpu(), data, output):
+                report["exports"].append(made)
+        except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
+            failed = error
+        report = draft.seal(report)
+    output.say(f"wrote pruned.safetensors, profile.json, report.json and profile.png in {options.out}")
+    if failed:
+        raise failed
+    output.result(report)
+
+
+def _settings(options: argparse.Namespace, data: DataSet, full: nn.Module, profile: Profile) -> str:
+    """Names a result by what it depends on."""
+    names = ("arch", "criterion", "seed", "finetune", "lr", "schedule", "label_smoothing", "distill", "export")
+    return digest_of({
+        **{name: getattr(options, name) for name in names},
+        "weights": tensor_digest(full.state_dict()),
+        "data": [data.name, data.train.digest, data.preparation],
+        "profile": [profile.scope, dict(profile.keep)],
+    })  # fmt: skip
+
+
+def _report(
+    options: argparse.Namespace,
+    data: DataSet,
+    pruned: Pruned,
+    profile: Profile,
+    sides: Sequence[Side],
+    untuned: float | None,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
     measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
     settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
-    entry = evidence_of(sides, untuned, data, measured, settings)
-    profile.with_evidence(entry).save(options.out / "profile.json")
-    slow = not_faster(*(side.speed for side in sides))
     before, after = (side.to_json(len(data.test)) for side in sides)
-    report = {
-        "model": str(path),
+    return {
+        "model": str(options.out / "pruned.safetensors"),
         "profile": profile.to_json(),
         "groups": dict(zip(pruned.table.names, pruned.table.channels.tolist(), strict=True)),
         "widths": pruned.widths.tolist(),
         "before": before,
         "after": after,
-        "not_faster": slow,
+        "not_faster": not_faster(*(side.speed for side in sides)),
         "exports": [],
-        "evidence": entry,
+        "evidence": evidence_of(sides, untuned, data, measured, settings),
     }
-    write_json(options.out / "report.json", report)
-    title = f"{options.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
-    figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
-    save_figure(figure, options.out / "profile.png")
-    show(output, sides, len(data.test), untuned)
-    if slow:
-        output.say(slow)
-    output.say(f"wrote {path}, profile.json, report.json and profile.png beside it")
-    if options.export:  # after all else is there, since exporters fail in ways of their own
-        report["exports"] = _exports(options, reloaded.cpu(), data, output)
-        write_json(options.out / "report.json", report)
-    output.result(report)
 
 
-def _exports(options: argparse.Namespace, network: nn.Module, data: DataSet, output: Output) -> list[dict[str, Any]]:
+def _exports(
+    options: argparse.Namespace, folder: Path, network: nn.Module, data: DataSet, output: Output
+) -> Iterator[dict[str, Any]]:
     """Writes the asked formats, each read back and compared on test images."""
-    done = []
     for kind in options.export:
-        made = export(network, kind, options.out / f"pruned.{kind}", data, data.test[:CHECKED])
+        made = export(network, kind, folder / f"pruned.{kind}", data, data.test[:CHECKED])
         output.say(
             f"{made.file}, read back: {made.accuracy:.2%} on {made.images} test images (torch: "
             f"{made.torch_accuracy:.2%}); same class for {made.same:.2%} of them"
         )
-        done.append(made.to_json())
-    return done
+        yield made.to_json()
 
 
 def _recipe(options: argparse.Namespace, data: DataSet) -> Recipe:

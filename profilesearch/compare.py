@@ -11,8 +11,9 @@ import numpy as np
 from agents import SEARCHERS, Result
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
-from profilesearch.files import write_json
+from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.intervals import mean_interval
+from profilesearch.naming import safe_name, setting_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
@@ -41,7 +42,7 @@ examples:
   profilesearch compare --arch resnet56 --profile profiles/resnet56/mine.json --searchers random
 
 files:
-  runs/ARCH/compare/   curves.png, result.json"""
+  runs/ARCH/compare-SETTINGS/   curves.png, result.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,9 +98,7 @@ def _compare(
     table, device = problem.space.table, open_device(options.device)
     tests = [TestProblem(t, workspace.data(t.data), table, problem.settings, ledger, device) for t in targets]
     rows = _rows(problem, tests, results, profiles, options, output)
-    folder = options.runs / folder_name(options.arch) / "compare"
     curves = {name: [run.best_so_far().round(6).tolist() for run in runs] for name, runs in results.items()}
-    save_figure(search_figure(curves, {}), folder / "curves.png")
     report = {
         "architecture": options.arch,
         "budget": asdict(problem.space.budget),
@@ -108,10 +107,28 @@ def _compare(
         "rows": rows,
         "curves": curves,
     }
-    write_json(folder / "result.json", report)
+    name = safe_name(f"compare-{setting_name(options, workspace.names)}-{options.evaluations}-seed{options.seed}")
+    settings = _settings(options, problem, tests, profiles)
+    folder = free_place(options.runs / folder_name(options.arch) / name, settings, SEARCHED)
+    with drafted(folder, SEARCHED, settings) as draft:
+        save_figure(search_figure(curves, {}), draft.folder / "curves.png")
+        report = draft.seal(report)
     _show(output, rows, problem, targets)
     output.say(f"curves and numbers in {folder}")
-    output.result(report)
+    output.result({**report, "run": str(folder)})
+
+
+def _settings(
+    options: argparse.Namespace, problem: Problem, tests: Sequence[TestProblem], profiles: Mapping[str, IntArray]
+) -> str:
+    """Names a comparison by what it depends on."""
+    names = ("searchers", "evaluations", "repeats", "random_sample", "seed")
+    return digest_of({
+        **{name: getattr(options, name) for name in names},
+        "problem": problem.digest,
+        "targets": [test.digest for test in tests],
+        "profiles": {name: widths.tolist() for name, widths in profiles.items()},
+    })  # fmt: skip
 
 
 def _targets(options: argparse.Namespace, workspace: Workspace, pool: Sequence[Member]) -> list[Member]:

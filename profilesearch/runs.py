@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
+from profilesearch.folders import APPLIED, SEARCHED, check_whole
 from profilesearch.plots import profile_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.webpage import Block, drawn, embedded
@@ -39,14 +40,16 @@ def read_part(path: Path) -> Part:
     Raises:
         UsageError: It is none of these, or broken.
     """
-    readers = {"sections.json": _study, "report.json": _applied, "result.json": _searched}
+    readers = {"sections.json": _study, APPLIED: _applied, SEARCHED: _searched}
     try:
         if path.is_file():
             return _stored(path)
         for name, reader in readers.items():
             if (path / name).is_file():
-                return reader(path, json.loads((path / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+                value = json.loads((path / name).read_text(encoding="utf-8"))
+                check_whole(path, value)
+                return reader(path, value)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} is broken ({type(error).__name__}: {error}); run its command again") from error

@@ -1,5 +1,6 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
+from profilesearch.naming import LONGEST
 from profilesearch.networks.architectures import folder_name
 from profilesearch.profiles import Metric, Profile
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[^\W_][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Store:
         Raises:
             UsageError: A file is broken.
         """
-        _check(folder_name(architecture))
+        check_name(folder_name(architecture))
         files: dict[str, Path] = {}
         for folder in self._folders:
             for path in sorted((folder / folder_name(architecture)).glob("[!.]*.json")):
@@ -71,8 +73,8 @@ class Store:
         Raises:
             UsageError: The name is no plain file name, or the folder cannot be written.
         """
-        _check(folder_name(profile.architecture))
-        _check(name)
+        check_name(folder_name(profile.architecture))
+        check_name(name)
         for number in count(1):
             path = self.folder / folder_name(profile.architecture) / f"{name}{f'-{number}' if number > 1 else ''}.json"
             try:
@@ -93,8 +95,8 @@ class Store:
         Raises:
             UsageError: The name is no plain file name, or the folder cannot be written.
         """
-        _check(folder_name(profile.architecture))
-        _check(name)
+        check_name(folder_name(profile.architecture))
+        check_name(name)
         path = self.folder / folder_name(profile.architecture) / f"{name}.json"
         profile.save(path)
         return path
@@ -163,6 +165,14 @@ def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:
     return proven is not None, proven or 0.0, same_data, searched
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> str:
+    """Returns a name that a stored profile, or a folder of them, can have.
+
+    Raises:
+        UsageError: It is no plain file name, or too long for one.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(f"'{name}' cannot name a stored profile; use letters, digits, '.', '_' and '-'")
+    if len(os.fsencode(name)) > LONGEST:
+        raise UsageError(f"'{name[:20]}...' cannot name a stored profile; use {LONGEST} characters or fewer")
+    return name

@@ -10,14 +10,16 @@ from typing import Any
 
 from agents import SEARCHERS, Result, make_searcher
 from profilesearch.console import Output, parser_for, run
-from profilesearch.files import check_writable, write_json, write_text
+from profilesearch.files import check_writable, write_text
+from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
+from profilesearch.naming import safe_name, setting_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.scoring.problem import Problem
-from profilesearch.store import Store
+from profilesearch.store import Store, check_name
 from profilesearch.tasks.splits import Part
 from profilesearch.watching import Curves, check_tensorboard
 from profilesearch.workspace import Workspace
@@ -72,13 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (options.store, options.runs):
         check_writable(folder)
     workspace = Workspace(options, output)
+    for each in (folder_name(options.arch), *([] if options.name is None else [options.name])):
+        check_name(each)
     workspace.check_budget()
+    name = options.name or default_name(options, workspace.names)
     with workspace.engine() as engine:
         problem = workspace.problem(workspace.pool(), engine)
-        _search(problem, options, workspace, output)
+        _search(problem, options, name, output)
 
 
-def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace, output: Output) -> None:
+def _search(problem: Problem, options: argparse.Namespace, name: str, output: Output) -> None:
     """Searches, stores the profile, and shows what was found."""
     problem.base()
     searcher, what = make_searcher(options.searcher, options.storage), f"searching with {options.searcher}"
@@ -88,10 +93,8 @@ def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace,
     found = describe(problem, result)
     widths = result.winner.evaluation.widths
     profile = problem.space.profile(widths, found)
-    name = options.name or default_name(options, workspace.names)
     path = Store(options.store).add(profile, name)
-    folder = options.runs / folder_name(options.arch) / path.stem
-    save_run(folder, problem, result, profile, path.stem)
+    folder = save_run(options.runs / folder_name(options.arch) / path.stem, problem, result, profile)
     show(output, problem, result, found)
     output.say(f"stored {path}\npictures and history in {folder}")
     output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
@@ -99,11 +102,7 @@ def _search(problem: Problem, options: argparse.Namespace, workspace: Workspace,
 
 def default_name(options: argparse.Namespace, data: Sequence[str]) -> str:
     """Names a profile after its budget, data, searcher and seed."""
-    extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
-    return (
-        f"{options.metric}{options.keep:g}{extras}-{'-'.join(data)}-{options.searcher}{options.evaluations}"
-        f"-seed{options.seed}"
-    )
+    return safe_name(f"{setting_name(options, data)}-{options.searcher}{options.evaluations}-seed{options.seed}")
 
 
 def describe(problem: Problem, result: Result) -> dict[str, Any]:
@@ -145,8 +144,20 @@ def _score(problem: Problem, widths: IntArray, part: Part) -> float:
     return float(problem.fitness(problem.evaluate(widths[None], part), part)[0])
 
 
-def save_run(folder: Path, problem: Problem, result: Result, profile: Profile, name: str) -> None:
-    """Writes pictures and the history of a search."""
+def save_run(place: Path, problem: Problem, result: Result, profile: Profile) -> Path:
+    """Writes pictures and the history of a search as one folder, and returns it; `place` if it is free."""
+    about = {"problem": problem.digest, "keep": dict(profile.keep)}
+    settings = digest_of(
+        {**about, "searcher": result.searcher, "evaluations": len(result.history), "seed": result.seed}
+    )
+    folder = free_place(place, settings, SEARCHED)
+    with drafted(folder, SEARCHED, settings) as draft:
+        _fill(draft.folder, problem, result, profile, place.name)
+        draft.seal(_value(problem, result, profile))
+    return folder
+
+
+def _fill(folder: Path, problem: Problem, result: Result, profile: Profile, name: str) -> None:
     table = problem.space.table
     title = f"{profile.architecture} {name}: {profile.reached:.1%} of the {profile.budget.metric}"
     widths = result.winner.evaluation.widths
@@ -159,6 +170,10 @@ def save_run(folder: Path, problem: Problem, result: Result, profile: Profile, n
         numbers = [number, round(e.fitness, 6), round(e.own_cost, 6), int(e.is_policy), *e.widths.tolist()]
         lines.append(",".join(map(str, numbers)))
     write_text(folder / "history.csv", "\n".join(lines) + "\n")
+
+
+def _value(problem: Problem, result: Result, profile: Profile) -> dict[str, Any]:
+    table = problem.space.table
     finalists = [
         {
             "search": f.evaluation.fitness,
@@ -169,14 +184,13 @@ def save_run(folder: Path, problem: Problem, result: Result, profile: Profile, n
         }
         for f in result.finalists
     ]
-    value = {
+    return {
         "searcher": result.searcher,
         "seed": result.seed,
         "finalists": finalists,
         "groups": dict(zip(table.names, table.channels.tolist(), strict=True)),
         "profile": profile.to_json(),
     }
-    write_json(folder / "result.json", value)
 
 
 def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]) -> None:

@@ -198,7 +198,7 @@ def test_compare_scores_all_searchers_on_an_unseen_model(place: Path, capsys: py
     assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == 40
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] >= 0
-    assert Path("runs/resnet20/compare/curves.png").exists()
+    assert (Path(report["run"]) / "curves.png").exists()
 
 
 def test_pool_lists_own_and_foreign_members(

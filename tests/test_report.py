@@ -27,7 +27,10 @@ def runs(members: list[Member], tmp_path_factory: pytest.TempPathFactory) -> lis
     compare.main([*search, "--target", str(members[1].path), "--searchers", "random", "--repeats", "2"])
     out = ["--out", str(work / "applied"), "--profile", str(work / "store" / "resnet20" / "ppo.json")]
     apply.main([*common[:6], *out])
-    return [*(work / "runs" / "resnet20" / name for name in ("ppo", "random", "compare")), work / "applied"]
+    return [
+        *(work / "runs" / "resnet20" / name for name in ("ppo", "random", "compare-macs0.5-digits-20-seed0")),
+        work / "applied",
+    ]
 
 
 def written(arguments: Sequence[Path], page: Path) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_atomically
+from profilesearch.folders import APPLIED, check_beside
 from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.dimensions import dimensions
 from profilesearch.networks.surgery import assign
@@ -191,8 +192,10 @@ def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
         The network in evaluation mode, with bit-identical outputs to the one that was saved.
 
     Raises:
-        UsageError: The file is broken or was not written by profilesearch, or names another architecture.
+        UsageError: The file is broken or was not written by profilesearch, names another architecture, or is not of
+            the result that the report beside it describes.
     """
+    check_beside(Path(path), APPLIED)
     tensors, metadata = load_tensors(path)
     stored = str(metadata.get("architecture", ""))
     if architecture not in (None, stored) or (architecture is None and is_foreign_code(stored)):

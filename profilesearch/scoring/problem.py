@@ -205,6 +205,11 @@ class TestProblem:
         every = replace(settings, images=len(data.test))
         self._scorer = Scorer(network.to(device or "cpu"), its_table, data, data.test, train, every)
 
+    @property
+    def digest(self) -> str:
+        """Hash of all that its scores depend on, but the widths."""
+        return self._scorer.digest
+
     def score(self, widths: IntArray) -> float:
         """Returns the accuracy in [0, 1] on all test images for widths of shape (G,)."""
         key = self._scorer.key(widths)

@@ -1,0 +1,35 @@
+"""Names for files and folders, made of whatever people write."""
+
+import argparse
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+
+LONGEST = 120
+"""Characters of a name; file systems take 255 bytes, endings and numbers included."""
+_PART = 48
+_WRONG = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def safe_name(text: str, longest: int = LONGEST) -> str:
+    """Returns a name that every file system takes and no shell has to quote.
+
+    Args:
+        text: Anything; what is no letter, digit, `.`, `_` or `-` becomes a hyphen, accents are dropped.
+        longest: Characters; of a longer name the end becomes a hash, and so does all of one without any letter left.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = _WRONG.sub("-", plain).strip("-._")
+    if name and len(name) <= longest:
+        return name
+    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+    return f"{name[: longest - len(digest) - 1]}-{digest}".lstrip("-")
+
+
+def setting_name(options: argparse.Namespace, data: Iterable[str]) -> str:
+    """Returns what names of searches start with: the budget, and of the data sets the last part of their paths."""
+    extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
+    parts = "-".join(safe_name(os.path.basename(os.path.abspath(name)), _PART) for name in data)  # noqa: PTH100, PTH119
+    return f"{options.metric}{options.keep:g}{extras}-{parts}"
