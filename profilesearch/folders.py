@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.files import cannot_write, check_writable, write_json
+from profilesearch.files import cannot_write, check_writable, read_json, write_json
 
 _DRAFT = ".draft-"
 _EXCHANGE = 2
@@ -166,8 +166,8 @@ def _check(path: Path, digest: str | None) -> None:
 def _listed(folder: Path, main: str) -> dict[str, Any]:
     """Returns a result's main file; nothing where there is none that can be read."""
     try:
-        value = json.loads((folder / main).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(folder / main)
+    except UsageError:
         return {}
     return value if isinstance(value, dict) and isinstance(value.get("files"), dict) else {}
 
