@@ -14,9 +14,10 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.exports import check_format, export
 from profilesearch.folders import APPLIED, check_place, digest_of, drafted
 from profilesearch.latency import measure_speed
-from profilesearch.networks.checkpoints import load_pruned, save_network, tensor_digest
+from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.options import add_device_option, add_multiple_option, add_normalization_options
 from profilesearch.outcome import Side, both_sides, evidence_of, not_faster, show
 from profilesearch.plots import profile_figure, save_figure

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from profilesearch.console import Output, parser_for, run
-from profilesearch.networks.checkpoints import load_tensors
+from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.options import add_normalization_options, add_pool_options
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy, trained_member
 from profilesearch.workspace import Workspace
@@ -74,7 +74,7 @@ def _own(options: argparse.Namespace, workspace: Workspace) -> list[Member]:
 
 
 def _row(member: Member, workspace: Workspace) -> dict[str, str | float]:
-    recorded = load_tensors(member.path)[1].get("held_out_accuracy")
+    recorded = load_metadata(member.path).get("held_out_accuracy")
     accuracy = recorded if recorded is not None else held_out_accuracy(member, workspace.data(member.data))
     learned = "its train part" if member.trained_on == "train" else "every training image"
     return {

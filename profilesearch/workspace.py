@@ -13,9 +13,8 @@ from profilesearch.console import DATA_VARIABLE, Output
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO, best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
-from profilesearch.networks.checkpoints import load_tensors
+from profilesearch.networks.checkpoints import entry_of, load_matched
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
-from profilesearch.networks.dimensions import dimensions
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
@@ -105,10 +104,13 @@ class Workspace:
             data = self.data(name if known else self.names[0])
             where = file if known else entry
             published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
-            is_name = not Path(where).exists() and published in published_names(self._options.arch)
+            is_name = not entry_of(Path(where))[0].exists() and published in published_names(self._options.arch)
             path = published_weights(self._options.arch, published) if is_name else Path(where)
+            matched = load_matched(self._options.arch, path)
+            if matched.note:
+                self._output.say(matched.note)
             if isinstance(data.train, FileImages):  # of ImageNet's folders, the network decides what they are called
-                fitting = for_network(data, dimensions(self._options.arch, load_tensors(path)[0])[0])
+                fitting = for_network(data, matched.classes)
                 self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
                 data = fitting
             members.append(foreign_member(self._options.arch, path, data))

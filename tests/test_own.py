@@ -264,7 +264,7 @@ import sys
 from pathlib import Path
 import torch
 from test_own import Small
-from profilesearch.networks.checkpoints import tensor_digest
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.parallel import joined
 from profilesearch.tasks.recipe import Recipe

@@ -29,9 +29,10 @@ from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
 from profilesearch.networks.architectures import build
-from profilesearch.networks.checkpoints import load_tensors, tensor_digest
+from profilesearch.networks.checkpoints import load_matched
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.tasks.pools import Member, example_shape
@@ -106,7 +107,7 @@ class Lab:
             UsageError: They changed.
         """
         for member in self.sources.members:
-            digest = tensor_digest(load_tensors(member.path)[0])
+            digest = tensor_digest(load_matched(member.architecture, member.path).tensors)
             row = known.get(member.name)
             if row is not None and row["weights"] != digest:
                 raise UsageError(

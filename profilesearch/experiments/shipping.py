@@ -16,7 +16,7 @@ from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.searchers import searches
 from profilesearch.intervals import accuracy_interval
-from profilesearch.networks.checkpoints import load_tensors
+from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.profiles import Profile
 from profilesearch.store import Store
@@ -129,7 +129,7 @@ def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
 
 def training_of(lab: Lab, name: str) -> dict[str, Any]:
     """Returns how long a network of ours was trained and how good it is; nothing of one from elsewhere."""
-    _, metadata = load_tensors(lab.member(name).path)
+    metadata = load_metadata(lab.member(name).path)
     known = {"epochs": metadata.get("recipe", {}).get("epochs"), "held_out_accuracy": metadata.get("held_out_accuracy")}
     return {key: value for key, value in known.items() if value is not None}
 

@@ -1,71 +1,101 @@
 """Weights: foreign ones loaded as they are, pruned ones saved so that they rebuild themselves. No code is ever run."""
 
-import hashlib
 import json
-import pickle
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_atomically
 from profilesearch.folders import APPLIED, check_beside
 from profilesearch.networks.architectures import build, is_foreign_code
-from profilesearch.networks.dimensions import dimensions
+from profilesearch.networks.dimensions import dimensions, skeleton
+from profilesearch.networks.factors import Stored
+from profilesearch.networks.matching import COUNTERS, find, under
+from profilesearch.networks.reading import (
+    DIGEST_KEY,
+    METADATA_KEY,
+    Checkpoint,
+    file_digest,
+    more_than_tensors,
+    read_checkpoint,
+)
 from profilesearch.networks.surgery import assign
-
-METADATA_KEY = "profilesearch"
-DIGEST_KEY = "digest"
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every name."""
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads a checkpoint file.
+    """Reads all tensors of a file that profilesearch wrote.
 
     Args:
-        path: A safetensors file, or a torch file with a state dict, bare or wrapped in a dictionary.
+        path: Of the file; of others, tensors have the names that stand there.
 
     Returns:
-        Tensors by state-dict name without wrappers' prefixes such as `module.`, half precision widened to float32; and
-        the metadata that profilesearch stored, empty for other files.
+        Tensors by name, half precision widened to float32; and the metadata that profilesearch stored, empty for other
+        files.
 
     Raises:
         UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
     """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-            value: Any = load_file(path)
-            metadata = json.loads(about.get(METADATA_KEY, "{}"))
-            ours = METADATA_KEY in about or any(f'"{DIGEST_KEY}"' in text for text in about.values())
-            if ours and metadata.pop(DIGEST_KEY, None) != _file_digest(value, metadata):
-                raise UsageError(f"{path} is damaged: its content does not fit its digest; fetch or make it again")
-        else:
-            metadata = {}
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    except UsageError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"{path} is broken or holds more than tensors, and loading it could run code; save its state dict with "
-            "safetensors or torch.save and use that file"
-        ) from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} is no checkpoint or is broken ({_first_line(error)}); fetch it again") from error
-    return _clean(path, value), metadata
+    checkpoint = _open(Path(path))
+    return _values(checkpoint, checkpoint.tensors), checkpoint.metadata
+
+
+def load_metadata(path: str | Path) -> dict[str, Any]:
+    """Returns what profilesearch stored beside a checkpoint's tensors; nothing for files from elsewhere.
+
+    Raises:
+        UsageError: The file is missing or broken.
+    """
+    return _open(Path(path)).metadata
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A checkpoint's tensors for an architecture.
+
+    Attributes:
+        tensors: By the network's names.
+        classes: Class scores of the network.
+        channels: Of its images.
+        note: A sentence for people on what was taken from the file; empty where that goes without saying.
+    """
+
+    tensors: dict[str, Tensor]
+    classes: int
+    channels: int
+    note: str
+
+
+def load_matched(architecture: str, path: str | Path) -> Matched:
+    """Reads the tensors of a network from a checkpoint, whatever was wrapped around them.
+
+    Args:
+        architecture: Its name; the names of its tensors decide what is taken.
+        path: A checkpoint; `FILE#ENTRY` takes one entry of a file that holds several.
+
+    Raises:
+        UsageError: The file is broken or of another architecture.
+    """
+    checkpoint = _open(path := Path(path))
+    expected = skeleton(architecture)
+    found = find(checkpoint.tensors, expected)
+    if checkpoint.unknown and not found.tensors.keys() & expected.keys():
+        raise more_than_tensors(path)
+    _check_names(found.tensors, expected, str(path))
+    tensors = _values(checkpoint, found.tensors)
+    return Matched(tensors, *dimensions(architecture, tensors), found.note(path))
+
+
+def entry_of(path: Path) -> tuple[Path, str]:
+    """Splits `FILE#ENTRY`; the entry is empty where there is a file of that very name."""
+    name, _, entry = path.name.rpartition("#")
+    return (path, "") if not name or path.exists() else (path.with_name(name), entry)
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -75,20 +105,36 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
         UsageError: With the first tensor that does not fit.
     """
     expected = model.state_dict()
+    _check_names(tensors, expected, source)
     for name, tensor in expected.items():
-        if name not in tensors:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise UsageError(f"{source} is of another architecture: it has no tensor '{name}'")
-        if tensors[name].shape != tensor.shape:
+        given = tensors.get(name, tensor)
+        if given.shape != tensor.shape:
             raise UsageError(
-                f"{source} does not fit: '{name}' has shape {tuple(tensors[name].shape)}, the network expects "
+                f"{source} does not fit: '{name}' has shape {tuple(given.shape)}, the network expects "
                 f"{tuple(tensor.shape)}; check --arch and the number of classes"
             )
+        if given.is_floating_point() != tensor.is_floating_point() and not name.endswith(COUNTERS):
+            raise UsageError(
+                f"{source} does not fit: '{name}' holds {given.dtype}, the network expects {tensor.dtype}; save the "
+                "network in floating point"
+            )
+    load_state(model, tensors)
+
+
+def _check_names(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
+    for name in expected:
+        if name in tensors or name.endswith(COUNTERS):
+            continue
+        module, _, leaf = name.rpartition(".")
+        if any(each.startswith((f"{name}_", f"{module}.parametrizations.{leaf}.")) for each in tensors):
+            raise UsageError(
+                f"{source} holds '{name}' in parts; before saving, remove what splits it, with "
+                "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_spectral_norm"
+            )
+        raise UsageError(f"{source} is of another architecture: it has no tensor '{name}'")
     extra = next((name for name in tensors if name not in expected), None)
     if extra is not None:
         raise UsageError(f"{source} is of another architecture: its tensor '{extra}' has no place in this network")
-    load_state(model, tensors)
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -107,11 +153,10 @@ def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
     Raises:
         UsageError: The file is broken, or less than half of the tensors fit.
     """
-    tensors, _ = load_tensors(path)
-    expected = model.state_dict()
-    fitting = {
-        name: tensor for name, tensor in tensors.items() if getattr(expected.get(name), "shape", 0) == tensor.shape
-    }
+    checkpoint = _open(Path(path))
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    found = find(checkpoint.tensors, expected).tensors
+    fitting = _values(checkpoint, {name: each for name, each in found.items() if expected.get(name) == each.shape})
     if 2 * len(fitting) < len(expected):
         raise UsageError(f"{path} is of another architecture: only {len(fitting)} of {len(expected)} tensors fit")
     load_state(model, fitting)
@@ -124,10 +169,9 @@ def load_network(architecture: str, path: str | Path) -> nn.Module:
     Raises:
         UsageError: The file is broken or of another architecture.
     """
-    tensors, _ = load_tensors(path)
-    classes, channels = dimensions(architecture, tensors)
-    model = build(architecture, classes, channels)
-    load_into(model, tensors, str(path))
+    matched = load_matched(architecture, path)
+    model = build(architecture, matched.classes, matched.channels)
+    load_into(model, matched.tensors, str(path))
     return model.eval()
 
 
@@ -158,26 +202,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry: the order of several would differ from file to file.
-    about = json.dumps({**metadata, DIGEST_KEY: _file_digest(plain, metadata)})
+    about = json.dumps({**metadata, DIGEST_KEY: file_digest(plain, metadata)})
     try:
         save_file(plain, path, {METADATA_KEY: about})
     except safetensors.SafetensorError as error:  # how a full disk shows
         raise OSError(0, str(error)) from error
-
-
-def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of names, shapes and values."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _file_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Hash of what a file of ours holds: a flipped bit anywhere is found when the file is read."""
-    text = json.dumps(dict(metadata), sort_keys=True)
-    return hashlib.sha256(f"{text} {tensor_digest(dict(sorted(tensors.items())))}".encode()).hexdigest()[:16]
 
 
 def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
@@ -202,10 +231,15 @@ def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
         raise UsageError(
             f"{path} is of '{stored}'; if you trust that name, load_pruned(path, architecture='{stored}') imports it"
         )
-    try:
-        model = build(metadata["architecture"], metadata["num_classes"], metadata["in_channels"])
-    except KeyError as error:
-        raise UsageError(f"{path} does not say how to rebuild its network; use a file that 'apply' wrote") from error
+    if not {"architecture", "num_classes", "in_channels"} <= metadata.keys():
+        raise UsageError(f"{path} does not say how to rebuild its network; use a file that 'apply' wrote")
+    classes, channels = metadata["num_classes"], metadata["in_channels"]
+    largest = max(max(tensor.shape, default=0) for tensor in tensors.values())
+    if max(classes, channels) > largest:
+        raise UsageError(
+            f"{path} is damaged: none of its tensors is as large as {max(classes, channels)}; make it again"
+        )
+    model = build(stored, classes, channels)
     expected = model.state_dict()
     if tensors.keys() != expected.keys():
         raise UsageError(f"{path} does not hold the tensors of {metadata['architecture']}; the file is damaged")
@@ -213,29 +247,19 @@ def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
     return model.eval()
 
 
-def _clean(path: Path, value: Any) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
-            value = value[wrapper]
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{path} holds a {type(value).__name__} instead of a state dict; save model.state_dict()")
-    tensors = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): item for name, item in tensors.items()}
-    tensors = {_name(name): item for name, item in tensors.items()}
-    if not tensors:
-        raise UsageError(f"{path} holds no tensors; save model.state_dict()")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UsageError(f"'{name}' in {path} holds values that are not finite; train or fetch it again")
-    return {n: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for n, t in tensors.items()}
+def _open(path: Path) -> Checkpoint:
+    """Reads a file, or the entry of a file."""
+    file, entry = entry_of(path)
+    checkpoint = read_checkpoint(file)
+    return replace(checkpoint, tensors=under(checkpoint.tensors, entry)) if entry else checkpoint
 
 
-def _name(name: str) -> str:
-    """Drops the dots that torchvision's first DenseNets had in their names."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name)
+def _values(checkpoint: Checkpoint, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
+    return {name: _value(checkpoint, name, each) for name, each in stored.items()}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _value(checkpoint: Checkpoint, name: str, stored: Stored) -> Tensor:
+    if isinstance(stored, Tensor):
+        return checkpoint.plain(name, stored)
+    one, other = (checkpoint.plain(name, part) for part in stored.parts)
+    return checkpoint.plain(name, stored.multiply(one, other))

@@ -19,7 +19,7 @@ def dimensions(architecture: str, tensors: Mapping[str, Tensor]) -> tuple[int, i
     Raises:
         UsageError: The tensors are of no network that can be pruned.
     """
-    two, three = (_skeleton(architecture, classes) for classes in (2, 3))
+    two, three = (skeleton(architecture, classes) for classes in (2, 3))
     ordered = {name: tensors[name] for name in (*two, *tensors) if name in tensors}
     weights = [tensor for name, tensor in ordered.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
     first = next((tensor for tensor in weights if tensor.dim() == 4), None)
@@ -31,7 +31,7 @@ def dimensions(architecture: str, tensors: Mapping[str, Tensor]) -> tuple[int, i
 
 
 @cache
-def _skeleton(architecture: str, classes: int) -> dict[str, torch.Size]:
+def skeleton(architecture: str, classes: int = 2) -> dict[str, torch.Size]:
     """Returns names and shapes of a network's tensors, without their values where it can be built without them."""
     try:
         with torch.device("meta"):

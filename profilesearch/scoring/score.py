@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.checkpoints import tensor_digest
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of

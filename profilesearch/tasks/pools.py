@@ -10,7 +10,7 @@ from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, folder_name, stem_channels
-from profilesearch.networks.checkpoints import load_fitting, load_network, load_tensors, save_network
+from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
@@ -51,7 +51,7 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     Raises:
         UsageError: The checkpoint is broken, of another architecture, or has another number of classes than `data`.
     """
-    _, metadata = load_tensors(path)
+    metadata = load_metadata(path)
     model = load_network(architecture, path)
     _check_normalization(path, metadata, data)
     classes = _outputs(model, example_shape(model, data))
@@ -60,7 +60,9 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
             f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with --data"
         )
     trained_on: TrainedOn = "train" if metadata.get("trained_on") == "train" else "all"
-    return Member(path.stem, architecture, data.name, path, trained_on, int(metadata.get("split_seed", 0)))
+    file, entry = entry_of(path)
+    name = f"{file.stem}#{entry}" if entry else file.stem
+    return Member(name, architecture, data.name, path, trained_on, metadata.get("split_seed", 0))
 
 
 def _check_normalization(path: Path, metadata: Mapping[str, Any], data: DataSet) -> None:
@@ -127,7 +129,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     path = pool_path(folder, architecture, data.name, seed)
     if not path.exists():
         return None
-    _, metadata = load_tensors(path)
+    metadata = load_metadata(path)
     if "images" in metadata and metadata["images"] != data.train.digest:
         raise UsageError(
             f"{path} was trained on other images that are called {data.name} too; give another --pool-dir, or rename "
@@ -135,7 +137,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
         )
     _check_normalization(path, metadata, data)
     name = f"{architecture}-{data.name}-seed{seed}"
-    return Member(name, architecture, data.name, path, "train", int(metadata.get("split_seed", 0)))
+    return Member(name, architecture, data.name, path, "train", metadata.get("split_seed", 0))
 
 
 def train_member(

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError
 from profilesearch.files import write_atomically
-from profilesearch.networks.checkpoints import load_state, load_tensors, tensor_digest, write_tensors
+from profilesearch.networks.checkpoints import load_state, load_tensors, write_tensors
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from profilesearch.experiments.records import Row
-from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network, tensor_digest
+from profilesearch.networks.checkpoints import load_matched, load_pruned, save_network
 from profilesearch.networks.cost import watch_layers
 from profilesearch.networks.latency import hardware_name
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -212,6 +213,6 @@ def profile_identity(profile: Profile) -> str:
 
 def source_identity(member: Member, epochs: int, scratch: int, seed: int, metric: Metric) -> str:
     """Names a setting by the source's weights, lengths of training, seed, metric, and the version of the methods."""
-    tensors, _ = load_tensors(member.path)
+    tensors = load_matched(member.architecture, member.path).tensors
     text = f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}" + " macs" * (metric == "macs")
     return hashlib.sha256(text.encode()).hexdigest()[:8]

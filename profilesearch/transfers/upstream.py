@@ -9,7 +9,7 @@ from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
-from profilesearch.networks.checkpoints import load_pruned, load_tensors, save_network
+from profilesearch.networks.checkpoints import load_metadata, load_pruned, save_network
 from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
@@ -61,7 +61,7 @@ class Upstream:
         Raises:
             UsageError: They are not known: it was trained elsewhere, or started from other weights.
         """
-        _, metadata = load_tensors(self.source.path)
+        metadata = load_metadata(self.source.path)
         if "recipe" not in metadata or metadata.get("start"):
             raise UsageError(
                 f"the original initialization of {self.source.name} is not known; give a source that `pool` trained "
@@ -111,7 +111,7 @@ class Upstream:
 
 def pool_command(member: Member, data: str) -> str:
     """Returns the command that trains a source on `data`, as people write it; nothing where its file does not say."""
-    _, metadata = load_tensors(member.path)
+    metadata = load_metadata(member.path)
     recipe = metadata.get("recipe")
     if not recipe or metadata.get("start"):
         return ""
@@ -121,5 +121,5 @@ def pool_command(member: Member, data: str) -> str:
 
 def source_epochs(member: Member) -> int:
     """Returns how long a source was trained; 0 where its file does not say."""
-    _, metadata = load_tensors(member.path)
+    metadata = load_metadata(member.path)
     return int((metadata.get("recipe") or {}).get("epochs", 0))
