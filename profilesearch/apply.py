@@ -28,6 +28,7 @@ from profilesearch.tasks.hardware import device_of, open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import NotFinite, accuracy, input_channels, train
 from profilesearch.workspace import Workspace
 
@@ -126,6 +127,8 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
+    if options.finetune:
+        check_trains(full, data.normalize(data.train[:2].pixels, shape[0]), data.num_classes)
     plan, stored = Plan(options.arch, full, shape), profile
     profile = world.first(lambda: fitted_profile(options, stored, plan, workspace, output))
     learn = learning_images(member, data)

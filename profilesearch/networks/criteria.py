@@ -105,8 +105,12 @@ def _scale(name: str, weight: Tensor) -> Tensor | None:
 
 def _taylor(model: nn.Module, images: Tensor, labels: Tensor) -> Measure:
     model.eval()
-    named = {name: tensor for name, tensor in model.named_parameters() if tensor.dim() > 1}
-    loss = functional.cross_entropy(model(images), labels)
+    # Of copies, since the network's own may be frozen.
+    named = {n: tensor.detach().requires_grad_() for n, tensor in model.named_parameters() if tensor.dim() > 1}
+    scores = torch.func.functional_call(model, named, (images,))
+    if not scores.requires_grad:
+        raise UsageError(f"criterion 'taylor' needs gradients, which {type(model).__name__} does not give; use l1")
+    loss = functional.cross_entropy(scores, labels)
     gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
 
     def measure(name: str, weight: Tensor) -> Tensor | None:

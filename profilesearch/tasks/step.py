@@ -1,6 +1,7 @@
 """One step of a training: loss, gradients, update, within the memory that there is."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,41 @@ from profilesearch.tasks.recipe import Recipe
 
 _AUXILIARY = 0.3
 """Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
+_TOO_LITTLE = "not enough memory for two images at a time; use smaller ones (--data NAME@SIZE)"
+
+
+def check_trains(model: nn.Module, pixels: Tensor, classes: int) -> None:
+    """Finds out before any work whether a network can be trained; it is not changed.
+
+    Args:
+        model: Whose copy is tried.
+        pixels: Two normalized images (2, C, H, W).
+        classes: How many scores it must give for each.
+
+    Raises:
+        UsageError: All its weights are frozen, or its outputs or errors while it trains leave nothing to learn from.
+    """
+    name = type(model).__name__
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(f"all weights of {name} are frozen; set requires_grad of those that shall be trained")
+    device = device_of(model)
+    copied = copy.deepcopy(model).train()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            scores = scores_of(copied(pixels.to(device)))[0]
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a network of one's own raises
+            if any(text in str(error) for text in NO_MEMORY):
+                raise UsageError(_TOO_LITTLE) from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{name} cannot be trained: in training mode it says: {reason}") from error
+    if scores.shape != (len(pixels), classes):
+        raise UsageError(
+            f"{name} gives scores of shape {tuple(scores.shape)} for 2 images of {classes} classes; check it"
+        )
+    if not scores.requires_grad:
+        raise UsageError(f"the scores of {name} have no gradients while it trains; take torch.no_grad out of it")
 
 
 class Step:
@@ -72,7 +108,7 @@ class Step:
     def _halve(self, batch: int) -> None:
         self.parts *= 2
         if batch < 2 * self.parts:
-            raise UsageError("not enough memory for two images at a time; use smaller ones (--data NAME@SIZE)")
+            raise UsageError(_TOO_LITTLE)
         if self._say:
             self._say(f"out of memory; going on with {-(-batch // self.parts)} images at a time")
 
@@ -88,9 +124,9 @@ class Step:
 def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     dtype = DTYPES[best_precision(pixels.device)]
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
-        logits, *auxiliary = _outputs(model(pixels))
+        logits, *auxiliary = scores_of(model(pixels))
         with torch.no_grad():
-            taught = _outputs(teacher(pixels))[0] if teacher is not None and recipe.distill else None
+            taught = scores_of(teacher(pixels))[0] if teacher is not None and recipe.distill else None
     logits = logits.float()
     loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     for other in auxiliary:
@@ -107,9 +143,30 @@ def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: T
     return (1 - recipe.distill) * loss + recipe.distill * warm**2 * distance
 
 
-def _outputs(made: Any) -> list[Tensor]:
-    """Returns a network's logits, then those of its auxiliary classifiers."""
-    if isinstance(made, Tensor):
-        return [made]
-    main = made.logits  # torchvision's GoogLeNet and Inception, in training
-    return [main, *(other for other in made if other is not main and other is not None)]
+def scores_of(made: Any) -> list[Tensor]:
+    """Returns the class scores among a network's outputs, then those of its auxiliary classifiers.
+
+    The scores are the only tensor, the entry `logits` or `out`, or else the first entry; what else has their shape
+    is of auxiliary classifiers.
+
+    Raises:
+        UsageError: There are none.
+    """
+    named = made._asdict() if hasattr(made, "_asdict") else made
+    entries = (
+        list(named.values()) if isinstance(named, Mapping) else list(made) if isinstance(made, list | tuple) else [made]
+    )
+    first = entries[0] if entries else None
+    main = (
+        next((named[name] for name in ("logits", "out") if name in named), first)
+        if isinstance(named, Mapping)
+        else first
+    )
+    if not isinstance(main, Tensor) or main.dim() != 2:
+        raise UsageError(
+            f"a network that returns a {type(made).__name__} while it trains must have its class scores (N, C) as the "
+            "first entry, or as 'logits' or 'out'"
+        )
+    several = [other if isinstance(other, list | tuple) else [other] for other in entries]
+    others = [other for each in several for other in each if isinstance(other, Tensor) and other is not main]
+    return [main, *(other for other in others if other.shape == main.shape)]

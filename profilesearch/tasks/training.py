@@ -23,7 +23,7 @@ from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, devi
 from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.step import Step
+from profilesearch.tasks.step import Step, check_trains
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all, and a short note."""
@@ -78,6 +78,9 @@ def train(
             state was kept.
         UsageError: The state cannot be written.
     """
+    check_trains(
+        model, data.normalize(images[torch.arange(2) % len(images)].pixels, input_channels(model)), data.num_classes
+    )
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -167,10 +170,12 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(number, batches * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
-        pixels = augment(data.normalize(batch.pixels), generator, recipe.shift, data.flips)
+        channels = input_channels(model)
+        grey = 1 if channels == 1 else None  # of coloured images; grey ones are repeated last
+        pixels = augment(data.normalize(batch.pixels, grey), generator, recipe.shift, data.flips)
         if epoch < recipe.small * recipe.epochs:
             pixels = functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
-        pixels = pixels.expand(-1, input_channels(model), -1, -1)
+        pixels = pixels.expand(-1, channels, -1, -1)
         total += step(pixels, batch.labels)
         if not math.isfinite(total):
             raise NotFinite(
