@@ -1,8 +1,6 @@
 """The problem that the environment runs on when it is given none: real images that come with the installation."""
 
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
@@ -10,12 +8,13 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import train_member
+from profilesearch.temporary import scratch_folder
 
 
 @cache
 def embedded_problem() -> Problem:
     """Trains a ResNet-20 on digits, in a few seconds, once a process; half of its MACs are the budget."""
     data = load_data("digits")
-    with TemporaryDirectory(prefix="profilesearch-") as folder:
-        member = train_member("resnet20", data, 0, Path(folder))
+    with scratch_folder() as folder:
+        member = train_member("resnet20", data, 0, folder)
         return Problem([member], {data.name: data}, Budget("macs", 0.5), default_settings(), Ledger())

@@ -23,13 +23,14 @@ from profilesearch.outcome import Side, both_sides, evidence_of, not_faster, sho
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import METRICS, SCOPES, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
-from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of, open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import NotFinite, accuracy, input_channels, train
+from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -138,21 +139,35 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     _move((full, pruned.network), world.device)
     reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
     untuned = accuracy(pruned.network, data, data.test, "fp32", output.say) if options.finetune else None
-    if options.finetune:
-        slow = not_faster(*measure_speed([full, pruned.network], shape)) if world.leads else ""
-        if slow:
-            output.say(slow)  # before the fine-tuning, which would not be worth it
-        recipe = _recipe(options, data)
-        with output.progress("fine-tuning", 1) as move:
-            resume = options.out / "finetune.resume.safetensors"
-            try:
-                train(pruned.network, data, learn, recipe, full, move, resume, output.say, world)
-            except NotFinite as error:
-                raise _kept(options, data, pruned.network, error, world) from error
-    if world.leads:
-        about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
-        about |= {"mean": data.mean, "std": data.std}
-        _write(options, output, data, full, pruned, profile, untuned, about)
+    with Unfinished(options.out / "finetune") as resume:
+        if options.finetune:
+            _finetune(options, data, learn, (full, pruned.network), shape, resume, output, world)
+        if world.leads:
+            about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
+            about |= {"mean": data.mean, "std": data.std}
+            _write(options, output, data, full, pruned, profile, untuned, about)
+
+
+def _finetune(
+    options: argparse.Namespace,
+    data: DataSet,
+    learn: Images,
+    networks: tuple[nn.Module, nn.Module],
+    shape: tuple[int, int, int],
+    resume: Unfinished,
+    output: Output,
+    world: World,
+) -> None:
+    """Fine-tunes the second network with the first one as its teacher."""
+    full, pruned = networks
+    slow = not_faster(*measure_speed(networks, shape)) if world.leads else ""
+    if slow:
+        output.say(slow)  # before the fine-tuning, which would not be worth it
+    with output.progress("fine-tuning", 1) as move:
+        try:
+            train(pruned, data, learn, _recipe(options, data), full, move, resume, output.say, world)
+        except NotFinite as error:
+            raise _kept(options, data, pruned, error, world) from error
 
 
 def _kept(options: argparse.Namespace, data: DataSet, network: nn.Module, error: NotFinite, world: World) -> UsageError:

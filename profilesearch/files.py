@@ -1,5 +1,6 @@
 """Files are read only where they end, and written whole or not at all."""
 
+import errno
 import json
 import os
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
+from profilesearch.temporary import temporary_file
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -61,7 +63,7 @@ def read_json(path: Path, what: str = "file") -> Any:
         raise UsageError(f"{path} is no {what}: broken JSON ({error}); fetch or make it again") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None], new: bool = False) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place.
 
     Args:
@@ -73,34 +75,34 @@ def write_atomically(path: Path, write: Callable[[Path], None], new: bool = Fals
         FileExistsError: With `new`, if somebody was faster.
         UsageError: The folder cannot be written, or the disk is full. The old file, if any, is untouched.
     """
-    temporary: Path | None = None
     target = Path(os.path.realpath(path))  # a link stays, and what it points to is written
     try:
         if target.exists() and not target.is_file():
             raise OSError(f"it is {_kind(target.stat().st_mode)}, not a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        if new:
-            os.link(temporary, target)
-        else:
-            temporary.replace(target)
+        with temporary_file(target.parent, target.suffix) as temporary:
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            if new:
+                _move_to_new(temporary, target)
+            else:
+                temporary.replace(target)
+    except OSError as error:
+        if new and isinstance(error, FileExistsError) and target.exists():
+            raise
+        raise cannot_write(path, error) from error
+
+
+def _move_to_new(temporary: Path, target: Path) -> None:
+    try:
+        os.link(temporary, target)
     except FileExistsError:
         raise
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _kind(mode: int) -> str:
-    return next((name for test, name in _KINDS if test(mode)), "no file")
+    except OSError:  # FAT and some network disks have no links: an empty file takes the name first
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        temporary.replace(target)
 
 
 def check_writable(folder: Path) -> None:
@@ -109,8 +111,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         UsageError: They cannot.
     """
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"x")
     except OSError as error:
@@ -120,6 +122,8 @@ def check_writable(folder: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """Turns a failed write into the sentence for the user."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"cannot write {path}: {reason}; give a shorter name")
     return UsageError(f"cannot write {path}: {reason}; free some space there or name a writable folder")
 
 

@@ -198,6 +198,7 @@ def _measure(
             for done, (_, rows) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
                 for row in rows or ():
                     records.put(row)
+                    setting.unfinished(row["id"]).remove_all()
                 move(done, len(todo), f"{done}/{len(todo)}")
 
 

@@ -32,6 +32,7 @@ from profilesearch.tasks.pools import foreign_member, train_member, trained_memb
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import NotFinite, train
+from profilesearch.tasks.unfinished import Unfinished
 
 
 class Small(nn.Module):
@@ -231,7 +232,7 @@ def test_pools_of_two_folders_of_one_name_are_not_mixed_up(tmp_path: Path) -> No
 
 def whole_and_interrupted(make: Callable[[], nn.Module], data: DataSet, folder: Path) -> tuple[nn.Module, nn.Module]:
     """Trains two networks alike, the second with an interruption after which somebody else drew random numbers."""
-    recipe, state = Recipe(epochs=2, lr=0.05, batch=64, shift=1), folder / "state.safetensors"
+    recipe, state = Recipe(epochs=2, lr=0.05, batch=64, shift=1), Unfinished(folder / "state")
     whole, parted, again = make(), make(), make()
     train(whole, data, data.train, recipe)
 
@@ -241,7 +242,7 @@ def whole_and_interrupted(make: Callable[[], nn.Module], data: DataSet, folder: 
 
     with pytest.raises(KeyboardInterrupt):
         train(parted, data, data.train, recipe, progress=stop, resume=state)
-    assert state.exists()
+    assert list(folder.glob("state.*"))
     torch.rand(7)
     train(again, data, data.train, recipe, resume=state)
     return whole, again
@@ -269,6 +270,7 @@ from profilesearch.tasks.data import load_data
 from profilesearch.tasks.parallel import joined
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import train
+from profilesearch.tasks.unfinished import Unfinished
 
 torch.backends.cudnn.deterministic = True
 data, stop_at = load_data("digits"), int(sys.argv[1])
@@ -276,15 +278,16 @@ with joined(torch.device(sys.argv[2])) as world:
     assert world.first(lambda: {"rank": world.rank}) == {"rank": 0}
     torch.manual_seed(world.rank)
     network = Small().to(world.device)
-    state = Path(f"rank{world.rank}") / "state.safetensors"  # a disk of its own
-    state.parent.mkdir(exist_ok=True)
+    state = Unfinished(Path(f"rank{world.rank}") / "state")  # a disk of its own
 
     def stop(step, steps):
         if step == stop_at:
             raise KeyboardInterrupt
 
+    recipe = Recipe(2, lr=0.05, batch=64, shift=1)
     try:
-        train(network, data, data.train, Recipe(2, lr=0.05, batch=64, shift=1), resume=state, world=world, hook=stop)
+        with state:
+            train(network, data, data.train, recipe, resume=state, world=world, hook=stop)
     except KeyboardInterrupt:
         pass
     Path(f"digest{world.rank}").write_text(tensor_digest(network.state_dict()))
@@ -308,8 +311,8 @@ def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, t
 
     whole = digests(-1)
     digests(batches + 3)
-    assert (tmp_path / "rank0" / "state.safetensors").exists()
-    assert not (tmp_path / "rank1" / "state.safetensors").exists()
+    assert len(list((tmp_path / "rank0").iterdir())) == 1
+    assert not list((tmp_path / "rank1").glob("*"))
     again = digests(-1)
     assert whole[0] == again[0]
     assert whole == again
@@ -347,7 +350,7 @@ def test_a_diverged_training_goes_back_to_its_last_good_epoch(digits: DataSet, t
                 network.a.weight.fill_(torch.nan)
 
     with pytest.raises(NotFinite) as error:
-        train(network, digits, digits.train, recipe, hook=break_it, resume=tmp_path / "state.safetensors")
+        train(network, digits, digits.train, recipe, hook=break_it, resume=Unfinished(tmp_path / "state"))
     assert error.value.finished == 1
     assert all(torch.equal(tensor, good[name]) for name, tensor in network.state_dict().items())
 

@@ -228,6 +228,7 @@ def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in made if "resume" not in path.name} == {
         path: when for path, when in made.items() if "resume" not in path.name
     }
+    assert not list((place / "transferred").rglob("*resume*"))
     main(arguments)
     assert rows.read_text() == after
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from profilesearch.console import Output
@@ -24,7 +23,7 @@ from profilesearch.experiments.jobs import (
     Widths,
     identity,
 )
-from profilesearch.experiments.measuring import data_of, run_family, run_finetune, run_scores, run_search
+from profilesearch.experiments.measuring import data_of, run_family, run_finetune, run_scores, run_search, unfinished
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
@@ -36,6 +35,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.tasks.pools import Member, example_shape
+from profilesearch.temporary import scratch_folder
 
 AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)
 CHUNK = 25
@@ -160,6 +160,7 @@ class Lab:
 
         def record(job: FineTune, tuned: Tuned) -> None:
             self._tuned.put(rows.of_finetune(job, tuned, self._name))
+            unfinished(self.sources, job).remove_all()
 
         self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
         return [rows.as_tuned(self._row(self._tuned, job), self._widths) for job in jobs]
@@ -187,8 +188,8 @@ class Lab:
 
     def measure_again(self, job: Job) -> dict[str, float]:
         """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
-        with TemporaryDirectory(prefix="profilesearch-") as work:
-            sources = replace(self.sources, work=Path(work))
+        with scratch_folder() as work:
+            sources = replace(self.sources, work=work)
             if isinstance(job, Score):
                 return {"score": run_scores(sources, [job])[0]}
             if isinstance(job, FineTune):

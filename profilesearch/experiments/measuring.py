@@ -35,6 +35,7 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.sources import open_once
 from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.unfinished import Unfinished
 
 
 def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
@@ -57,9 +58,14 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
     if job.epochs:
         recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
         teacher = full if job.distill else None
-        train(network, data, learn, recipe, teacher, None, sources.work / f"{identity(job)}.resume.safetensors")
+        train(network, data, learn, recipe, teacher, None, unfinished(sources, job))
         after = accuracy(network, data, data.test)
     return Tuned(before, after, cost, widths)
+
+
+def unfinished(sources: Sources, job: FineTune) -> Unfinished:
+    """Returns what is kept of a fine-tuning until its row is written, which is the matter of who asked for it."""
+    return Unfinished(sources.work / identity(job))
 
 
 def run_search(sources: Sources, job: Search) -> Found:

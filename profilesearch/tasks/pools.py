@@ -15,6 +15,7 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import Progress, accuracy, input_channels, train
+from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]
 
@@ -180,25 +181,24 @@ def train_member(
         load_fitting(model, start)
     parts = split(data)
     model.to(device or "cpu")
-    train(
-        model, data, parts.images(data, "train"), recipe, None, progress, path.with_suffix(".resume.safetensors"), say
-    )
-    metadata = {
-        "architecture": architecture,
-        "num_classes": data.num_classes,
-        "in_channels": channels,
-        "data": data.name,
-        "images": data.train.digest,
-        "mean": data.mean,
-        "std": data.std,
-        "seed": seed,
-        "split_seed": parts.seed,
-        "trained_on": "train",
-        "recipe": asdict(recipe),
-        "start": start.stem if start else "",
-        "held_out_accuracy": accuracy(model, data, parts.images(data, "fresh"), "fp32"),
-    }
-    save_network(path, model, metadata, half=True)
+    with Unfinished(path.with_suffix("")) as resume:
+        train(model, data, parts.images(data, "train"), recipe, None, progress, resume, say)
+        metadata = {
+            "architecture": architecture,
+            "num_classes": data.num_classes,
+            "in_channels": channels,
+            "data": data.name,
+            "images": data.train.digest,
+            "mean": data.mean,
+            "std": data.std,
+            "seed": seed,
+            "split_seed": parts.seed,
+            "trained_on": "train",
+            "recipe": asdict(recipe),
+            "start": start.stem if start else "",
+            "held_out_accuracy": accuracy(model, data, parts.images(data, "fresh"), "fp32"),
+        }
+        save_network(path, model, metadata, half=True)
     return Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", parts.seed)
 
 

@@ -1,11 +1,8 @@
 """One training loop, for pools and for fine-tuning."""
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +10,6 @@ from torch import nn
 from torch.nn import functional
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_atomically
-from profilesearch.networks.checkpoints import load_state, load_tensors, write_tensors
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.tasks.augment import augment
@@ -24,6 +19,7 @@ from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step, check_trains
+from profilesearch.tasks.unfinished import State, Unfinished
 
 Progress = Callable[[int, int, str], None]
 """Called with batches done, batches in all, and a short note."""
@@ -48,11 +44,11 @@ def train(
     recipe: Recipe,
     teacher: nn.Module | None = None,
     progress: Progress | None = None,
-    resume: Path | None = None,
+    resume: Unfinished | None = None,
     say: Callable[[str], None] | None = None,
     world: World | None = None,
     hook: Hook | None = None,
-) -> float:
+) -> None:
     """Trains a network; the weights of the last epoch are the result.
 
     Every epoch draws from its own random stream, so an interrupted training continues to the same weights.
@@ -64,14 +60,11 @@ def train(
         recipe: How.
         teacher: The unpruned network, for distillation, on the same device.
         progress: Called after every batch.
-        resume: File that holds the state after each epoch, and is removed at the end. An existing one is continued; if
-            it is damaged or of another training, that starts anew.
+        resume: Where the state is kept after each epoch, the last one included, until the result is safe. An existing
+            one of this very training is continued, unless it is damaged.
         say: Called with a line for people when memory runs out and batches are cut.
         world: The processes that train together; this one alone where None.
         hook: Called before every step; what it keeps must lie in the model's state, or not outlive an epoch.
-
-    Returns:
-        Mean loss of the last epoch.
 
     Raises:
         NotFinite: The loss or a weight is no longer finite; the model is then that of the last finished epoch, if its
@@ -90,25 +83,21 @@ def train(
         nesterov=recipe.momentum > 0,
     )
     world = world or World()
-    state = _State(resume, model, optimizer, _identity(data, images, recipe))
-    start = world.agree(state.load() if world.leads else 0, optimizer)
+    about = _identity(data, images, recipe, teacher) if resume and world.leads else {}
+    state = State(resume if world.leads else None, model, optimizer, about)
+    start = world.agree(state.load(), optimizer)
     devices = [world.device] if world.device.type == "cuda" else []
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
-    loss = math.nan
     for epoch in range(start, recipe.epochs):
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
-                loss = _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
+                _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
             except NotFinite as error:
-                error.finished = state.load() if world.leads else 0
+                error.finished = state.load()
                 raise
-        if world.leads:
-            state.save(epoch + 1)
-    if world.leads:
-        state.remove()
+        state.save(epoch + 1)
     model.eval()
-    return loss
 
 
 def accuracy(
@@ -157,7 +146,7 @@ def _epoch(
     step: Step,
     progress: Progress | None,
     hook: Hook | None,
-) -> float:
+) -> None:
     model.train()
     generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
     order = torch.randperm(len(images), generator=generator)
@@ -188,56 +177,15 @@ def _epoch(
             f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "
             "larger images if those of the last layers are down to one pixel"
         )
-    return total / batches
 
 
-def _identity(data: DataSet, images: Images, recipe: Recipe) -> dict[str, Any]:
-    about = {"recipe": asdict(recipe), "images": images.digest}
-    return about | ({"preparation": data.preparation} if data.preparation else {})
-
-
-class _State:
-    """Weights and momentum after an epoch, in one safetensors file."""
-
-    def __init__(
-        self, path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: Mapping[str, Any]
-    ) -> None:
-        self.path = path
-        self.model = model
-        self.optimizer = optimizer
-        start = tensor_digest(model.state_dict())
-        self.identity = hashlib.sha256(json.dumps([identity, start], sort_keys=True).encode()).hexdigest()[:16]
-
-    def load(self) -> int:
-        """Restores the saved state, if there is one; returns the number of finished epochs."""
-        if self.path is None or not self.path.exists():
-            return 0
-        try:
-            tensors, metadata = load_tensors(self.path)
-        except UsageError:
-            tensors, metadata = {}, {}  # damaged
-        if metadata.get("identity") != self.identity:
-            self.path.unlink(missing_ok=True)  # damaged, or of a training with other settings: start anew
-            return 0
-        load_state(self.model, {name: tensors[f"model.{name}"] for name in self.model.state_dict()})
-        for name, parameter in self.model.named_parameters():
-            if f"momentum.{name}" in tensors:
-                self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
-        return int(metadata["epoch"])
-
-    def save(self, epoch: int) -> None:
-        """Writes the state after `epoch` epochs."""
-        if self.path is None:
-            return
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:  # frozen or unused parameters have none
-                tensors[f"momentum.{name}"] = momentum
-        metadata = {"identity": self.identity, "epoch": epoch}
-        write_atomically(self.path, lambda temporary: write_tensors(temporary, tensors, metadata))
-
-    def remove(self) -> None:
-        """Deletes the state of a finished training."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+def _identity(data: DataSet, images: Images, recipe: Recipe, teacher: nn.Module | None) -> dict[str, Any]:
+    about = {
+        "recipe": asdict(recipe),
+        "images": images.digest,
+        "preparation": data.preparation,
+        "normalization": [data.mean, data.std],
+        "flips": data.flips,
+    }
+    taught = teacher is not None and recipe.distill > 0
+    return about | ({"teacher": tensor_digest(teacher.state_dict())} if teacher is not None and taught else {})

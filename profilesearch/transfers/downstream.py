@@ -1,7 +1,6 @@
 """Downstream: a carried network gets a new classifier, and that alone or everything is trained."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, input_channels, train
+from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.masks import Masks, classifier_name, sparsity
 
 LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128
@@ -38,7 +38,7 @@ def new_classifier(model: nn.Module, classes: int, seed: int) -> None:
         model.set_submodule(name, nn.Linear(old.in_features, classes).to(device_of(model)))
 
 
-def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resume: Path | None = None) -> Result:
+def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resume: Unfinished | None = None) -> Result:
     """Trains everything; weights that are zero stay zero, which is checked after every epoch.
 
     Args:
@@ -46,7 +46,7 @@ def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resum
         data: Another task than it knows.
         epochs: How long.
         seed: Of the classifier, order and augmentation.
-        resume: File of the unfinished training.
+        resume: Keeps the state until the result is safe.
     """
     new_classifier(model, data.num_classes, seed)
     masks = Masks(model)

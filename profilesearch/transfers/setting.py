@@ -22,6 +22,7 @@ from profilesearch.tasks.hardware import best_precision, device_of
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_once
 from profilesearch.tasks.training import input_channels
+from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
 from profilesearch.transfers.methods import METHODS
@@ -84,6 +85,10 @@ class Setting:
         name = "-".join(filter(None, (method, f"{level:g}", self.profile(method, level))))
         return self._folder(self.seed if compression is None else compression) / f"{name}.safetensors"
 
+    def unfinished(self, run: str) -> Unfinished:
+        """Returns what is kept of a fine-tuning until its row is written, by the run's identity."""
+        return Unfinished(self.work / run)
+
     def _folder(self, compression: int) -> Path:
         return self.work if compression == self.seed else self.work / f"compression-{compression}"
 
@@ -141,6 +146,7 @@ def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None
             "seconds": round(time.perf_counter() - start, 1),
         }
         save_network(path, model, about)
+        upstream.saved()
 
 
 def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
@@ -168,8 +174,7 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
         if features:
             result = finetune_linear(model, data, run.seed, features)
         else:
-            resume = setting.work / f"{run.identity}.resume.safetensors"
-            result = finetune_full(model, data, run.epochs, run.seed, resume=resume)
+            result = finetune_full(model, data, run.epochs, run.seed, setting.unfinished(run.identity))
         if result.zeros < zeros:
             raise RuntimeError(f"{zeros:.4%} of the weights were zero before the fine-tuning, {result.zeros:.4%} after")
         seconds = shared + time.perf_counter() - start

@@ -1,7 +1,7 @@
 """Upstream: the network that methods compress, the data it knows, and how long they may train there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
 from profilesearch.tasks.training import Hook, input_channels, train
+from profilesearch.tasks.unfinished import Unfinished
 
 _STATISTICS = 2000
 
@@ -44,6 +45,7 @@ class Upstream:
     seed: int = 0
     work: Path | None = None
     metric: Metric = "params"
+    _unfinished: dict[str, Unfinished] = field(default_factory=dict, compare=False, repr=False)
 
     def trained(self) -> nn.Module:
         """Returns the source."""
@@ -70,19 +72,19 @@ class Upstream:
         return self.fresh(int(metadata["seed"]))
 
     def tune(self, model: nn.Module, name: str, hook: Hook | None = None, epochs: int | None = None) -> None:
-        """Trains a network that starts from the source; `name` is that of the unfinished training's file."""
+        """Trains a network that starts from the source; `name` is that of what is kept of it."""
         epochs = self.epochs if epochs is None else epochs
         if not epochs:
             self.settle(model)
             return
         recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed)
-        images, resume = learning_images(self.source, self.data), self._file(name)
+        images, resume = learning_images(self.source, self.data), self._resume(name)
         train(model, self.data, images, recipe, resume=resume, hook=hook)
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
         recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed)
-        images, resume = learning_images(self.source, self.data), self._file(name)
+        images, resume = learning_images(self.source, self.data), self._resume(name)
         train(model, self.data, images, recipe, resume=resume, hook=hook)
 
     def cached(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
@@ -94,7 +96,14 @@ class Upstream:
         if path is not None:
             sizes = {"num_classes": self.data.num_classes, "in_channels": input_channels(model)}
             save_network(path, model, {"architecture": self.source.architecture, **sizes})
+            if name in self._unfinished:
+                self._unfinished.pop(name).remove()
         return model
+
+    def saved(self) -> None:
+        """Says that what was trained is on disk, so that the states of its trainings may go."""
+        for unfinished in self._unfinished.values():
+            unfinished.remove()
 
     def settle(self, model: nn.Module) -> None:
         """Re-estimates the BatchNorm statistics of a network that is not trained."""
@@ -105,8 +114,8 @@ class Upstream:
         images = learning_images(self.source, self.data)
         return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))[:count]]
 
-    def _file(self, name: str) -> Path | None:
-        return self.work / f"{name}.resume.safetensors" if self.work else None
+    def _resume(self, name: str) -> Unfinished | None:
+        return self._unfinished.setdefault(name, Unfinished(self.work / name)) if self.work else None
 
 
 def pool_command(member: Member, data: str) -> str:

@@ -4,14 +4,16 @@ import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from profilesearch.errors import UsageError
+from profilesearch.files import write_atomically
 from profilesearch.networks.groups import IntArray
 from profilesearch.processes import start_workers, stop_workers
 from profilesearch.scoring.engines.base import Engine, Task, remembered
 from profilesearch.scoring.score import Scorer
+from profilesearch.temporary import scratch_folder
 
 RESTARTS = 3
 """How often workers may die in a row, with no score between, before the search gives up."""
@@ -31,7 +33,8 @@ class ProcessEngine(Engine):
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._executor: ProcessPoolExecutor | None = None
-        self._folder = TemporaryDirectory(prefix="profilesearch-")
+        self._resources = ExitStack()
+        self._folder = self._resources.enter_context(scratch_folder())
 
     def scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
         """Yields scores as they come."""
@@ -54,7 +57,7 @@ class ProcessEngine(Engine):
     def close(self) -> None:
         """Ends all workers."""
         self._stop()
-        self._folder.cleanup()
+        self._resources.close()
 
     def _submit(
         self, tasks: dict[int, Task], files: dict[int, Path], scorers: Sequence[Scorer]
@@ -69,9 +72,10 @@ class ProcessEngine(Engine):
             yield futures[future], future.result()
 
     def _file(self, scorer: Scorer) -> Path:
-        file = Path(self._folder.name) / scorer.digest
+        file = self._folder / scorer.digest
         if not file.exists():
-            file.write_bytes(pickle.dumps(scorer))
+            content = pickle.dumps(scorer)
+            write_atomically(file, lambda temporary: temporary.write_bytes(content))
         return file
 
     def _stop(self) -> None:

@@ -1,0 +1,88 @@
+"""Temporary files and folders: locked by the process that uses them, and removed by the next one if it was killed."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from profilesearch.errors import UsageError
+
+_FILE = ".profilesearch-"
+_FOLDER = "profilesearch.scratch-"
+
+
+@contextmanager
+def temporary_file(folder: Path, suffix: str) -> Iterator[Path]:
+    """Makes an empty file for the time of a `with` block; its name is short, however long that of the result is.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    _remove_abandoned(folder, _FILE)
+    with _locked(lambda: tempfile.mkstemp(prefix=_FILE, suffix=suffix, dir=folder)) as path:
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Makes a folder for the time of a `with` block, where the system keeps temporary files.
+
+    Raises:
+        UsageError: There is no place that can be written.
+    """
+
+    def make() -> tuple[int, str]:
+        folder = tempfile.mkdtemp(prefix=_FOLDER)
+        return os.open(folder, os.O_RDONLY), folder
+
+    with ExitStack() as stack:
+        try:
+            _remove_abandoned(Path(tempfile.gettempdir()), _FOLDER)
+            folder = stack.enter_context(_locked(make))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write temporary files: {error.strerror or error}; free some space, or let TMPDIR name a "
+                "writable folder"
+            ) from error
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+@contextmanager
+def _locked(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
+    """Holds a new file or folder, so that others see that it is in use for as long as this process lives."""
+    while True:
+        descriptor, name = make()
+        with suppress(OSError):  # some network disks have no locks; what a kill leaves there stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # somebody took it for abandoned before it was locked
+    try:
+        yield Path(name)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Removes those temporary files or folders of this user whose makers are gone."""
+    for path in folder.glob(f"{prefix}*"):
+        with suppress(OSError):
+            kind = os.O_RDONLY if path.is_dir() else os.O_RDWR
+            descriptor = os.open(path, kind | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid != os.geteuid():
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            finally:
+                os.close(descriptor)
