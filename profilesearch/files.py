@@ -95,6 +95,10 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
         raise cannot_write(path, error) from error
 
 
+def _kind(mode: int) -> str:
+    return next((name for test, name in _KINDS if test(mode)), "no file")
+
+
 def _move_to_new(temporary: Path, target: Path) -> None:
     try:
         os.link(temporary, target)
