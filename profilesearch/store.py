@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import count
 from pathlib import Path
 from statistics import fmean
@@ -68,7 +69,8 @@ class Store:
             name: Of the file; where a different profile has it, a number is appended.
 
         Returns:
-            The file. A profile that is there already, with equal ratios and origin, keeps its evidence.
+            The file. A profile that is there already, with equal ratios and origin, stays and gets new evidence; the
+            date and the versions that it was found with are no part of its origin.
 
         Raises:
             UsageError: The name is no plain file name, or the folder cannot be written.
@@ -80,12 +82,12 @@ class Store:
             try:
                 write_json(path, profile.sealed(), new=True)
             except FileExistsError:
-                there = Profile.load(path)
-                if there.to_json() | {"evidence": []} != profile.to_json() | {"evidence": []}:
+                there = _readable(path)
+                if there is None or _origin(there) != _origin(profile):
                     continue
-                for entry in there.evidence:
-                    profile = profile.with_evidence(entry)
-                profile.save(path)
+                more = reduce(Profile.with_evidence, profile.evidence, there)
+                if more is not there:
+                    more.save(path)
             break
         return path
 
@@ -153,6 +155,19 @@ def gains(profile: Profile) -> dict[str, Gain]:
         if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
+
+
+def _readable(path: Path) -> Profile | None:
+    try:
+        return Profile.load(path)
+    except UsageError:  # damaged, or being written
+        return None
+
+
+def _origin(profile: Profile) -> dict[str, Any]:
+    """Returns what makes a profile the same one when its search is run again, another day or elsewhere."""
+    found = {key: value for key, value in profile.found.items() if key not in ("date", "versions")}
+    return profile.to_json() | {"found": found, "evidence": []}
 
 
 def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import Any
 
 from agents import SEARCHERS, Result, make_searcher
 from profilesearch.console import Output, parser_for, run
+from profilesearch.errors import UsageError
 from profilesearch.files import check_writable, write_text
 from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.naming import safe_name, setting_name
@@ -93,11 +95,41 @@ def _search(problem: Problem, options: argparse.Namespace, name: str, output: Ou
     found = describe(problem, result)
     widths = result.winner.evaluation.widths
     profile = problem.space.profile(widths, found)
-    path = Store(options.store).add(profile, name)
-    folder = save_run(options.runs / folder_name(options.arch) / path.stem, problem, result, profile)
+    path = store_safely(profile, name, options.store, options.runs)
+    try:
+        folder = save_run(options.runs / folder_name(options.arch) / path.stem, problem, result, profile)
+    except UsageError as error:
+        raise UsageError(f"{error}; the profile is stored in {path}") from error
     show(output, problem, result, found)
     output.say(f"stored {path}\npictures and history in {folder}")
     output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
+
+
+def store_safely(profile: Profile, name: str, store: Path, runs: Path) -> Path:
+    """Stores a profile; what a search has found is kept elsewhere if that fails.
+
+    Args:
+        profile: What to store.
+        name: Of the file.
+        store: Folder where profiles are kept.
+        runs: Where it is kept instead; else among the system's temporary files.
+
+    Returns:
+        The file in the store.
+
+    Raises:
+        UsageError: The store cannot be written; the message says where the profile is.
+    """
+    try:
+        return Store(store).add(profile, name)
+    except UsageError as error:
+        for folder in (runs, Path(tempfile.gettempdir()) / "profilesearch"):
+            try:
+                path = Store(folder).add(profile, name)
+            except UsageError:
+                continue
+            raise UsageError(f"{error}; the profile is kept in {path}, move it from there") from error
+        raise UsageError(f"{error}; then give the same command again, every score is in the ledger") from error
 
 
 def default_name(options: argparse.Namespace, data: Sequence[str]) -> str:

@@ -1,9 +1,15 @@
 """Profiles, the store and checkpoints: what is written comes back, what is broken is refused in one sentence."""
 
+import errno
 import json
+import multiprocessing
+import os
 import pickle
 import re
+import signal
+import tempfile
 from dataclasses import astuple
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ import torch
 
 from profilesearch import load_network, load_pruned
 from profilesearch.errors import UsageError
+from profilesearch.files import write_atomically, write_json
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
@@ -21,6 +28,8 @@ from profilesearch.outcome import known_worth
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.store import Store, gains
+from profilesearch.temporary import scratch_folder
+from profilesearch.train import store_safely
 
 
 @pytest.fixture
@@ -99,6 +108,100 @@ def test_store_never_loses_another_profile(profile: Profile, tmp_path: Path) -> 
     other = Profile.from_json(profile.to_json() | {"found": {"searcher": "ppo"}})
     assert store.add(other, "mine").name == "mine-2.json"
     assert [stored.name for stored in store.profiles("resnet20")] == ["mine", "mine-2"]
+
+
+def test_the_same_profile_found_on_another_day_is_no_second_one(profile: Profile, tmp_path: Path) -> None:
+    def found(**about: Any) -> Profile:
+        return Profile.from_json(profile.to_json() | {"found": {"searcher": "ppo", **about}})
+
+    store = Store(tmp_path, shipped=tmp_path / "none")
+    first = store.add(found(date="2026-01-01", versions={"torch": "2.6"}).with_evidence({"data": "digits"}), "mine")
+    content = first.read_bytes()
+    assert store.add(found(date="2026-01-02", versions={"torch": "2.7"}), "mine") == first
+    assert first.read_bytes() == content
+    store.add(found(date="2026-01-03").with_evidence({"data": "cifar10"}), "mine")
+    there = Profile.load(first)
+    assert [entry["data"] for entry in there.evidence] == ["digits", "cifar10"]
+    assert there.found["date"] == "2026-01-01"
+    assert store.add(found(seed=1), "mine").name == "mine-2.json"
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_store_on_a_disk_without_links_never_loses_a_profile(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store(tmp_path, shipped=tmp_path / "none")
+    first = store.add(profile, "mine")
+    assert store.add(profile, "mine") == first
+    other = Profile.from_json(profile.to_json() | {"found": {"searcher": "ppo"}})
+    assert store.add(other, "mine").name == "mine-2.json"
+    assert Profile.load(first).to_json() == profile.to_json()
+    assert {path.name for path in first.parent.iterdir()} == {"mine.json", "mine-2.json"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_broken_file_in_the_store_does_not_lose_a_new_profile(profile: Profile, tmp_path: Path, content: str) -> None:
+    (tmp_path / "resnet20").mkdir()
+    (tmp_path / "resnet20" / "mine.json").write_text(content)
+    assert Store(tmp_path).add(profile, "mine").name == "mine-2.json"
+    assert (tmp_path / "resnet20" / "mine.json").read_text() == content
+
+
+def test_a_profile_is_kept_elsewhere_if_the_store_cannot_be_written(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "store").write_text("became a file meanwhile")
+    with pytest.raises(UsageError, match=r"cannot write .*; the profile is kept in .*runs/resnet20/mine\.json"):
+        store_safely(profile, "mine", tmp_path / "store", tmp_path / "runs")
+    assert Profile.load(tmp_path / "runs" / "resnet20" / "mine.json").to_json() == profile.to_json()
+    with pytest.raises(UsageError, match=r"the profile is kept in .*temporary"):
+        store_safely(profile, "mine", tmp_path / "store", tmp_path / "store")
+    assert Profile.load(tmp_path / "temporary/profilesearch/resnet20/mine.json").to_json() == profile.to_json()
+
+
+def test_names_may_be_as_long_as_the_disk_takes(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 250 + ".json")
+    write_json(path, {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(UsageError, match="too long; give a shorter name"):
+        write_json(tmp_path / ("n" * 251 + ".json"), {"a": 1})
+
+
+def _write_slowly(folder: Path, said: Connection) -> None:
+    def write(path: Path) -> None:
+        with scratch_folder() as scratch:
+            path.write_text("half")
+            (scratch / "much").write_text("half")
+            said.send("there")
+            signal.pause()
+
+    write_atomically(folder / "file.json", write)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said, saying = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_write_slowly, args=(tmp_path, saying))
+    process.start()
+    assert said.recv() == "there"
+    write_json(tmp_path / "other.json", {})
+    with scratch_folder():
+        pass
+    assert len(list(tmp_path.iterdir())) == 3, "what is in use stays"
+    process.kill()
+    process.join()
+    write_json(tmp_path / "other.json", {})
+    with scratch_folder():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
 
 
 def test_store_picks_by_data_then_by_measured_gain(profile: Profile, tmp_path: Path) -> None:
