@@ -266,6 +266,29 @@ def test_public_checkpoint_forms_load(tmp_path: Path, form: str) -> None:
         assert torch.equal(loaded[name], expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bn1.running_var", 1e-7),
+        ("bn1.running_var", 1e5),
+        ("bn1.running_mean", 3e-6),
+        ("linear.weight", 7e4),
+        ("conv1.weight", 1e-9),
+    ],
+)
+def test_what_half_precision_would_lose_is_stored_whole(tmp_path: Path, name: str, value: float) -> None:
+    model = build("resnet20", 10)
+    state = model.state_dict()
+    state[name][0] = value * (1 + 1e-6)
+    path = tmp_path / "member.safetensors"
+    save_network(path, model, {}, half=True)
+    loaded = load_network("resnet20", path).state_dict()
+    assert torch.equal(loaded[name], state[name])
+    assert path.stat().st_size < sum(tensor.numel() * tensor.element_size() for tensor in state.values()) * 0.6
+    for each, tensor in state.items():
+        torch.testing.assert_close(loaded[each], tensor, rtol=1e-3, atol=1e-3)
+
+
 class _Bomb:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("exploded"),))

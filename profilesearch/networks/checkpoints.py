@@ -28,6 +28,9 @@ from profilesearch.networks.reading import (
 )
 from profilesearch.networks.surgery import assign
 
+_HALF_LOSS = 2**-10
+"""What half precision may change of a value; where it has all of its digits, it is at most half of that."""
+
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads all tensors of a file that profilesearch wrote.
@@ -182,16 +185,26 @@ def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any]
         path: A file that ends in `.safetensors`.
         model: Full or pruned.
         metadata: Plain data; `architecture`, `num_classes` and `in_channels` let `load_pruned` rebuild it.
-        half: Stores half precision, half the size.
+        half: Stores half precision, half the size; but a tensor that would lose by it stays as it is.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    tensors = {
-        name: tensor.half() if half and tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: _halved(tensor) if half else tensor for name, tensor in model.state_dict().items()}
     write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, metadata))
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Returns a tensor in half precision, unless a value is beyond its range, or too small for its steps.
+
+    Values count relative to the largest of their output channel: BatchNorm makes small channels large again.
+    """
+    if not tensor.is_floating_point() or not tensor.numel():
+        return tensor
+    exact, half = tensor.detach().double(), tensor.detach().half()
+    rows = exact.reshape(len(exact) if exact.dim() else 1, -1)
+    off = (half.double().reshape(rows.shape) - rows).abs()
+    return half if bool((off <= _HALF_LOSS * rows.abs().amax(dim=1, keepdim=True)).all()) else tensor
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
