@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,19 @@ def test_ledger_keeps_scores_and_skips_damage(tmp_path: Path) -> None:
         again = Ledger(path)
         assert again.get("new") == 0.5
         assert len(again) == len(whole) + 1
+
+
+def test_a_ledger_that_is_deleted_meanwhile_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "ledger.jsonl"
+    ledger = Ledger(path)
+    ledger.put("a", 0.25)
+    shutil.rmtree(path.parent)
+    ledger.put("b", 0.5)
+    again = Ledger(path)
+    assert [again.get("a"), again.get("b"), again.damaged] == [0.25, 0.5, 0]
+    shutil.rmtree(path.parent)
+    again.put("c", 0.75)
+    assert len(Ledger(path)) == 3
 
 
 def test_foreign_files_are_no_ledger(tmp_path: Path) -> None:

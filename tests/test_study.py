@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,35 @@ def test_top_overlap_counts_members_of_both_tops() -> None:
     assert top_overlap(first, second, top=2, within=2) == 2
     assert top_overlap(first, second, top=3, within=3) == 2
     assert top_overlap(first, second, top=3, within=5) == 3
+
+
+def test_first_writers_that_meet_lose_no_row(tmp_path: Path) -> None:
+    writers = 8
+    for number in range(40):
+        path, meet = tmp_path / f"{number}.csv", threading.Barrier(writers)
+
+        def write(name: str, path: Path = path, meet: threading.Barrier = meet) -> None:
+            records = Records(path, ("id", "value"))
+            meet.wait()
+            records.put({"id": name, "value": "1"})
+
+        threads = [threading.Thread(target=write, args=(str(name),)) for name in range(writers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(Records(path, ("id", "value"))) == writers
+
+
+def test_readers_of_records_write_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    for content in (b"", b"id,va", b"id,value\na,1\n", b"id,value\na,1\nb,0.6"):
+        path.write_bytes(content)
+        there = [row["id"] for row in Records(path, ("id", "value")).rows()]
+        assert path.read_bytes() == content
+        records = Records(path, ("id", "value"))
+        records.put({"id": "c", "value": "2"})
+        assert path.read_bytes() == b"id,value\n" + b"a,1\n" * ("a" in there) + b"c,2\n"
 
 
 def test_records_survive_a_half_written_line_and_refuse_other_columns(tmp_path: Path) -> None:

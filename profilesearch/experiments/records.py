@@ -1,13 +1,16 @@
 """Records: raw rows of measurements in CSV files that are only appended to."""
 
 import csv
+import errno
+import fcntl
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from profilesearch.errors import UsageError
-from profilesearch.files import cannot_write, write_text
+from profilesearch.files import cannot_write, regular_file
 
 Row = dict[str, str]
 
@@ -15,8 +18,8 @@ Row = dict[str, str]
 class Records:
     """Rows by identity, in a CSV file whose first column is that identity.
 
-    A row is written in one piece as soon as it is measured. A half-written last line, from a kill, is cut off when the
-    file is read; its measurement is taken again.
+    A row is written in one piece as soon as it is measured, under a lock, so that several processes may add rows. A
+    half-written last line, from a kill, is not read, and cut off by the next row; its measurement is taken again.
 
     Args:
         path: The file; created with its folders at the first row. None keeps the rows in memory.
@@ -59,15 +62,16 @@ class Records:
 
     def _append(self, path: Path, line: str) -> None:
         try:
-            if not path.exists():
-                write_text(path, _line(self.columns))
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                content = line.encode()
-                size = os.fstat(descriptor).st_size
+                with suppress(OSError):  # some network disks have no locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                size = _cut(descriptor)
+                content = (line if size else _line(self.columns) + line).encode()
                 if os.write(descriptor, content) < len(content):
                     os.ftruncate(descriptor, size)
-                    raise OSError(28, "no space left on the device")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -75,18 +79,24 @@ class Records:
 
     def _read(self, path: Path) -> None:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = regular_file(path, "records").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}; move it away, and its rows are measured again") from error
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_text(path, whole)
-        lines = list(csv.reader(io.StringIO(whole)))
-        if not lines or tuple(lines[0]) != self.columns:
+        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        if lines and tuple(lines[0]) != self.columns:
             raise UsageError(f"{path} was written by another version; move it away, and its rows are measured again")
         for cells in lines[1:]:
             if len(cells) == len(self.columns):
                 self._rows.setdefault(cells[0], dict(zip(self.columns, cells, strict=True)))
+
+
+def _cut(descriptor: int) -> int:
+    """Cuts off a half-written last line; returns the size of what is left."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        size = os.pread(descriptor, size, 0).rfind(b"\n") + 1
+        os.ftruncate(descriptor, size)
+    return size
 
 
 def _line(cells: object) -> str:

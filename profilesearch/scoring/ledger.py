@@ -1,5 +1,6 @@
 """The ledger: a durable record of every evaluation, shared by all searches."""
 
+import errno
 import json
 import os
 import threading
@@ -57,9 +58,9 @@ class Ledger:
             UsageError: The file cannot be written.
         """
         with self._lock:
-            self._scores[key] = score
             if self.path is not None:
                 self._append(self.path, _line({"key": key, "score": score, **about}))
+            self._scores[key] = score
 
     def close(self) -> None:
         """Closes the file; it is opened again by the next `put`."""
@@ -69,13 +70,15 @@ class Ledger:
 
     def _append(self, path: Path, line: bytes) -> None:
         try:
+            if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
+                self.close()  # somebody deleted it: what is known is written again
             if self._descriptor is None:
                 line = self._open(path) + line
             assert self._descriptor is not None  # noqa: S101
             written = os.write(self._descriptor, line)
             if written < len(line):
                 self.close()  # the next line must not continue the half of this one
-                raise OSError(28, "no space left on the device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -85,7 +88,7 @@ class Ledger:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self._descriptor).st_size
         if size == 0:
-            return _line(_HEADER)
+            return _line(_HEADER) + b"".join(_line({"key": key, "score": known}) for key, known in self._scores.items())
         return b"" if os.pread(self._descriptor, 1, size - 1) == b"\n" else b"\n"
 
     def _read(self, path: Path) -> None:
