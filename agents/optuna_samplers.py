@@ -4,18 +4,18 @@ import os
 import time
 import warnings
 from abc import abstractmethod
-from datetime import datetime
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from agents.base import Evaluation, Searcher, Trial
-from profilesearch.errors import UsageError
+from agents.optuna_storage import StorageError, answering, check_storage, open_storage
 
 _ATTEMPTS = 3
-_SETTLE_S = 1.0  # in which evaluations that ended before the last one are written by whoever made them
+_SETTLE_S = 1.0
 _WIDTHS, _OWN_COST = "widths", "own_cost"
 
 
@@ -26,9 +26,14 @@ class OptunaSearcher(Searcher):
         storage: Where Optuna keeps the study, such as `sqlite:///study.db`, `postgresql://...` or `journal.log`; in
             this process where None. Processes that search the same problem with the same storage share one study and
             its evaluations. A shared search depends on who was faster, so it is not repeated exactly.
+
+    Raises:
+        UsageError: The storage cannot be one.
     """
 
     def __init__(self, storage: str | None = None) -> None:
+        if storage is not None:
+            check_storage(storage)
         self._storage = storage
 
     @abstractmethod
@@ -45,66 +50,82 @@ class OptunaSearcher(Searcher):
                 while trial.left:
                     self._step(trial, study)
                 return
-            study = self._open(trial, seed, self._storage)
-            self._share(trial, study)
+            self._share(trial, self._open(trial, seed, self._storage))
 
     def _step(self, trial: Trial, study: optuna.Study) -> None:
         space = trial.problem.space
-        asked = study.ask()
-        ratios = np.array([[asked.suggest_float(name, space.least, 1.0) for name in space.table.names]])
+        with self._asking():
+            asked = study.ask()
+            ratios = np.array([[asked.suggest_float(name, space.least, 1.0) for name in space.table.names]])
         own_cost = space.relative(space.widths(ratios))
         widths = space.project(ratios)
         fitness = float(trial.problem.fitness(trial.evaluate(widths, own_cost))[0])
-        if self._storage is not None:
-            asked.set_user_attr(_WIDTHS, widths[0].tolist())
-            asked.set_user_attr(_OWN_COST, float(own_cost[0]))
-        study.tell(asked, fitness)
+        with self._asking(), suppress(UpdateFinishedTrialError):  # given up by those who waited for it
+            if self._storage is not None:
+                asked.set_user_attr(_WIDTHS, widths[0].tolist())
+                asked.set_user_attr(_OWN_COST, float(own_cost[0]))
+            study.tell(asked, fitness)
+
+    def _asking(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._storage is None else answering(self._storage, "cannot go on with")
 
     def _open(self, trial: Trial, seed: int, storage: str) -> optuna.Study:
         """Opens the study of this problem; a worker's own draws must differ from every other worker's."""
         name = f"{self.name} {trial.problem.digest} seed {seed}"
         for attempt in range(_ATTEMPTS):
             try:
-                study = optuna.create_study(
-                    storage=_storage(storage), study_name=name, load_if_exists=True, direction="maximize"
-                )
-                entropy = [seed, len(study.get_trials(deepcopy=False)), os.getpid()]
+                with answering(storage, "cannot open"):
+                    study = optuna.create_study(
+                        storage=open_storage(storage), study_name=name, load_if_exists=True, direction="maximize"
+                    )
+                    entropy = [seed, len(study.get_trials(deepcopy=False)), os.getpid()]
                 break
-            except Exception as error:  # of whichever database it is
-                if attempt + 1 < _ATTEMPTS:  # two processes may be making the tables of a new database
-                    time.sleep(1)
-                    continue
-                raise UsageError(
-                    f"cannot open the Optuna storage {storage}: {str(error).splitlines()[0]}; give sqlite:///FILE, the "
-                    "URL of a database, or a file for a journal"
-                ) from error
+            except StorageError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                time.sleep(1)  # two processes may be making the tables of a new database
         study.sampler = self.sampler(trial, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         return study
 
     def _share(self, trial: Trial, study: optuna.Study) -> None:
         """Works on a study until it is complete, whoever does it."""
-        while len(done := _complete(study)) < trial.evaluations:
-            trial.adopt([_evaluation(each) for each in done])
+        while True:
+            with self._asking():
+                done = _complete(study)
+            trial.adopt([_evaluation(each) for each in done[: trial.evaluations]])
+            if len(done) >= trial.evaluations:
+                break
             self._step(trial, study)
-        time.sleep(_SETTLE_S)
-        trial.adopt([_evaluation(each) for each in _complete(study)[: trial.evaluations]])
-
-
-def _storage(name: str) -> str | optuna.storages.BaseStorage:
-    if "://" in name:
-        return name
-    return optuna.storages.JournalStorage(JournalFileBackend(name))
+        with self._asking():
+            done = _settled(study, trial.evaluations)
+        trial.adopt([_evaluation(each) for each in done])
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns what is finished in the order of finishing: an evaluation that ends late cannot move those before it."""
+    """Returns what is finished, by number: the clocks of those who finished it may differ."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted((each for each in done if _WIDTHS in each.user_attrs), key=_finished)
+    return sorted((each for each in done if _WIDTHS in each.user_attrs), key=lambda each: each.number)
 
 
-def _finished(done: FrozenTrial) -> tuple[datetime, int]:
-    assert done.datetime_complete is not None  # noqa: S101  it is complete
-    return done.datetime_complete, done.number
+def _settled(study: optuna.Study, evaluations: int) -> list[FrozenTrial]:
+    """Returns the history that every process ends with.
+
+    An evaluation that began before the last one that counts is waited for, since it would move those behind it. One
+    that takes longer than all others took is given up: its process was killed.
+    """
+    begin = time.monotonic()
+    while True:
+        done = _complete(study)[:evaluations]
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        late = [each for each in running if each.number < done[-1].number]
+        if not late:
+            return done
+        longest = max((each.duration.total_seconds() for each in done if each.duration), default=0.0)
+        if time.monotonic() - begin > _SETTLE_S + 2 * longest:
+            for each in late:
+                with suppress(UpdateFinishedTrialError):  # just in time
+                    study.tell(each.number, state=TrialState.FAIL, skip_if_finished=True)
+        time.sleep(_SETTLE_S / 10)
 
 
 def _evaluation(done: FrozenTrial) -> Evaluation:
