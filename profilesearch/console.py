@@ -142,6 +142,11 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"error: cannot use {error.filename}: {error.strerror}; name a path that can be used\n")
+        sys.exit(2)
 
 
 class _ManualPage(argparse.RawDescriptionHelpFormatter):

@@ -1,6 +1,7 @@
 """Files that run elsewhere: ONNX and torch's exported programs, each scored after it was read back."""
 
 import importlib
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -114,8 +115,9 @@ def _read_onnx(path: Path) -> Predict:
 
 def _write_pt2(model: nn.Module, example: Tensor, path: Path) -> None:
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    with path.open("wb") as file:
-        torch.export.save(program, file)
+    content = io.BytesIO()  # torch ends the whole process where a disk gets full while it writes
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
 
 
 def _read_pt2(path: Path) -> Predict:

@@ -89,7 +89,7 @@ def _search(problem: Problem, options: argparse.Namespace, name: str, output: Ou
     """Searches, stores the profile, and shows what was found."""
     problem.base()
     searcher, what = make_searcher(options.searcher, options.storage), f"searching with {options.searcher}"
-    with output.search_progress(what, options.evaluations) as move, Curves(options.tensorboard) as curves:
+    with output.search_progress(what, options.evaluations) as move, Curves(options.tensorboard, output.say) as curves:
         result = searcher.search(problem, options.evaluations, options.seed, curves.watch(move))
         curves.finish(result)
     found = describe(problem, result)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,18 +17,24 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_commands import call
 
 from profilesearch import load_pruned
+from profilesearch.console import run
 from profilesearch.errors import UsageError
 from profilesearch.experiments.records import Records
-from profilesearch.files import write_json
+from profilesearch.exports import export
+from profilesearch.files import check_writable, write_json
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import Budget, Profile
+from profilesearch.scoring.engines.processes import ProcessEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+from profilesearch.watching import Curves
 
 Damage = Callable[[bytes], bytes]
 
@@ -199,6 +206,87 @@ def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, pr
         {"id": "first", "score": "0.5"},
         {"id": "later", "score": "0.25"},
     ]
+
+
+@pytest.fixture
+def full_disk(small_disk: Path) -> Path:
+    """A file system without any space left."""
+    with (small_disk / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return small_disk
+
+
+def test_an_export_to_a_full_disk_is_one_sentence(full_disk: Path, digits: DataSet) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*pruned\.pt2: No space left"):
+        export(build("resnet20", 10, 1), "pt2", full_disk / "pruned.pt2", digits, digits.test[:2])
+    assert [path.name for path in full_disk.iterdir()] == ["filling"]
+
+
+def test_a_search_goes_on_without_curves_where_the_disk_gets_full(small_disk: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    said: list[str] = []
+    with Curves(small_disk, said.append) as curves:
+        for step in range(8000):
+            curves.watch(lambda done, total, best: None)(step, 8000, 0.5)
+    (line,) = said
+    assert "No space left" in line
+    events = reader.EventAccumulator(str(small_disk))
+    events.Reload()
+    assert len(events.Scalars("search/best fitness")) > 100
+
+
+def test_no_place_for_temporary_files_is_one_sentence(
+    full_disk: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match=r"cannot write temporary files: .*TMPDIR"):
+        ProcessEngine(1)
+    monkeypatch.setattr(tempfile, "tempdir", str(full_disk))
+    scorer = type("Scorer", (), {"digest": "a", "__reduce__": lambda self: (bytes, (1_000_000,))})()
+    with pytest.raises(UsageError, match=r"cannot write .*No space left"), ProcessEngine(1) as engine:
+        list(engine.scores([scorer], [(0, np.array([1]))]))
+
+
+@pytest.fixture
+def somebody() -> Iterator[None]:
+    """A user who may not do everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_a_locked_folder_is_one_sentence(tmp_path: Path, somebody: None) -> None:
+    locked = Path(tempfile.mkdtemp())  # those of pytest are closed for others
+    (locked / "in").mkdir()
+    locked.chmod(0)
+    try:
+        with pytest.raises(UsageError, match=r"cannot write .*Permission denied"):
+            check_writable(locked / "in" / "out")
+        with pytest.raises(UsageError, match=r"cannot write .*Permission denied"):
+            write_json(locked / "in" / "file.json", {})
+        with pytest.raises(SystemExit, match="2"):
+            run(lambda _: Store(locked / "in").add(stored_profile(), "name"))
+        with pytest.raises(SystemExit, match="2"):
+            run(lambda _: (locked / "in" / "file").exists())
+    finally:
+        locked.chmod(0o700)
+        shutil.rmtree(locked)
+
+
+@pytest.mark.parametrize("verb", [["list", "--store"], ["report"], ["study", "--arch", "resnet20", "--results"]])
+def test_a_name_that_is_too_long_is_one_sentence(
+    verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        call(*verb, "n" * 256)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "File name too long" in said
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
