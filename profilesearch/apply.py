@@ -8,25 +8,33 @@ from typing import Any
 import torch
 from torch import nn
 
+from profilesearch.baseline import state
 from profilesearch.choosing import chosen_profile, fitted_profile
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.exports import check_format, export
+from profilesearch.files import check_writable
 from profilesearch.folders import APPLIED, check_place, digest_of, drafted
 from profilesearch.latency import measure_speed
+from profilesearch.multiples import AUTO
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
-from profilesearch.options import add_device_option, add_multiple_option, add_normalization_options
+from profilesearch.options import (
+    add_device_option,
+    add_image_size_option,
+    add_multiple_option,
+    add_normalization_options,
+)
 from profilesearch.outcome import Side, both_sides, evidence_of, not_faster, show
 from profilesearch.plots import profile_figure, save_figure
-from profilesearch.profiles import METRICS, SCOPES, Profile
+from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of, open_device
 from profilesearch.tasks.parallel import World, joined
-from profilesearch.tasks.pools import example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import NotFinite, accuracy, input_channels, train
@@ -74,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         help="the trained model: a file, or a name such as IMAGENET1K_V1 (default: the pool's, seed 0)",
     )
     made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+    add_image_size_option(made)
     add_normalization_options(made)
     which = made.add_argument_group("profile")
     which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
@@ -114,7 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = open_device(options.device)
     if options.finetune < 0:
         raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
+    Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
+    if options.multiple_of != AUTO and options.multiple_of < 1:
+        raise UsageError(f"--multiple-of must be at least 1, got {options.multiple_of}")
     check_place(options.out)
+    if options.checkpoint is None:
+        check_writable(options.pool_dir)
     with joined(device) as world:
         _apply(options, Output.of(options, quiet=not world.leads), world)
 
@@ -122,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
+    if options.finetune:
+        _recipe(options, data)  # finds mistakes
     profile = chosen_profile(options, data, output)
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
@@ -132,6 +148,8 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
         check_trains(full, data.normalize(data.train[:2].pixels, shape[0]), data.num_classes)
     plan, stored = Plan(options.arch, full, shape), profile
     profile = world.first(lambda: fitted_profile(options, stored, plan, workspace, output))
+    plan.table.within(profile.scope).ratios(profile)  # or it is of another architecture
+    base = world.first(lambda: _base(full, member, data, profile, output, world.device))
     learn = learning_images(member, data)
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
@@ -145,7 +163,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
         if world.leads:
             about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
             about |= {"mean": data.mean, "std": data.std}
-            _write(options, output, data, full, pruned, profile, untuned, about)
+            _write(options, output, data, full, base, pruned, profile, untuned, about)
 
 
 def _finetune(
@@ -170,6 +188,21 @@ def _finetune(
             raise _kept(options, data, pruned, error, world) from error
 
 
+def _base(
+    full: nn.Module, member: Member, data: DataSet, profile: Profile, output: Output, device: torch.device
+) -> float:
+    """Measures and says what the full network reaches, before anything is made of it."""
+    reached = accuracy(full.to(device), data, data.test, "fp32", output.say)
+    known = [
+        float(entry["base_accuracy"])
+        for entry in profile.evidence
+        if (entry.get("model"), entry.get("data")) == (member.name, data.name) and "base_accuracy" in entry
+    ]
+    state(output, member, reached, data.test, "test", data, known)
+    full.cpu()
+    return reached
+
+
 def _kept(options: argparse.Namespace, data: DataSet, network: nn.Module, error: NotFinite, world: World) -> UsageError:
     """Saves the network of the last good epoch, if there was one; returns the error that says so."""
     if not error.finished or not world.leads:
@@ -190,6 +223,7 @@ def _write(
     output: Output,
     data: DataSet,
     full: nn.Module,
+    base: float,
     pruned: Pruned,
     profile: Profile,
     untuned: float | None,
@@ -201,7 +235,7 @@ def _write(
         path = draft.folder / "pruned.safetensors"
         save_network(path, pruned.network, {"architecture": options.arch, **about})
         reloaded = load_pruned(path, options.arch).to(device_of(full))
-        sides = both_sides(full, pruned, path, reloaded, data)
+        sides = both_sides(full, base, pruned, path, reloaded, data)
         report = _report(options, data, pruned, profile, sides, untuned, about)
         profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
         title = f"{options.arch}: {profile.reached:.1%} of the {profile.budget.metric}"

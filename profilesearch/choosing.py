@@ -4,7 +4,8 @@ import argparse
 
 import numpy as np
 
-from profilesearch.console import Output
+from profilesearch import train
+from profilesearch.console import Output, given_options
 from profilesearch.errors import choose
 from profilesearch.multiples import AUTO
 from profilesearch.networks.mapping import carry
@@ -29,7 +30,8 @@ def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -
             f"{profile.architecture} in scope '{profile.scope}', whatever --keep, --metric and --scope say"
         )
         return profile
-    stored = Store(options.store).best(options.arch, options.keep, metric, data.name)
+    more = given_options(train.parser(), options, without=("arch", "keep", "metric", "json", "quiet"))
+    stored = Store(options.store).best(options.arch, options.keep, metric, data.name, more)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     worth = known_worth(stored.profile, data.name)
     output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents import SEARCHERS, Result
+from profilesearch.baseline import state, state_pool
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
@@ -79,24 +80,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [choose("searcher", name, SEARCHERS) for name in options.searchers if name != "uniform"]
     if options.repeats < 1 or options.random_sample < 1:
         raise UsageError("--repeats and --random-sample must be at least 1")
+    stored = {str(path): Profile.load(path) for path in options.profile}
     workspace = Workspace(options, output)
     workspace.check_budget()
+    if options.checkpoint and not options.target:
+        raise UsageError("name models that the search does not see with --target FILE")
+    targets = workspace.foreign(options.target)
     with workspace.engine() as engine:
-        _compare(names, engine, options, workspace, output)
+        _compare(names, stored, targets, engine, options, workspace, output)
 
 
 def _compare(
-    names: Sequence[str], engine: Engine, options: argparse.Namespace, workspace: Workspace, output: Output
+    names: Sequence[str],
+    stored: Mapping[str, Profile],
+    given: Sequence[Member],
+    engine: Engine,
+    options: argparse.Namespace,
+    workspace: Workspace,
+    output: Output,
 ) -> None:
     """Searches with every searcher, and scores the winners on the targets."""
     pool = workspace.pool()
     problem = workspace.problem(pool, engine)
-    profiles = {path.stem: _stored_widths(problem, Profile.load(path)) for path in options.profile}
-    targets = _targets(options, workspace, pool)
-    results = {name: _searches(name, problem, options, output) for name in names}
+    stems = [Path(file).stem for file in stored]
+    profiles = {
+        stem if stems.count(stem) == 1 else file: _stored_widths(problem, profile)
+        for stem, (file, profile) in zip(stems, stored.items(), strict=True)
+    }
+    targets = _targets(given, options, workspace, pool)
+    state_pool(output, problem, workspace.data)
     ledger = Ledger(options.runs / "ledger.jsonl")
     table, device = problem.space.table, open_device(options.device)
     tests = [TestProblem(t, workspace.data(t.data), table, problem.settings, ledger, device) for t in targets]
+    for target, test in zip(targets, tests, strict=True):
+        data = workspace.data(target.data)
+        state(output, target, test.score(table.channels), data.test, "test", data)
+    results = {name: _searches(name, problem, options, output) for name in names}
     rows = _rows(problem, tests, results, profiles, options, output)
     curves = {name: [run.best_so_far().round(6).tolist() for run in runs] for name, runs in results.items()}
     report = {
@@ -131,11 +150,11 @@ def _settings(
     })  # fmt: skip
 
 
-def _targets(options: argparse.Namespace, workspace: Workspace, pool: Sequence[Member]) -> list[Member]:
+def _targets(
+    given: Sequence[Member], options: argparse.Namespace, workspace: Workspace, pool: Sequence[Member]
+) -> list[Member]:
     """Returns the target models; one that the pool holds as well is refused."""
-    if not options.target and options.checkpoint:
-        raise UsageError("name models that the search does not see with --target FILE")
-    targets = workspace.foreign(options.target)
+    targets = list(given)
     if not targets:
         targets = [workspace.trained(name, max(options.seeds) + 1) for name in workspace.names]
     seen = {member.path.resolve() for member in pool}

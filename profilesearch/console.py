@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ def manual_parser(verb: str, description: str, epilog: str) -> argparse.Argument
         formatter_class=_ManualPage,
         allow_abbrev=False,
     )
-    parser.set_defaults(verb=verb)
+    parser.set_defaults(verb=verb, parser=parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
     parser.add_argument("--quiet", action="store_true", help="say nothing but mistakes, and with --json the result")
     return parser
@@ -119,10 +120,33 @@ def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -
     words, skip = [], False
     for word in arguments:
         if word.startswith("--"):
-            skip = word in left_out
+            skip = word.partition("=")[0] in left_out
         if not skip:
             words.append(word)
-    return " ".join([f"python -m profilesearch.{verb}", *words])
+    return shlex.join(["python", "-m", f"profilesearch.{verb}", *words])
+
+
+def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace, without: Sequence[str] = ()) -> str:
+    """Returns those options of a command that are not its defaults, as a shell takes them.
+
+    Args:
+        parser: Of the command; options that it does not have are left out.
+        options: Their values, which may have been given to another command.
+        without: Names of options that are left out.
+
+    Returns:
+        Nothing, or text that starts with a space.
+    """
+    words: list[str] = []
+    for action in parser._actions:  # argparse has no other list of them
+        value = getattr(options, action.dest, None)
+        unsaid = value is None or value is False or value in ([], action.default)
+        if unsaid or not action.option_strings or action.dest in without:
+            continue
+        words.append(action.option_strings[-1])
+        if value is not True:
+            words += map(str, value if isinstance(value, list) else [value])
+    return f" {shlex.join(words)}" if words else ""
 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 120
 """Characters of a name; file systems take 255 bytes, endings and numbers included."""
@@ -24,12 +25,13 @@ def safe_name(text: str, longest: int = LONGEST) -> str:
     name = _WRONG.sub("-", plain).strip("-._")
     if name and len(name) <= longest:
         return name
-    digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{name[: longest - len(digest) - 1]}-{digest}".lstrip("-")
 
 
 def setting_name(options: argparse.Namespace, data: Iterable[str]) -> str:
     """Returns what names of searches start with: the budget, and of the data sets the last part of their paths."""
     extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
-    parts = "-".join(safe_name(os.path.basename(os.path.abspath(name)), _PART) for name in data)  # noqa: PTH100, PTH119
+    paths = (os.path.abspath(re.sub("/+@", "@", name)) for name in data)  # noqa: PTH100
+    parts = "-".join(safe_name(Path(path).name, _PART) for path in paths)
     return f"{options.metric}{options.keep:g}{extras}-{parts}"

@@ -31,7 +31,19 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
     group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
+    add_image_size_option(group)
     add_device_option(group)
+
+
+def add_image_size_option(parser: argparse._ActionsContainer) -> None:
+    """Adds the option that says how large images are."""
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="height and width of all images, as NAME@N for each data set (default: their own; 224 for those from "
+        "files)",
+    )
 
 
 def add_normalization_options(parser: argparse._ActionsContainer) -> None:

@@ -45,25 +45,27 @@ class Side:
         }
 
 
-def both_sides(full: nn.Module, pruned: Pruned, file: Path, reloaded: nn.Module, data: DataSet) -> list[Side]:
-    """Measures the full network, and the pruned one as it was read back from its file."""
+def both_sides(
+    full: nn.Module, base: float, pruned: Pruned, file: Path, reloaded: nn.Module, data: DataSet
+) -> list[Side]:
+    """Measures the full network, whose accuracy is known, and the pruned one as it was read back from its file."""
     shape = example_shape(full, data)
     speeds = measure_speed([full, reloaded], shape)
     size = sum(tensor.numel() * tensor.element_size() for tensor in full.state_dict().values())
     measured = (
-        (full, pruned.table.channels, size, speeds[0]),
-        (reloaded, pruned.widths, file.stat().st_size, speeds[1]),
+        (full, base, pruned.table.channels, size, speeds[0]),
+        (reloaded, accuracy(reloaded, data, data.test, "fp32"), pruned.widths, file.stat().st_size, speeds[1]),
     )
     return [
         Side(
-            accuracy(model, data, data.test, "fp32"),
+            right,
             int(pruned.cost.macs(widths)),
             int(pruned.cost.params(widths)),
             bytes_,
             speed,
             peak_memory(model, shape),
         )
-        for model, widths, bytes_, speed in measured
+        for model, right, widths, bytes_, speed in measured
     ]
 
 
@@ -143,6 +145,17 @@ def not_faster(full: Speed, pruned: Speed) -> str:
 def known_worth(profile: Profile, data: str) -> str:
     """Says what a profile's evidence lets expect on a data set, before it is applied."""
     known = gains(profile).get(data)
+    if known is None and any(member.get("data") == data for member in profile.found.get("pool", [])):
+        score = profile.found.get("score", {})
+        scored = "".join(
+            f", {float(score[name]):.3f} of the unpruned accuracy{whose}"
+            for name, whose in (("fresh", ""), ("uniform_fresh", " with uniform"))
+            if name in score
+        )
+        return (
+            f"that search is all that is known of it on {data}{scored}; no other model was measured, so hold it "
+            "against --profile uniform"
+        )
     if known is None:
         return f"nothing is known of it on {data}, so hold it against --profile uniform"
     reach = f"({known.low * 100:.2f} to {known.high * 100:.2f})"

@@ -1,14 +1,19 @@
 """`profilesearch pool`: trains the missing members of a pool, and lists them."""
 
 import argparse
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from profilesearch.console import Output, parser_for, run
+from profilesearch.baseline import state
+from profilesearch.console import Output, given_options, parser_for, run
+from profilesearch.files import check_writable
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.options import add_normalization_options, add_pool_options
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy, trained_member
+from profilesearch.tasks.splits import split
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -46,19 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
     output = Output.of(options)
+    if not options.list:
+        check_writable(options.pool_dir)
     workspace = Workspace(options, output)
     members = workspace.foreign(options.checkpoint)
     if not options.checkpoint:
-        members += _own(options, workspace)
-    rows = [_row(member, workspace) for member in members]
+        members += _own(options, workspace, output)
+    rows = [_row(member, workspace, output) for member in members]
     head = ["member", "data", "learned from", "held-out accuracy", "file"]
     output.table(f"pool of {options.arch}", head, [[str(cell) for cell in row.values()] for row in rows])
     if not rows:
-        output.say(f"no member yet; train them with `profilesearch pool --arch {options.arch}` without --list")
+        rest = given_options(options.parser, options, without=("arch", "list", "json", "quiet"))
+        output.say(f"no member yet; train them with `profilesearch pool --arch {shlex.quote(options.arch)}{rest}`")
     output.result({"architecture": options.arch, "members": rows})
 
 
-def _own(options: argparse.Namespace, workspace: Workspace) -> list[Member]:
+def _own(options: argparse.Namespace, workspace: Workspace, output: Output) -> list[Member]:
     members = []
     for name in workspace.names:
         for seed in options.seeds:
@@ -69,13 +77,36 @@ def _own(options: argparse.Namespace, workspace: Workspace) -> list[Member]:
             given = {"epochs": options.epochs, "lr": options.lr}
             changed = {setting: value for setting, value in given.items() if value is not None}
             recipe = replace(default_recipe(workspace.data(name)), **changed)
-            members.append(workspace.trained(name, seed, recipe=recipe, start=options.start))
+            there = trained_member(options.arch, workspace.data(name), seed, options.pool_dir)
+            asked = changed if options.start is None else {**changed, "start": options.start.stem}
+            if there:
+                _say_otherwise(there, asked, output)
+            members.append(there or workspace.trained(name, seed, recipe=recipe, start=options.start))
     return members
 
 
-def _row(member: Member, workspace: Workspace) -> dict[str, str | float]:
-    recorded = load_metadata(member.path).get("held_out_accuracy")
-    accuracy = recorded if recorded is not None else held_out_accuracy(member, workspace.data(member.data))
+def _say_otherwise(member: Member, asked: Mapping[str, Any], output: Output) -> None:
+    """Says where a member that is there already was trained otherwise than asked."""
+    metadata = load_metadata(member.path)
+    recipe = {**metadata.get("recipe", {}), "start": metadata.get("start", "")}
+    other = {name: recipe[name] for name, value in asked.items() if name in recipe and recipe[name] != value}
+    if other:
+        was, wanted = (
+            ", ".join(f"{name} {values[name] if values[name] != '' else 'from nothing'}" for name in other)
+            for values in (recipe, asked)
+        )
+        output.say(
+            f"{member.name} is there already and was trained with {was}, not {wanted}; it stays as it is: remove "
+            f"{shlex.quote(str(member.path))} to train it anew, or give another --pool-dir"
+        )
+
+
+def _row(member: Member, workspace: Workspace, output: Output) -> dict[str, str | float]:
+    accuracy = load_metadata(member.path).get("held_out_accuracy") if member.trained_on == "train" else None
+    if accuracy is None:
+        data = workspace.data(member.data)
+        accuracy = held_out_accuracy(member, data)
+        state(output, member, accuracy, split(data, member.split_seed).images(data, "fresh"), "held-out", data)
     learned = "its train part" if member.trained_on == "train" else "every training image"
     return {
         "name": member.name,

@@ -117,13 +117,15 @@ class Profile:
         except OSError as error:
             raise UsageError(f"cannot read the profile {path}: {error.strerror}") from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UsageError(f"{path} is no profile file: broken JSON ({error}); fetch or search it again") from error
+            raise UsageError(
+                f"{path} is no profile file: broken JSON ({error}); remove it, and fetch or search it again"
+            ) from error
         try:
             made = cls.from_json(value)
             if "digest" in value and value["digest"] != _digest(value):
                 raise UsageError(
-                    "this is not what was written, its digest does not fit; fetch the profile again, or take out the "
-                    "field 'digest' if you changed it on purpose"
+                    "this is not what was written, its digest does not fit; remove the file and fetch or search it "
+                    "again, or take out the field 'digest' if you changed it on purpose"
                 )
             return made
         except UsageError as error:

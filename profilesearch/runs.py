@@ -156,10 +156,16 @@ def _stored(file: Path) -> Part:
         after = entry.get("finetuned_accuracy")
         low, high = entry.get("interval", (np.nan, np.nan))
         gain = f"{entry['gain'] * 100:+.2f}" if "gain" in entry else ""
-        tuned = "" if after is None else f"{after:.2%} ({low:.2%} to {high:.2%})"
-        rows.append((str(entry["model"]), str(entry["data"]), f"{entry['pruned_accuracy']:.2%}", tuned, gain))
-        accuracy = entry["pruned_accuracy"] if after is None else after
-        points[f"{file.stem} on {entry['model']}"] = (profile.reached, accuracy, low, high)
+        before = entry.get("pruned_accuracy")
+        reach = "" if np.isnan(low) else f" ({low:.2%} to {high:.2%})"
+        cells = ("" if before is None else f"{before:.2%}", "" if after is None else f"{after:.2%}{reach}")
+        model, data = str(entry.get("model", "")), str(entry.get("data", ""))
+        rows.append((model, data, *cells, gain))
+        accuracy = before if after is None else after
+        if accuracy is not None:
+            points[" ".join(filter(None, (file.stem, "on", model, "" if after is None else "tuned on", data)))] = (
+                profile.reached, accuracy, low, high,
+            )  # fmt: skip
     names = list(profile.keep)
     keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
     title = f"{profile.architecture}: {profile.reached:.1%} of the {profile.budget.metric}, widths in percent"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -13,7 +14,7 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.files import write_json
 from profilesearch.naming import LONGEST
-from profilesearch.networks.architectures import folder_name
+from profilesearch.networks.architectures import architecture_of, folder_name
 from profilesearch.profiles import Metric, Profile
 
 _PACKAGE = Path(__file__).parent
@@ -106,15 +107,22 @@ class Store:
     def architectures(self) -> list[str]:
         """Returns the names of all architectures that have a stored profile."""
         return sorted(
-            {file.parent.name.replace("--", ":") for folder in self._folders for file in folder.glob("*/[!.]*.json")}
+            {architecture_of(file.parent.name) for folder in self._folders for file in folder.glob("*/[!.]*.json")}
         )
 
-    def best(self, architecture: str, keep: float, metric: Metric, data: str) -> Stored:
+    def best(self, architecture: str, keep: float, metric: Metric, data: str, more: str = "") -> Stored:
         """Returns the stored profile for a budget that is best by its own record.
 
         First counts evidence: the mean gain over the uniform profile on models that the search did not see, on the
         same data set where there is some. Profiles without evidence come last; among them, those that were searched
         on the same data set first, then the gain over uniform on the pool's fresh images.
+
+        Args:
+            architecture: Its name.
+            keep: Part of the cost.
+            metric: Of the cost.
+            data: Name of the data set.
+            more: What else the user would give to a search, as text for a shell that starts with a space.
 
         Raises:
             UsageError: There is none for this budget; the message says which budgets there are.
@@ -124,10 +132,10 @@ class Store:
         if not fitting:
             budgets = sorted({f"{s.profile.budget.keep:g} of the {s.profile.budget.metric}" for s in every})
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
+            command = f"profilesearch train --arch {shlex.quote(architecture)} --keep {keep} --metric {metric}{more}"
             raise UsageError(
                 f"no stored profile of {architecture} keeps {keep:g} of the {metric}; {have}; search one with "
-                f"`profilesearch train --arch {architecture} --keep {keep:g} --metric {metric}`, or take "
-                "--profile uniform"
+                f"`{command}`, or take --profile uniform"
             )
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 

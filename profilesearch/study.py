@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(words)
     output = Output.of(options)
-    for folder in (options.results, options.runs):
+    for folder in (options.results, options.runs, options.store, options.pool_dir):
         check_writable(folder)
     default = ["shipping"] if options.map_from else EXPERIMENTS
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
@@ -122,8 +122,8 @@ def _sizes(options: argparse.Namespace) -> Sizes:
 
 def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
     workspace = Workspace(options, output)
+    targets = workspace.foreign(options.target)  # before a pool is trained: a file may be wrong
     pool = workspace.pool() if not options.map_from else []
-    targets = workspace.foreign(options.target)
     if not targets:
         targets = [workspace.trained(workspace.names[0], max(options.seeds) + 1)]
     members = (*pool, *targets)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import SEARCHERS, Result, make_searcher
+from profilesearch.baseline import state_pool
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError
 from profilesearch.files import check_writable, write_text
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output.of(options)
     make_searcher(options.searcher, options.storage)
     check_tensorboard(options.tensorboard)
-    for folder in (options.store, options.runs):
+    for folder in (options.store, *filter(None, [options.tensorboard])):
         check_writable(folder)
     workspace = Workspace(options, output)
     for each in (folder_name(options.arch), *([] if options.name is None else [options.name])):
@@ -82,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = options.name or default_name(options, workspace.names)
     with workspace.engine() as engine:
         problem = workspace.problem(workspace.pool(), engine)
+        state_pool(output, problem, workspace.data)
         _search(problem, options, name, output)
 
 
 def _search(problem: Problem, options: argparse.Namespace, name: str, output: Output) -> None:
     """Searches, stores the profile, and shows what was found."""
-    problem.base()
     searcher, what = make_searcher(options.searcher, options.storage), f"searching with {options.searcher}"
     with output.search_progress(what, options.evaluations) as move, Curves(options.tensorboard, output.say) as curves:
         result = searcher.search(problem, options.evaluations, options.seed, curves.watch(move))

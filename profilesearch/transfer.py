@@ -48,7 +48,8 @@ files, in --out:
   commands.json             the commands so far
   transfer.md, transfer.png tables with intervals, and the figure, of all rows from this source and these lengths of
                             training: a comparison may grow by several commands
-  profile-LEVEL.json        the profile that was carried, with this evidence"""
+  profile-LEVEL.json        the profile that was carried, with this evidence
+                            (these three of a further setting in the same folder end with its name)"""
 _LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
 FINETUNES = ("linear", "full")
 
@@ -108,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(words)
     output = Output.of(options)
     _check(options)
-    check_writable(options.out)
+    for folder in (options.out, options.pool_dir):
+        check_writable(folder)
     options.data = [options.upstream] if options.upstream else None
     workspace = Workspace(options, output)
     options.upstream = workspace.names[0]
@@ -125,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = _runs(options, workspace, setting, reachable)
     _measure(options, setting, runs, records, output)
     command = command_line("transfer", words, _LEFT_OUT)
-    commands = remember(options.out / "commands.json", setting.identity, command)
-    _write(options, setting, [row for row in records.rows() if setting.owns(row)], commands, output)
+    commands, ending = remember(options.out / "commands.json", setting.identity, command)
+    _write(options, setting, [row for row in records.rows() if setting.owns(row)], commands, ending, output)
     asked = [row for row in (records.get(each.identity) for each in runs) if row]
     output.result({"rows": asked, "skipped": list(skipped)})
 
@@ -216,13 +218,18 @@ def _write(
     setting: Setting,
     rows: Sequence[Row],
     commands: Sequence[str],
+    ending: str,
     output: Output,
 ) -> None:
-    """Times the networks, writes page, figure and the profiles' evidence, and prints the tables."""
+    """Times the networks, writes page, figure and the profiles' evidence, and prints the tables.
+
+    `ending` is that of the files' names.
+    """
+    page_file, figure_file = f"transfer{ending}.md", f"transfer{ending}.png"
     tables = grouped(rows)
     measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
                        options.out / "speeds.csv")  # fmt: skip
-    draw(tables, options.out / "transfer.png", NAMES[setting.metric])
+    draw(tables, options.out / figure_file, NAMES[setting.metric])
     unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
     about = list(describe(setting, rows))
     if unequal:
@@ -233,15 +240,13 @@ def _write(
     skipped = out_of_reach(setting, rows, options.method, options.level)
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
-    page = Page(
-        commands, setting.source.architecture, " ".join(about), "transfer.png", skipped, unequal, taken, devices
-    )
-    write_text(options.out / "transfer.md", page.markdown(rows))
+    page = Page(commands, setting.source.architecture, " ".join(about), figure_file, skipped, unequal, taken, devices)
+    write_text(options.out / page_file, page.markdown(rows))
     for (downstream, finetune), methods in tables.items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods, taken))
     for name, profile in profiles_with_evidence(setting, rows):
-        profile.save(options.out / name)
-    output.say(f"wrote rows.csv, transfer.md and transfer.png in {options.out}")
+        profile.save(options.out / f"{name}{ending}.json")
+    output.say(f"wrote rows.csv, {page_file} and {figure_file} in {options.out}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from profilesearch.console import DATA_VARIABLE, Output
-from profilesearch.errors import choose
+from profilesearch.console import DATA_VARIABLE, Output, given_options
+from profilesearch.errors import UsageError, choose
+from profilesearch.files import check_writable
 from profilesearch.multiples import AUTO, best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_matched
@@ -29,7 +31,7 @@ from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
-from profilesearch.tasks.sources import check_data, is_data, open_for
+from profilesearch.tasks.sources import check_data, is_data, open_for, with_size
 
 _PRICED = 5
 """Random profiles on which priced latency is held against the clock."""
@@ -44,11 +46,13 @@ def data_names(options: argparse.Namespace, output: Output) -> list[str]:
     if is_present("cifar10", options.data_dir):
         return ["cifar10"]
     folder = options.data_dir or Path("data")
-    command = f"python -m profilesearch.{options.verb} --arch {options.arch} --data cifar10"
+    option = "--upstream" if options.verb == "transfer" else "--data"
+    command = f"python -m profilesearch.{options.verb} --arch {shlex.quote(options.arch)} {option} cifar10"
+    rest = given_options(options.parser, options, without=("arch", "data", "upstream", "data_dir", "download"))
     output.say(
         f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10, fetched or yours:\n"
-        f"  {command} --data-dir {folder} --download\n"
-        f"  {DATA_VARIABLE}=DIR {command}"
+        f"  {command} --data-dir {shlex.quote(str(folder))} --download{rest}\n"
+        f"  {DATA_VARIABLE}=DIR {command}{rest}"
     )
     return ["digits"]
 
@@ -73,7 +77,8 @@ class Workspace:
         check_architecture(options.arch)
         self._options = options
         self._output = output
-        self.names = data_names(options, output)
+        self._size: int | None = getattr(options, "image_size", None)
+        self.names = [with_size(name, self._size) for name in data_names(options, output)]
         self.loaded: dict[str, DataSet] = {}
         self.asked: dict[str, str] = {}
 
@@ -81,9 +86,10 @@ class Workspace:
         """Loads a data set once."""
         if name not in self.loaded:
             mean, std = (getattr(self._options, each, None) for each in ("mean", "std"))
-            data = open_for(self._options.arch, name, self._options.data_dir, self._options.download, mean, std)
+            text = with_size(name, self._size)
+            data = open_for(self._options.arch, text, self._options.data_dir, self._options.download, mean, std)
             self.loaded[name] = self.loaded[data.name] = data
-            self.asked[data.name] = name
+            self.asked[data.name] = text
         return self.loaded[name]
 
     def foreign(self, checkpoints: Sequence[str]) -> list[Member]:
@@ -93,11 +99,12 @@ class Workspace:
             checkpoints: FILE or DATA=FILE, where FILE may be the name of torchvision's published weights; or DATA:SEED
                 for one that is trained here.
         """
-        members = []
-        for entry in checkpoints:
-            own = re.fullmatch("(.+):([0-9]+)", entry)
-            if own and is_data(own[1]):
-                members.append(self.trained(own[1], int(own[2])))
+        members: dict[int, Member] = {}
+        to_train = {}  # after all files are read, since one may be wrong
+        for place, entry in enumerate(checkpoints):
+            own = _trained_here(entry)
+            if own:
+                to_train[place] = own
                 continue
             name, separator, file = entry.partition("=")
             known = bool(separator) and is_data(name)
@@ -113,8 +120,9 @@ class Workspace:
                 fitting = for_network(data, matched.classes)
                 self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
                 data = fitting
-            members.append(foreign_member(self._options.arch, path, data))
-        return members
+            members[place] = foreign_member(self._options.arch, path, data)
+        members |= {place: self.trained(*which) for place, which in to_train.items()}
+        return [members[place] for place in range(len(checkpoints))]
 
     def trained(self, data: str, seed: int, **how: Any) -> Member:
         """Returns a member that we train ourselves, training it if it is missing; `how` is for `train_member`."""
@@ -122,9 +130,10 @@ class Workspace:
         there = trained_member(arch, self.data(data), seed, folder)
         if there is not None:
             return there
+        path = pool_path(folder, arch, self.data(data).name, seed)
         self._output.say(
-            f"there is no {pool_path(folder, arch, data, seed)} yet; training it once (if interrupted, it goes on "
-            "where it was); --checkpoint FILE uses a trained model instead"
+            f"there is no {path} yet; training it once (if interrupted, it goes on where it was); --checkpoint FILE "
+            "uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
             how |= {"progress": move, "say": self._output.say, "device": open_device(self._options.device)}
@@ -171,12 +180,14 @@ class Workspace:
             UsageError: The budget is out of reach.
         """
         options = self._options
+        self._check_search()
         open_device(options.device)
         choose("criterion", options.criterion, CRITERIA)
         choose("statistics", options.statistics or STATISTICS[0], STATISTICS)
         data = self.data(self.names[0])
-        if options.checkpoint:
-            network = self.foreign(options.checkpoint[:1])[0].load()
+        files = self.foreign([entry for entry in options.checkpoint if not _trained_here(entry)])
+        if files:
+            network, data = files[0].load(), self.data(files[0].data)
         else:
             channels = stem_channels(options.arch, data.image_shape[0])
             network = build(options.arch, data.num_classes, channels)
@@ -197,6 +208,18 @@ class Workspace:
             )
         return space
 
+    def _check_search(self) -> None:
+        """Finds mistakes in what a search is told, before any work."""
+        options = self._options
+        for name, least in (("evaluations", 1), ("workers", 0)):
+            if getattr(options, name) < least:
+                raise UsageError(f"--{name} must be at least {least}, got {getattr(options, name)}")
+        default_settings(options.images, options.criterion, options.seed)
+        budget_of(options)
+        for folder in (options.runs, options.pool_dir):
+            check_writable(folder)
+        Ledger(options.runs / "ledger.jsonl")
+
     def fastest_multiple(self, plan: Plan, budget: Budget, scope: Scope) -> int:
         """Returns the multiple of channels whose networks are fastest on the device, and shows how long each takes."""
         device = open_device(self._options.device)
@@ -206,6 +229,12 @@ class Workspace:
         head = ["multiple of", "ms for 1 image", "ms for 64"]
         self._output.table(f"networks of equal cost on {device_name(device)}; taking multiples of {chosen}", head, rows)
         return chosen
+
+
+def _trained_here(checkpoint: str) -> tuple[str, int] | None:
+    """Returns the data set and the seed of what is given as DATA:SEED; nothing for a file."""
+    own = re.fullmatch("(.+):([0-9]+)", checkpoint)
+    return (own[1], int(own[2])) if own and is_data(own[1]) else None
 
 
 def budget_of(options: argparse.Namespace) -> Budget:

@@ -9,6 +9,8 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.experiments.jobs import Job, identity
 from profilesearch.files import write_json, write_text
+from profilesearch.folders import file_digest
+from profilesearch.networks.architectures import architecture_of, folder_name
 
 INTRODUCTION = """\
 # Results of the study
@@ -98,7 +100,7 @@ def read_entries(folder: Path, architecture: str) -> dict[str, Entry]:
     Raises:
         UsageError: The file is broken.
     """
-    path = folder / architecture / "sections.json"
+    path = folder / folder_name(architecture) / "sections.json"
     if not path.exists():
         return {}
     try:
@@ -131,9 +133,12 @@ def write_page(folder: Path, architecture: str, entries: Sequence[Entry]) -> Pat
         lines = tuple(replace(line, measurements=()) for line in entry.section.lines)
         about = {"setting": entry.setting, "command": entry.command}
         stored.append(asdict(replace(entry.section, lines=lines)) | about)
-    write_json(folder / architecture / "sections.json", {"sections": stored})
+    place = folder / folder_name(architecture)
+    figures = {Path(name).name for entry in entries for name in entry.section.figures}
+    files = {name: file_digest(place / name) for name in sorted(figures) if (place / name).is_file()}
+    write_json(place / "sections.json", {"sections": stored, "files": files})
     parts = [INTRODUCTION.rstrip()]
-    names = [path.parent.name for path in folder.glob("*/sections.json")]
+    names = [architecture_of(path.parent.name) for path in folder.glob("*/sections.json")]
     for name in sorted(names, key=lambda name: (len(name), name)):
         parts.append(f"## {name}")
         setting = ""

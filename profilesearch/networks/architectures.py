@@ -97,6 +97,11 @@ def folder_name(name: str) -> str:
     return name.replace(":", "--")
 
 
+def architecture_of(folder: str) -> str:
+    """Returns the architecture that a folder is named after."""
+    return folder.replace("--", ":")
+
+
 def _timm() -> Any:
     try:
         return importlib.import_module("timm")

@@ -40,6 +40,22 @@ def check_data(text: str) -> str:
     return choose("data set", name, NAMES)
 
 
+def with_size(text: str, size: int | None) -> str:
+    """Returns what is written after `--data` with a size of its images, unless that is None.
+
+    Raises:
+        UsageError: The size is out of range, or the text names another one.
+    """
+    if size is None:
+        return text
+    _, own = _parts(text)
+    if not 0 < size < 10_000:
+        raise UsageError(f"--image-size must be from 1 to 9999 pixels, got {size}")
+    if own not in (0, size):
+        raise UsageError(f"'{text}' says {own} pixels, but --image-size {size}; give one of them")
+    return text if own else f"{text}@{size}"
+
+
 def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
     """Loads a data set.
 

@@ -43,7 +43,7 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         )
 
 
-def remember(path: Path, setting: str, command: str) -> list[str]:
+def remember(path: Path, setting: str, command: str) -> tuple[list[str], str]:
     """Adds a command to those that filled a folder.
 
     Args:
@@ -52,7 +52,8 @@ def remember(path: Path, setting: str, command: str) -> list[str]:
         command: As pages show it.
 
     Returns:
-        All commands of this setting, in the order in which they were first given.
+        All commands of this setting, in the order in which they were first given; and what the names of its files end
+        with, so that settings that share a folder leave each other's alone: nothing for the first one.
     """
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -63,11 +64,11 @@ def remember(path: Path, setting: str, command: str) -> list[str]:
     if command not in commands:
         commands.append(command)
         write_json(path, known)
-    return commands
+    return commands, "" if next(iter(known)) == setting else f"-{setting}"
 
 
 def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tuple[str, Profile]]:
-    """Yields the carried profiles by file name, with an evidence entry for each of their rows."""
+    """Yields the carried profiles by name, with an evidence entry for each of their rows."""
     upstream = setting.upstream()
     dense = {_task(row): float(row["accuracy"]) for row in rows if row["method"] == "dense"}
     for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
@@ -89,7 +90,7 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
                 "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
                 "seeds": [int(row["seed"])],
             })  # fmt: skip
-        yield f"profile-{level:g}.json", profile
+        yield f"profile-{level:g}", profile
 
 
 def _task(row: Row) -> tuple[str, ...]:

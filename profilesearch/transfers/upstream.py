@@ -1,5 +1,6 @@
 """Upstream: the network that methods compress, the data it knows, and how long they may train there."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,8 +125,8 @@ def pool_command(member: Member, data: str) -> str:
     recipe = metadata.get("recipe")
     if not recipe or metadata.get("start"):
         return ""
-    what = f"--arch {member.architecture} --data {data} --seeds {metadata['seed']}"
-    return f"python -m profilesearch.pool {what} --epochs {recipe['epochs']} --lr {recipe['lr']:g}"
+    numbers = ["--seeds", str(metadata["seed"]), "--epochs", str(recipe["epochs"]), "--lr", f"{recipe['lr']:g}"]
+    return shlex.join(["python", "-m", "profilesearch.pool", "--arch", member.architecture, "--data", data, *numbers])
 
 
 def source_epochs(member: Member) -> int:

@@ -1,0 +1,246 @@
+"""What commands find out and say before any work, and what they suggest."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from profilesearch import apply, compare, pool, train
+from profilesearch.errors import UsageError
+from profilesearch.experiments.page import Entry, Section, read_entries, write_page
+from profilesearch.networks.architectures import build
+from profilesearch.outcome import known_worth
+from profilesearch.profiles import Budget, Profile
+from profilesearch.runs import read_part
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.store import Store
+from profilesearch.tasks.pools import Member
+from profilesearch.transfers.about import remember
+
+TINY = """\
+from torch import nn
+
+
+def tiny(num_classes, in_channels=1):
+    return nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
+"""
+ARCH = ["--arch", "smallnets:tiny"]
+SEARCH = ["--evaluations", "3", "--images", "20", "--searcher", "random", "--keep", "0.7"]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_images: Callable[..., Path]) -> Path:
+    """An empty working folder with a small network of one's own, four checkpoints, and two image folders."""
+    (tmp_path / "smallnets.py").write_text(TINY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    monkeypatch.delitem(sys.modules, "smallnets", raising=False)
+    for seed, (classes, channels) in enumerate([(10, 1), (10, 1), (2, 3), (2, 3)]):
+        torch.manual_seed(seed)
+        torch.save(build("smallnets:tiny", classes, channels).state_dict(), f"net {seed}.pth")
+    write_images(tmp_path / "photos", ["cat", "dog"], 30)
+    shutil.copytree(tmp_path / "photos", tmp_path / "my photos.v2 ü")
+    return tmp_path
+
+
+def said(capsys: Captured) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def stored_profile(**found: Any) -> Profile:
+    return Profile("resnet20", "block", "x", {"layer1.0.conv1": 0.5}, Budget(), 0.5, found)
+
+
+def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: Captured) -> None:
+    apply.main([*ARCH, "--checkpoint", "net 2.pth", "--data", "photos", "--image-size", "16", "--profile", "uniform"])
+    out = capsys.readouterr().out
+    first, second = out.splitlines()[:2]
+    assert "12 test images right, at 16 by 16 pixels (photos@16)" in first
+    assert second.startswith("is this your accuracy? saying the most frequent class each time gives ")
+    assert "--image-size N" in second
+    assert out.index(second) < out.index("before and after")
+
+
+def test_a_good_network_is_asked_about_only_at_another_size(
+    place: Path, members: list[Member], capsys: Captured
+) -> None:
+    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--profile", "uniform"]
+    apply.main(options)
+    out = capsys.readouterr().out
+    assert out.startswith("digits-seed0, unpruned: 9")
+    assert "359 test images right, at 8 by 8 pixels (digits)" in out
+    assert "is this your accuracy" not in out
+    apply.main([*options, "--image-size", "12"])
+    assert "says that it was trained on digits; if the network was trained on images of another size than 12 by 12" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) -> None:
+    pool.main([*ARCH, "--data", "digits", "--image-size", "12", "--checkpoint", "net 0.pth", "digits=net 1.pth"])
+    assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12)") == 2
+    with pytest.raises(UsageError, match="'digits@9' says 9 pixels, but --image-size 12; give one of them"):
+        pool.main([*ARCH, "--data", "digits@9", "--image-size", "12", "--checkpoint", "net 0.pth"])
+    with pytest.raises(UsageError, match="must be from 1 to 9999 pixels, got 0"):
+        pool.main([*ARCH, "--data", "digits", "--image-size", "0", "--checkpoint", "net 0.pth"])
+
+
+@pytest.mark.parametrize(
+    ("data", "file", "name"),
+    [("digits@12", "net 0.pth", "digits-12"), ("photos/", "net 2.pth", "photos"),
+     ("my photos.v2 ü@24", "net 2.pth", "my-photos.v2-u-24")],
+)  # fmt: skip
+def test_searches_on_any_name_are_stored(here: Path, capsys: Captured, data: str, file: str, name: str) -> None:
+    size = [] if "@" in data else ["--image-size", "24"]
+    train.main([*ARCH, "--data", data, *size, "--checkpoint", file, *SEARCH, "--json"])
+    result, stem = said(capsys), f"macs0.7-{name}{'-24' if size else ''}-random3-seed0"
+    assert Path(result["profile"]) == Path("profiles/smallnets--tiny") / f"{stem}.json"
+    assert Path(result["run"]) == Path("runs/smallnets--tiny") / stem
+
+
+def test_names_that_cannot_be_stored_are_refused_before_the_search(here: Path) -> None:
+    for name in ("a/b", "..", "x" * 250, ""):
+        with pytest.raises(UsageError, match="cannot name a stored profile"):
+            train.main([*ARCH, "--data", "digits", "--name", name, *SEARCH])
+    assert not Path("pools").exists()
+
+
+def test_two_searches_of_one_name_keep_their_runs(here: Path, capsys: Captured) -> None:
+    folders = []
+    for store, images in (("a", "20"), ("b", "40"), ("a", "20")):
+        options = [*SEARCH, "--images", images, "--store", store, "--json", "--runs", "runs"]
+        train.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth", *options])
+        folders.append(said(capsys)["run"])
+    assert folders[0] == folders[2] != folders[1]
+    for folder in map(Path, folders):
+        assert read_part(folder).curves
+    values = [json.loads((Path(folder) / "result.json").read_text()) for folder in folders[:2]]
+    assert [value["profile"]["found"]["score_settings"]["images"] for value in values] == [20, 40]
+
+
+def test_two_comparisons_keep_their_results(here: Path, capsys: Captured) -> None:
+    options = ["--data", "digits", "--checkpoint", "net 0.pth", "--target", "net 1.pth", "--searchers", "random"]
+    folders = []
+    for keep in ("0.7", "0.6", "0.7"):
+        more = ["--evaluations", "2", "--images", "20", "--random-sample", "2", "--keep", keep, "--json"]
+        compare.main([*ARCH, *options, *more])
+        folders.append(said(capsys)["run"])
+    assert folders[0] == folders[2] != folders[1]
+    assert [json.loads((Path(f) / "result.json").read_text())["budget"]["keep"] for f in folders[:2]] == [0.7, 0.6]
+
+
+def test_the_suggested_search_is_on_the_users_own_network_and_images(here: Path, capsys: Captured) -> None:
+    data = ["--data", "my photos.v2 ü", "--image-size", "24", "--mean", "0.5", "--std", "0.25", "0.5", "0.25"]
+    own = [*ARCH, *data, "--checkpoint", "net 2.pth", "--keep", "0.65", "--store", "my store", "--seed", "3"]
+    with pytest.raises(UsageError) as error:
+        apply.main([*own, "--finetune", "1"])
+    command = str(error.value).split("`")[1]
+    words = shlex.split(command)
+    assert words[:2] == ["profilesearch", "train"]
+    train.main([*words[2:], "--evaluations", "3", "--images", "12", "--searcher", "random", "--json"])
+    found = said(capsys)
+    assert [(member["name"], member["data"]) for member in found["pool"]] == [("net 2", "my photos.v2 ü@24")]
+    apply.main(own)
+    out = capsys.readouterr().out
+    assert "that search is all that is known of it on my photos.v2 ü@24" in out
+    assert "nothing is known" not in out
+
+
+def test_what_was_searched_on_the_data_is_not_unknown() -> None:
+    score = {"fresh": 0.9412, "uniform_fresh": 0.9}
+    profile = stored_profile(pool=[{"data": "mine"}], score=score)
+    assert "0.941 of the unpruned accuracy, 0.900 of the unpruned accuracy with uniform" in known_worth(profile, "mine")
+    assert "nothing is known of it on other" in known_worth(profile, "other")
+
+
+def test_a_cut_profile_does_not_stop_the_search_that_its_message_asks_for(tmp_path: Path) -> None:
+    store, profile = Store(tmp_path, shipped=tmp_path / "none"), stored_profile()
+    first = store.add(profile, "mine")
+    first.write_text(first.read_text()[:40])
+    with pytest.raises(UsageError, match=r"broken JSON .* remove it, and fetch or search it again"):
+        Profile.load(first)
+    assert store.add(profile, "mine").name == "mine-2.json"
+    first.unlink()
+    assert store.add(profile, "mine").name == "mine.json"
+
+
+def test_files_are_read_before_anything_is_trained(here: Path) -> None:
+    for verb, more in (
+        (compare, ["--target", "missing.th"]),
+        (compare, ["--profile", "missing.json"]),
+        (train, ["--checkpoint", "digits:5", "missing.th"]),
+        (train, ["--evaluations", "0"]),
+        (train, ["--images", "0"]),
+        (train, ["--workers", "-1"]),
+        (apply, ["--keep", "2"]),
+        (apply, ["--multiple-of", "0"]),
+        (apply, ["--finetune", "1", "--lr", "0"]),
+        (apply, ["--label-smoothing", "1", "--finetune", "1"]),
+        (apply, ["--out", "."]),
+        (pool, ["--pool-dir", "photos/cat/0.png"]),
+        (train, ["--tensorboard", "photos/cat/0.png"]),
+    ):
+        uniform = ["--profile", "uniform"] if verb is apply else []
+        with pytest.raises(UsageError):
+            verb.main([*ARCH, "--data", "digits", *uniform, *more])
+    assert not Path("pools").exists()
+
+
+def test_members_that_were_trained_otherwise_are_named(place: Path, capsys: Captured) -> None:
+    options = ["--arch", "resnet20", "--data", "digits", "--seeds", "0"]
+    pool.main([*options, "--epochs", "40"])
+    out = capsys.readouterr().out
+    assert "resnet20-digits-seed0 is there already and was trained with epochs 30, not epochs 40" in out
+    assert "remove pools/resnet20/digits-seed0.safetensors to train it anew, or give another --pool-dir" in out
+    pool.main([*options, "--epochs", "30"])
+    assert "is there already" not in capsys.readouterr().out
+
+
+def test_an_empty_pool_names_the_whole_command(here: Path, capsys: Captured) -> None:
+    pool.main([*ARCH, "--data", "my photos.v2 ü", "--seeds", "3", "4", "--list"])
+    asked = "`profilesearch pool --arch smallnets:tiny --data 'my photos.v2 ü' --seeds 3 4`"
+    assert asked in capsys.readouterr().out
+
+
+def test_a_ledger_that_is_removed_meanwhile_is_written_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "runs" / "ledger.jsonl")
+    ledger.put("first", 0.25, model="m")
+    shutil.rmtree(tmp_path / "runs")
+    ledger.put("second", 0.5)
+    again = Ledger(tmp_path / "runs" / "ledger.jsonl")
+    assert (again.get("first"), again.get("second"), again.damaged) == (0.25, 0.5, 0)
+
+
+def test_a_profile_that_transfer_wrote_is_shown(tmp_path: Path) -> None:
+    for task in ("cifar100", "fashionmnist"):
+        entry = {"data": task, "model": "m", "finetuned_accuracy": 0.5, "recipe": {"finetune": "linear"}}
+        stored_profile().with_evidence(entry).save(tmp_path / f"{task}.json")
+    part = read_part(tmp_path / "cifar100.json")
+    assert part.blocks[0].rows == (("m", "cifar100", "", "50.00%", ""),)
+    assert [point[:2] for point in part.points.values()] == [(0.5, 0.5)]
+
+
+def test_a_study_of_an_architecture_with_a_colon_lies_in_one_folder(tmp_path: Path) -> None:
+    section = Section("ranks", "Ranks", "Do they?", ("a",), (), "Yes.")
+    page = write_page(tmp_path / "results", "timm:resnet10t", [Entry(section, "Here.", "command")])
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["timm--resnet10t"]
+    assert "## timm:resnet10t" in page.read_text()
+    assert list(read_entries(tmp_path / "results", "timm:resnet10t")) == ["ranks"]
+
+
+def test_settings_that_share_a_folder_have_files_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "commands.json"
+    asked = [("one", "a"), ("two", "b"), ("one", "c"), ("two", "b")]
+    assert [remember(file, *each) for each in asked] == [
+        (["a"], ""), (["b"], "-two"), (["a", "c"], ""), (["b"], "-two"),
+    ]  # fmt: skip
