@@ -56,7 +56,7 @@ examples:
   torchrun --nproc-per-node 2 -m profilesearch.apply --arch resnet56 --checkpoint resnet56.th --finetune 10
   profilesearch apply --arch resnet18 --checkpoint mine.safetensors --data photos/ --finetune 10 --export onnx
 
-files, in --out:
+files, in --out, which appears whole (an earlier result of other settings there moves to DIR-2, ...):
   pruned.safetensors   weights and how to rebuild the network
   pruned.onnx, .pt2    with --export, each read back and compared
   profile.json         the profile, with this result as evidence
@@ -250,6 +250,8 @@ def _write(
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
         report = draft.seal(report)
+    if draft.aside:
+        output.say(f"what was in {options.out}, of other settings, is in {draft.aside} now")
     output.say(f"wrote pruned.safetensors, profile.json, report.json and profile.png in {options.out}")
     if failed:
         raise failed

@@ -26,7 +26,7 @@ APPLIED, SEARCHED = "report.json", "result.json"
 """Main files: of what `apply` writes, and of what `train` and `compare` write."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Draft:
     """A result in the making.
 
@@ -34,11 +34,13 @@ class Draft:
         folder: Where its files are written; it is moved to the result's place at the end.
         main: Name of the JSON file that describes the result.
         settings: Digest of what the result depends on.
+        aside: Once the result is in its place, where an earlier one of other settings is now.
     """
 
     folder: Path
     main: str
     settings: str
+    aside: Path | None = None
 
     def seal(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the main file with the digests of all others, and returns what it holds; call it last.
@@ -69,7 +71,7 @@ def check_place(place: Path) -> None:
     Raises:
         UsageError: It cannot.
     """
-    for folder in (place, place.absolute().parent):
+    for folder in (place, place.resolve().parent):
         check_writable(folder)
     if not place.exists():
         return
@@ -115,10 +117,11 @@ def drafted(place: Path, main: str, settings: str) -> Iterator[Draft]:
     place = place.resolve()
     with _writing(place):
         folder, alive = _begin(place)
+    draft = Draft(folder, main, settings)
     try:
-        yield Draft(folder, main, settings)
+        yield draft
         with _writing(place):
-            _publish(folder, place, main, settings)
+            draft.aside = _publish(folder, place, main, settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(alive)
@@ -195,10 +198,11 @@ def _begin(place: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def _publish(folder: Path, place: Path, main: str, settings: str) -> None:
+def _publish(folder: Path, place: Path, main: str, settings: str) -> Path | None:
+    """Moves a result to its place; returns where an earlier one of other settings is now."""
     if not place.exists():
         folder.rename(place)
-        return
+        return None
     known = _listed(place, main)
     own = {main, *known.get("files", {})} if known else set()
     others = [path for path in place.iterdir() if path.name not in own]
@@ -207,7 +211,7 @@ def _publish(folder: Path, place: Path, main: str, settings: str) -> None:
         _link(path, folder / path.name)
     if same:
         _swap(folder, place)
-        return
+        return None
     aside = free_place(place, str(known.get("settings", "")), main, first=2)
     if aside.exists():
         shutil.rmtree(aside)  # the same result, put aside before
@@ -215,6 +219,7 @@ def _publish(folder: Path, place: Path, main: str, settings: str) -> None:
     folder.rename(place)
     for path in others if known else ():
         (aside / path.name).unlink(missing_ok=True)
+    return aside
 
 
 def _link(path: Path, other: Path) -> None:

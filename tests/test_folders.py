@@ -69,7 +69,10 @@ def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
         assert read(place) == (settings, settings)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a.txt").write_text("of an earlier version, or somebody's own")
-    write(tmp_path / "old", "one", "new")
+    with drafted(tmp_path / "old", APPLIED, "one") as draft:
+        (draft.folder / "a.txt").write_text("new")
+        draft.seal({"content": "new"})
+    assert draft.aside == tmp_path / "old-2"
     assert read(tmp_path / "old") == ("new", "new")
     assert (tmp_path / "old-2" / "a.txt").read_text().startswith("of an earlier version")
 
