@@ -27,7 +27,7 @@ from profilesearch.options import (
     add_multiple_option,
     add_normalization_options,
 )
-from profilesearch.outcome import Side, both_sides, evidence_of, not_faster, show
+from profilesearch.outcome import both_sides, evidence_of, not_faster, report_of, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
@@ -236,8 +236,11 @@ def _write(
         save_network(path, pruned.network, {"architecture": options.arch, **about})
         reloaded = load_pruned(path, options.arch).to(device_of(full))
         sides = both_sides(full, base, pruned, path, reloaded, data)
-        report = _report(options, data, pruned, profile, sides, untuned, about)
-        profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
+        measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
+        recipe = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
+        entry = evidence_of(sides, untuned, data, measured, recipe)
+        report = report_of(options.out / path.name, pruned, profile, sides, len(data.test), entry)
+        profile.with_evidence(entry).save(draft.folder / "profile.json")
         title = f"{options.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
         figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
         save_figure(figure, draft.folder / "profile.png")
@@ -267,31 +270,6 @@ def _settings(options: argparse.Namespace, data: DataSet, full: nn.Module, profi
         "data": [data.name, data.train.digest, data.preparation],
         "profile": [profile.scope, dict(profile.keep)],
     })  # fmt: skip
-
-
-def _report(
-    options: argparse.Namespace,
-    data: DataSet,
-    pruned: Pruned,
-    profile: Profile,
-    sides: Sequence[Side],
-    untuned: float | None,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
-    settings = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
-    before, after = (side.to_json(len(data.test)) for side in sides)
-    return {
-        "model": str(options.out / "pruned.safetensors"),
-        "profile": profile.to_json(),
-        "groups": dict(zip(pruned.table.names, pruned.table.channels.tolist(), strict=True)),
-        "widths": pruned.widths.tolist(),
-        "before": before,
-        "after": after,
-        "not_faster": not_faster(*(side.speed for side in sides)),
-        "exports": [],
-        "evidence": evidence_of(sides, untuned, data, measured, settings),
-    }
 
 
 def _exports(

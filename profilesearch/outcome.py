@@ -97,6 +97,33 @@ def evidence_of(
     return entry
 
 
+def report_of(
+    file: Path, pruned: Pruned, profile: Profile, sides: Sequence[Side], images: int, entry: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what the report's file says of a pruned network.
+
+    Args:
+        file: The network's.
+        pruned: What was cut.
+        profile: By which it was cut.
+        sides: Before and after.
+        images: How many test images were read.
+        entry: The profile's evidence.
+    """
+    before, after = (side.to_json(images) for side in sides)
+    return {
+        "model": str(file),
+        "profile": profile.to_json(),
+        "groups": dict(zip(pruned.table.names, pruned.table.channels.tolist(), strict=True)),
+        "widths": pruned.widths.tolist(),
+        "before": before,
+        "after": after,
+        "not_faster": not_faster(*(side.speed for side in sides)),
+        "exports": [],
+        "evidence": dict(entry),
+    }
+
+
 def show(output: Output, sides: Sequence[Side], images: int, untuned: float | None) -> None:
     """Prints the before / after table."""
     before, after = sides
