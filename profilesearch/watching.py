@@ -67,7 +67,7 @@ class Curves:
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415  an extra
         from torch.utils.tensorboard.summary import scalar  # noqa: PLC0415
 
-        self._write(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self._write(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))  # type: ignore[no-untyped-call]
 
     def _write(self, event: Any) -> None:
         """Writes at once: TensorBoard's own writer does it in a thread, which a full disk ends."""
