@@ -26,7 +26,8 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="trained models to use as the pool; DATA=FILE where they belong to another data set than the first of "
-        "--data, DATA:SEED for one that `pool` trains, torchvision's names such as IMAGENET1K_V1; without any, the "
+        "--data, DATA:SEED for one that `pool` trains, torchvision's names such as IMAGENET1K_V1, FILE#ENTRY for one "
+        "of several networks in a file, such as averaged weights; without any, the "
         "whole pool is trained",
     )
     group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")

@@ -8,7 +8,7 @@ import pickle
 import re
 import signal
 import tempfile
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from profilesearch import load_network, load_pruned
 from profilesearch.errors import UsageError
@@ -23,7 +24,7 @@ from profilesearch.files import write_atomically, write_json
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.published import published_names, published_weights
+from profilesearch.networks.published import _sha256, published_names, published_weights
 from profilesearch.outcome import known_worth
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
@@ -344,6 +345,11 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)", r"\1.", name): tensor for name, tensor in state.items()}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, file)
+    with pytest.raises(UsageError, match=r"densenet121-a639ec97\.pth is damaged: it is not what https"):
+        published_weights("densenet121", "DEFAULT")
+    ours = replace(torchvision.models.DenseNet121_Weights.DEFAULT.value, url=f"https://x.org/d-{_sha256(file)[:8]}.pth")
+    monkeypatch.setattr(torchvision.models.DenseNet121_Weights.DEFAULT, "_value_", ours)
+    file = file.rename(file.with_name(Path(ours.url).name))
     assert published_weights("densenet121", "DEFAULT") == file
     loaded = load_network("densenet121", file).state_dict()
     assert all(torch.equal(loaded[name], state[name]) for name in state)

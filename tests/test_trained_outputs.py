@@ -17,7 +17,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import scores_of
-from profilesearch.tasks.training import train
+from profilesearch.tasks.training import suited, train
 
 ONCE = Recipe(epochs=1, lr=0.05, batch=64)
 Outputs = namedtuple("Outputs", ["features", "logits"])
@@ -118,3 +118,11 @@ def test_networks_learn_from_images_with_other_channels(digits: DataSet) -> None
         train(Several(PACKS["tuple"], channels), data, data.train, ONCE)
     with pytest.raises(UsageError, match=r"the network takes 4 channels, but digits has 3"):
         train(Several(PACKS["tuple"], 4), colours, colours.train, ONCE)
+
+
+def test_networks_of_one_image_size_are_not_shown_smaller_ones(digits: DataSet) -> None:
+    fixed = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64, 10))
+    shrinking = replace(ONCE, small=1.0)
+    assert suited(shrinking, fixed, digits).small == 0
+    assert suited(shrinking, build("resnet20", 10, 1), digits) == shrinking
+    train(fixed, some(digits), some(digits).train, suited(shrinking, fixed, digits))

@@ -1,5 +1,6 @@
 """Torchvision's published weights by their names."""
 
+import hashlib
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -8,6 +9,7 @@ import torch
 import torchvision
 
 from profilesearch.errors import UsageError
+from profilesearch.files import regular_file
 
 _RESCALING = ("googlenet", "inception_v3")
 
@@ -27,7 +29,7 @@ def published_weights(architecture: str, name: str) -> Path:
         name: One of `published_names(architecture)`.
 
     Raises:
-        UsageError: The file is not there and cannot be fetched, or the network would rescale its images.
+        UsageError: The file is damaged, or not there and cannot be fetched, or the network would rescale its images.
     """
     if architecture in _RESCALING:
         raise UsageError(
@@ -36,11 +38,19 @@ def published_weights(architecture: str, name: str) -> Path:
         )
     url = str(torchvision.models.get_model_weights(architecture)[name].url)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    if not file.exists():
-        digest = file.stem.rpartition("-")[2]
+    digest = file.stem.rpartition("-")[2]
+    if file.exists():
+        if not _sha256(file).startswith(digest):  # the older ones have no checksums inside
+            raise UsageError(f"{file} is damaged: it is not what {url} gives; remove it, to fetch it again")
+    else:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(file), hash_prefix=digest, progress=False)
         except (URLError, OSError, RuntimeError) as error:
             raise UsageError(f"cannot fetch {name} of {architecture} from {url} ({error}); put it at {file}") from error
     return file
+
+
+def _sha256(file: Path) -> str:
+    with regular_file(file, "checkpoint").open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

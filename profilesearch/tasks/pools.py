@@ -14,7 +14,7 @@ from profilesearch.networks.checkpoints import entry_of, load_fitting, load_meta
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import Progress, accuracy, input_channels, train
+from profilesearch.tasks.training import Progress, accuracy, input_channels, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]
@@ -179,6 +179,7 @@ def train_member(
         model = build(architecture, data.num_classes, channels)
     if start is not None:
         load_fitting(model, start)
+    recipe = suited(recipe, model, data)
     parts = split(data)
     model.to(device or "cpu")
     with Unfinished(path.with_suffix("")) as resume:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch.errors import UsageError
@@ -100,6 +100,20 @@ def train(
     model.eval()
 
 
+def suited(recipe: Recipe, model: nn.Module, data: DataSet) -> Recipe:
+    """Returns the recipe, without smaller images in its first epochs where the network takes one size alone."""
+    pixels = data.normalize(data.train[:2].pixels, input_channels(model))
+    try:
+        check_trains(model, _smaller(pixels), data.num_classes)
+    except UsageError:
+        return replace(recipe, small=0.0)  # if anything else is wrong, `train` says it
+    return recipe
+
+
+def _smaller(pixels: Tensor) -> Tensor:
+    return functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
+
+
 def accuracy(
     model: nn.Module,
     data: DataSet,
@@ -163,7 +177,7 @@ def _epoch(
         grey = 1 if channels == 1 else None  # of coloured images; grey ones are repeated last
         pixels = augment(data.normalize(batch.pixels, grey), generator, recipe.shift, data.flips)
         if epoch < recipe.small * recipe.epochs:
-            pixels = functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
+            pixels = _smaller(pixels)
         pixels = pixels.expand(-1, channels, -1, -1)
         total += step(pixels, batch.labels)
         if not math.isfinite(total):

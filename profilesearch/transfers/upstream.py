@@ -16,7 +16,7 @@ from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
-from profilesearch.tasks.training import Hook, input_channels, train
+from profilesearch.tasks.training import Hook, input_channels, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 _STATISTICS = 2000
@@ -84,7 +84,7 @@ class Upstream:
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
-        recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed)
+        recipe = suited(replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed), model, self.data)
         images, resume = learning_images(self.source, self.data), self._resume(name)
         train(model, self.data, images, recipe, resume=resume, hook=hook)
 
