@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from profilesearch import ranges
 from profilesearch.baseline import state
 from profilesearch.choosing import chosen_profile, fitted_profile
 from profilesearch.console import Output, parser_for, run
@@ -16,7 +17,6 @@ from profilesearch.exports import check_format, export
 from profilesearch.files import check_writable
 from profilesearch.folders import APPLIED, check_place, digest_of, drafted
 from profilesearch.latency import measure_speed
-from profilesearch.multiples import AUTO
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add_normalization_options(made)
     which = made.add_argument_group("profile")
     which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
-    which.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="part of the cost to keep")
+    which.add_argument("--keep", type=ranges.share, default=0.5, metavar="FRACTION", help="part of the cost to keep")
     which.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     which.add_argument("--scope", default="block", metavar="NAME", help="of `uniform`: block, or all")
     which.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
@@ -99,11 +99,19 @@ def parser() -> argparse.ArgumentParser:
     add_multiple_option(which)
     which.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     tune = made.add_argument_group("fine-tuning")
-    tune.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="0: re-estimate BatchNorm alone")
-    tune.add_argument("--lr", type=float, default=0.02, metavar="RATE", help="peak learning rate")
+    tune.add_argument(
+        "--finetune", type=ranges.whole(0), default=0, metavar="EPOCHS", help="0: re-estimate BatchNorm alone"
+    )
+    tune.add_argument(
+        "--lr", type=ranges.real(0, 1000, "least"), default=0.02, metavar="RATE", help="peak learning rate"
+    )
     tune.add_argument("--schedule", default="cosine", metavar="NAME", help="cosine or linear")
-    tune.add_argument("--label-smoothing", type=float, default=0.0, metavar="PART", help="in [0, 1)")
-    tune.add_argument("--distill", type=float, default=0.5, metavar="WEIGHT", help="of the unpruned model's outputs")
+    tune.add_argument(
+        "--label-smoothing", type=ranges.real(0, 1, "most"), default=0.0, metavar="PART", help="in [0, 1)"
+    )
+    tune.add_argument(
+        "--distill", type=ranges.real(0, 1), default=0.5, metavar="WEIGHT", help="of the unpruned model's outputs"
+    )
     add_device_option(made)
     made.add_argument(
         "--export", nargs="+", default=[], metavar="NAME", help="also write: onnx (needs the extra), pt2 (torch.export)"
@@ -121,11 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in options.export:
         check_format(kind)
     device = open_device(options.device)
-    if options.finetune < 0:
-        raise UsageError(f"--finetune must be 0 or more epochs, got {options.finetune}")
     Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
-    if options.multiple_of != AUTO and options.multiple_of < 1:
-        raise UsageError(f"--multiple-of must be at least 1, got {options.multiple_of}")
     check_place(options.out)
     if options.checkpoint is None:
         check_writable(options.pool_dir)

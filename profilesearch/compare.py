@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents import SEARCHERS, Result
+from profilesearch import ranges
 from profilesearch.baseline import state, state_pool
 from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
@@ -68,8 +69,16 @@ def parser() -> argparse.ArgumentParser:
         help=f"any of {', '.join(SEARCHERS)}",
     )
     group.add_argument("--profile", nargs="+", type=Path, default=[], metavar="FILE", help="stored profiles to include")
-    group.add_argument("--repeats", type=int, default=1, metavar="N", help="searches of each, from --seed upwards")
-    group.add_argument("--random-sample", type=int, default=20, metavar="N", help="random profiles behind the median")
+    group.add_argument(
+        "--repeats", type=ranges.whole(1, 10**6), default=1, metavar="N", help="searches of each, from --seed upwards"
+    )
+    group.add_argument(
+        "--random-sample",
+        type=ranges.whole(1, 10**6),
+        default=20,
+        metavar="N",
+        help="random profiles behind the median",
+    )
     return made
 
 
@@ -78,8 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     output = Output.of(options)
     names = [choose("searcher", name, SEARCHERS) for name in options.searchers if name != "uniform"]
-    if options.repeats < 1 or options.random_sample < 1:
-        raise UsageError("--repeats and --random-sample must be at least 1")
     stored = {str(path): Profile.load(path) for path in options.profile}
     workspace = Workspace(options, output)
     workspace.check_budget()

@@ -3,19 +3,22 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch import ranges
+from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
@@ -42,39 +45,41 @@ class Output:
         return cls(options.json and not quiet, console)
 
     def say(self, text: str) -> None:
-        """Prints a line for people."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Prints a line for people; whatever a file or its name put into it only shows."""
+        with _to_stdout():
+            self.console.print(_shown(text), soft_wrap=True)
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Prints a table; all columns but the first are aligned right."""
         self.say(title)
         table = Table()
         for index, column in enumerate(head):
-            table.add_column(column, justify="right" if index else "left")
+            table.add_column(_shown(column), justify="right" if index else "left")
         for row in rows:
-            table.add_row(*row)
-        self.console.print(table)
+            table.add_row(*map(_shown, row))
+        with _to_stdout():
+            self.console.print(table)
 
     def result(self, value: dict[str, Any]) -> None:
         """Prints the result object, with `--json` alone."""
         if self.as_json:
-            json.dump(value, sys.stdout)
-            sys.stdout.write("\n")
+            with _to_stdout():
+                sys.stdout.write(redacted(json.dumps(value)) + "\n")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int, int, str], None]]:
         """Shows a live bar with time left on standard error; yields the function (done, total, note) that moves it."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True, quiet=self.console.quiet)) as bar:
-            task = bar.add_task(what, total=total, note="")
-            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+            task = bar.add_task(_shown(what).plain, total=total, note="")
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=_shown(note).plain)
 
     @contextmanager
     def search_progress(self, what: str, total: int) -> Iterator[Callable[[int, int, float], None]]:
@@ -85,7 +90,7 @@ class Output:
 
 def manual_parser(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Returns a parser whose help reads like a manual page, with the option `--json`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"profilesearch {verb}",
         description=description,
         epilog=epilog,
@@ -111,7 +116,7 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
         help=f"folder of the data sets (default: ${DATA_VARIABLE}, or ./data if there is one)",
     )
     parser.add_argument("--download", action="store_true", help="fetch a missing data set into --data-dir")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random choices")
+    parser.add_argument("--seed", type=ranges.seed, default=0, metavar="N", help="of all random choices")
     return parser
 
 
@@ -151,16 +156,19 @@ def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace, 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a mistake ends in one sentence and exit code 2, an interruption in a hint and 130."""
+    _open_streams()
     try:
-        command(arguments)
+        try:
+            command(arguments)
+        finally:
+            with _to_stdout():
+                sys.stdout.flush()
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
             raise
-        sys.stderr.write("error: not enough memory; use smaller images (--data NAME@SIZE) or a smaller network\n")
-        sys.exit(2)
+        _fail("not enough memory; use smaller images (--data NAME@SIZE) or a smaller network")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; nothing is lost, the same command goes on from here\n")
         sys.exit(130)
@@ -171,6 +179,46 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
             raise
         sys.stderr.write(f"error: cannot use {error.filename}: {error.strerror}; name a path that can be used\n")
         sys.exit(2)
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {_shown(message)}\n")
+    sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Has characters that a stream's encoding lacks spelled out; a closed stream swallows all."""
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Turns a failed write to standard output into the sentence for the user, once: nothing more is written there."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(f"cannot write to standard output: {error.strerror}; send it somewhere else") from error
+
+
+def _shown(text: str) -> Text:
+    """Returns a text as it may reach a terminal: no escape codes, no markup, no password."""
+    return Text(printable(redacted(text)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its complaints are sentences as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a `UsageError`."""
+        raise UsageError(re.sub(r"^argument (?:-./)?(--[^:]+): must", r"\1 must", message) + "; see --help")
 
 
 class _ManualPage(argparse.RawDescriptionHelpFormatter):

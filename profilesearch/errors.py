@@ -1,5 +1,6 @@
 """The one exception that users see: a clear sentence with the fix."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -11,7 +12,27 @@ class UsageError(ValueError):
     """A request that cannot be met, or an input that is missing or broken.
 
     The message is one sentence that names what is wrong and how to put it right. Commands print it and exit with 2.
+    Passwords in it are left out.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
+
+
+_SECRETS = re.compile(
+    r"""(?<=://)(?P<user>[^\s:/@]*):[^\s"]*@ | (?P<name>\b(?:password|passwd|pwd|token|secret)=)[^\s&;,'")]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def redacted(text: str) -> str:
+    """Returns a text without the passwords of addresses in it, such as those of databases."""
+    return _SECRETS.sub(lambda found: f"{found['name']}***" if found["name"] else f"{found['user']}:***@", text)
+
+
+def printable(text: str) -> str:
+    """Returns a text in which all that would steer a terminal, but for new lines, is spelled out."""
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 def choose(kind: str, name: str, valid: Iterable[str]) -> str:

@@ -60,7 +60,9 @@ def read_json(path: Path, what: str = "file") -> Any:
     except OSError as error:
         raise UsageError(f"cannot read the {what} {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no {what}: broken JSON ({error}); fetch or make it again") from error
+        raise UsageError(
+            f"{path} is no {what}: broken JSON ({error}); remove it, and fetch or make it again"
+        ) from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> None:
@@ -143,4 +145,4 @@ def write_json(path: Path, value: Any, new: bool = False) -> None:
 
 
 def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file's name may be of any bytes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from profilesearch import ranges
 from profilesearch.console import Output, manual_parser, run
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, check_architecture, image_size
@@ -51,9 +52,14 @@ def parser() -> argparse.ArgumentParser:
     made = manual_parser("groups", DESCRIPTION, EPILOG)
     made.add_argument("--arch", metavar="NAME", help="architecture, timm:NAME, or package.module:callable")
     made.add_argument("--families", action="store_true", help="one line for one of each of torchvision's families")
-    made.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width (default: the architecture's)")
-    made.add_argument("--channels", type=int, default=3, metavar="N", help="of the images")
-    made.add_argument("--classes", type=int, default=1000, metavar="N", help="outputs")
+    made.add_argument(
+        "--image-size",
+        type=ranges.whole(1, 16384),
+        metavar="PIXELS",
+        help="height and width (default: the architecture's)",
+    )
+    made.add_argument("--channels", type=ranges.whole(1, 4096), default=3, metavar="N", help="of the images")
+    made.add_argument("--classes", type=ranges.whole(1, 10**6), default=1000, metavar="N", help="outputs")
     return made
 
 
@@ -72,8 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _plan(options: argparse.Namespace, architecture: str) -> Plan:
     check_architecture(architecture)
     size = options.image_size or image_size(architecture)
-    if size < 1 or options.channels < 1 or options.classes < 1:
-        raise UsageError("--image-size, --channels and --classes must be at least 1")
     network = build(architecture, options.classes, options.channels)
     return Plan(architecture, network, (options.channels, size, size))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.console import Output, manual_parser, run
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
+from profilesearch.profiles import Profile
 from profilesearch.store import Store, Stored, gains
 
 DESCRIPTION = """\
@@ -14,7 +15,9 @@ List the stored profiles, your own and those that come with the installation, wi
 
 Gain is accuracy over the uniform profile of the same cost, in points, on models that the search did not
 see: the mean of the evidence, and where its 95 % intervals reach. `apply` takes the profile with the
-largest one on its data set."""
+largest one on its data set.
+
+A damaged file is named, and the others are listed."""
 EPILOG = """\
 examples:
   profilesearch list
@@ -27,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--arch", metavar="NAME", help="of this architecture alone")
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     made.add_argument("--evidence", action="store_true", help="one line for every measurement")
+    made.add_argument("--check", action="store_true", help="end with exit code 2 if a file is damaged")
     return made
 
 
@@ -38,16 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = store.architectures()
     if options.arch is not None and names:
         names = [choose("architecture with stored profiles", options.arch, names)]
-    every = [stored for name in names for stored in store.profiles(name)]
-    if not every:
+    every, damaged = _readable([file for name in names for file in store.files(name)])
+    if not every and not damaged:
         output.say(f"no profile in {options.store}; search one with `profilesearch train --arch NAME`")
     elif options.evidence:
         head = ["profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform"]
         output.table("evidence", head, [line for stored in every for line in _evidence(stored)])
-    else:
+    elif every:
         head = ["profile", "budget", "found by", "searched on", "gain over uniform"]
         output.table("stored profiles", head, [_line(stored) for stored in every])
-    output.result({"profiles": [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]})
+    for reason in damaged:
+        output.say(f"damaged: {reason}")
+    listed = [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]
+    output.result({"profiles": listed, "damaged": damaged})
+    if damaged and options.check:
+        raise UsageError(f"{len(damaged)} damaged profile(s); remove them, or fetch or search them again")
+
+
+def _readable(files: Sequence[Path]) -> tuple[list[Stored], list[str]]:
+    """Reads profiles; returns them, and why the others cannot be read."""
+    good, damaged = [], []
+    for file in files:
+        try:
+            good.append(Stored(Profile.load(file), file))
+        except UsageError as error:
+            damaged.append(str(error))
+    return good, damaged
 
 
 def _line(stored: Stored) -> list[str]:

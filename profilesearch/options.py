@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from profilesearch import ranges
 from profilesearch.multiples import AUTO
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.profiles import METRICS
@@ -30,7 +31,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
         "of several networks in a file, such as averaged weights; without any, the "
         "whole pool is trained",
     )
-    group.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of members to train")
+    group.add_argument("--seeds", nargs="+", type=ranges.seed, default=[0, 1], metavar="N", help="of members to train")
     group.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained members")
     add_image_size_option(group)
     add_device_option(group)
@@ -51,8 +52,10 @@ def add_normalization_options(parser: argparse._ActionsContainer) -> None:
     """Adds the options that say how the images' pixels are normalized."""
     own = "of pixels in [0, 1], as the model was trained: one for all channels, or one for each"
     default = "(default: the data set's; ImageNet's for images from files, or what timm says of its network)"
-    parser.add_argument("--mean", nargs="+", type=float, metavar="VALUE", help=f"{own} {default}")
-    parser.add_argument("--std", nargs="+", type=float, metavar="VALUE", help="likewise, standard deviation")
+    parser.add_argument("--mean", nargs="+", type=ranges.real(-1000, 1000), metavar="VALUE", help=f"{own} {default}")
+    parser.add_argument(
+        "--std", nargs="+", type=ranges.real(0, 1000, "least"), metavar="VALUE", help="likewise, standard deviation"
+    )
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:
@@ -63,12 +66,26 @@ def add_device_option(parser: argparse._ActionsContainer) -> None:
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say what to search, and how to score it."""
     group = parser.add_argument_group("search")
-    group.add_argument("--keep", type=float, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep")
+    group.add_argument(
+        "--keep", type=ranges.share, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep"
+    )
     group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
     add_multiple_option(group)
-    group.add_argument("--evaluations", type=int, default=300, metavar="N", help="profiles that a search may score")
-    group.add_argument("--images", type=int, default=1000, metavar="N", help="held-out images that a score looks at")
+    group.add_argument(
+        "--evaluations",
+        type=ranges.whole(1, unit="evaluation"),
+        default=300,
+        metavar="N",
+        help="profiles that a search may score",
+    )
+    group.add_argument(
+        "--images",
+        type=ranges.whole(1, unit="image"),
+        default=1000,
+        metavar="N",
+        help="held-out images that a score looks at",
+    )
     group.add_argument(
         "--statistics",
         metavar="NAME",
@@ -85,7 +102,9 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="where profiles are scored: local (this process), processes, or ray (needs the extra)",
     )
-    where.add_argument("--workers", type=int, default=0, metavar="N", help="of the engine (default: one for each core)")
+    where.add_argument(
+        "--workers", type=ranges.workers, default=0, metavar="N", help="of the engine (default: one for each core)"
+    )
     where.add_argument("--address", metavar="HOST", help="of a running Ray cluster (default: start one here)")
 
 
@@ -101,5 +120,5 @@ def add_multiple_option(parser: argparse._ActionsContainer) -> None:
 
 
 def number_or_auto(text: str) -> int | str:
-    """Reads the value of --multiple-of; its name is part of argparse's complaint."""
-    return AUTO if text == AUTO else int(text)
+    """Reads the value of --multiple-of."""
+    return AUTO if text == AUTO else ranges.whole(1, 4096)(text)

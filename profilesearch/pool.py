@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profilesearch import ranges
 from profilesearch.baseline import state
 from profilesearch.console import Output, given_options, parser_for, run
 from profilesearch.files import check_writable
@@ -38,8 +39,15 @@ def parser() -> argparse.ArgumentParser:
     made = parser_for("pool", DESCRIPTION, EPILOG)
     add_pool_options(made)
     add_normalization_options(made)
-    made.add_argument("--epochs", type=int, metavar="N", help="of training (default: 40, and 30 on digits)")
-    made.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate (default: 0.2, and 0.05 on digits)")
+    made.add_argument(
+        "--epochs", type=ranges.whole(1, unit="epoch"), metavar="N", help="of training (default: 40, and 30 on digits)"
+    )
+    made.add_argument(
+        "--lr",
+        type=ranges.real(0, 1000, "least"),
+        metavar="RATE",
+        help="peak learning rate (default: 0.2, and 0.05 on digits)",
+    )
     made.add_argument(
         "--start", type=Path, metavar="FILE", help="weights of another task to start from; the classifier starts anew"
     )

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Literal, cast
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_json
+from profilesearch.files import read_json, write_json
 
 SCHEMA = 1
 CONVENTION = "1 MAC = 1 multiply-add of convolution and linear layers"
@@ -70,7 +72,7 @@ class Profile:
             raise UsageError("the profile has no channel group; give 'keep' at least one ratio by group name")
         for name, ratio in self.keep.items():
             if not _is_number(ratio) or not 0 < ratio <= 1:
-                raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {ratio!r}")
+                raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {short(ratio)}")
 
     def with_evidence(self, entry: Mapping[str, Any]) -> "Profile":
         """Returns a copy with one more evidence entry; an equal entry is not added twice."""
@@ -112,14 +114,7 @@ class Profile:
         Raises:
             UsageError: The file is missing, is no profile, is broken or damaged, or has another schema version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read the profile {path}: {error.strerror}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UsageError(
-                f"{path} is no profile file: broken JSON ({error}); remove it, and fetch or search it again"
-            ) from error
+        value = read_json(Path(path), "profile")
         try:
             made = cls.from_json(value)
             if "digest" in value and value["digest"] != _digest(value):
@@ -140,15 +135,17 @@ class Profile:
         """
         if not isinstance(value, dict) or "schema" not in value:
             raise UsageError("this is no profile file: it has no 'schema' field")
-        if value["schema"] != SCHEMA:
-            raise UsageError(f"profile schema {value['schema']!r} is unknown, this version reads {SCHEMA}; upgrade")
+        if type(value["schema"]) is not int or value["schema"] != SCHEMA:
+            raise UsageError(
+                f"profile schema {short(value['schema'])} is unknown, this version reads {SCHEMA}; upgrade"
+            )
         budget = _field(value, "budget", dict)
         scope = _field(value, "scope", str)
         if scope not in SCOPES:
             raise UsageError(f"unknown scope '{scope}'; choose from {', '.join(SCOPES)}")
         reached = _field(budget, "reached", float)
         if not 0 < reached <= 1:
-            raise UsageError(f"the reached cost must be in (0, 1], got {reached!r}")
+            raise UsageError(f"the reached cost must be in (0, 1], got {short(reached)}")
         made = cls(
             architecture=_field(value, "architecture", str),
             scope=cast(Scope, scope),
@@ -162,6 +159,9 @@ class Profile:
         unknown = next((name for name in value if name not in _FIELDS), None)
         if unknown is not None:
             raise UsageError(f"the profile has an unknown field '{unknown}'; it is damaged, or of a later version")
+        _check_known("found", made.found, _FOUND)
+        for entry in made.evidence:
+            _check_known("evidence", entry, _EVIDENCE)
         return made
 
 
@@ -192,4 +192,50 @@ def _entries(evidence: list[Any]) -> list[dict[str, Any]]:
 
 
 def _is_number(item: object) -> bool:
-    return isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item)
+    """Says whether an item is a number that arithmetic can be done with; a whole number may be too large for that."""
+    return isinstance(item, int | float) and not isinstance(item, bool) and abs(item) <= sys.float_info.max
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
+
+
+def _is_share(item: object) -> bool:
+    return _is_number(item) and 0 <= cast(float, item) <= 1
+
+
+def _is_interval(item: object) -> bool:
+    """Says whether an item is two ends; they are NaN where there was a single measurement."""
+    return isinstance(item, list) and len(item) == 2 and all(map(_is_end, item))
+
+
+def _is_end(item: object) -> bool:
+    return _is_number(item) or (isinstance(item, float) and math.isnan(item))
+
+
+def _is_member(item: object) -> bool:
+    return isinstance(item, dict) and _is_text(item.get("data"))
+
+
+Check = Callable[[object], bool]
+_ACCURACIES = ("pruned", "finetuned", "uniform_pruned", "uniform_finetuned", "dense")
+_EVIDENCE: Mapping[str, Check] = {
+    **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
+    **{f"{name}_accuracy": lambda item: item is None or _is_share(item) for name in _ACCURACIES},
+    **dict.fromkeys(("interval", "gain_interval"), _is_interval),
+    "gain": _is_number,
+    "recipe": lambda item: isinstance(item, dict),
+}
+_FOUND: Mapping[str, Check] = {
+    "searcher": lambda item: item is None or _is_text(item),
+    "pool": lambda item: isinstance(item, list) and all(map(_is_member, item)),
+    "score": lambda item: isinstance(item, dict) and all(map(_is_number, item.values())),
+    **dict.fromkeys(("mapped_from", "projected_from"), lambda item: isinstance(item, dict) and "architecture" in item),
+}
+
+
+def _check_known(what: str, value: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
+    """Checks those fields that are used; others may say whatever they like."""
+    for name, good in checks.items():
+        if name in value and not good(value[name]):
+            raise UsageError(f"'{name}' in the profile's {what} has a wrong type or range: {short(value[name])}")

@@ -6,10 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from profilesearch.console import Output, manual_parser, run
+from profilesearch.errors import UsageError
 from profilesearch.files import write_text
 from profilesearch.plots import search_figure, tradeoff_figure
 from profilesearch.runs import Part, read_part
-from profilesearch.webpage import Block, drawn, render
+from profilesearch.webpage import Block, drawn, is_page, render
 
 DESCRIPTION = """\
 Write what runs have found into one HTML page that opens from disk, without a network.
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
     output = Output.of(options)
+    if options.output.is_file() and not is_page(options.output):
+        raise UsageError(f"{options.output} is there and no page of a report; give another name with --output")
     parts = [read_part(path) for path in options.runs]
     blocks = [*_together(parts), *(block for part in parts for block in part.blocks)]
     title = "profilesearch: " + ", ".join(dict.fromkeys(path.stem for path in options.runs))

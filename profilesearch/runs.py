@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
+from profilesearch.files import regular_file
 from profilesearch.folders import APPLIED, SEARCHED, check_whole
 from profilesearch.plots import profile_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.webpage import Block, drawn, embedded
+
+_LARGEST = 1e6
+"""Of costs, accuracies and fitnesses, which are about 1."""
 
 Point = tuple[float, float, float, float]
 """Cost, accuracy, and the ends of its 95 % interval."""
@@ -43,19 +47,27 @@ def read_part(path: Path) -> Part:
     readers = {"sections.json": _study, APPLIED: _applied, SEARCHED: _searched}
     try:
         if path.is_file():
-            return _stored(path)
+            return _in_range(_stored(path))
         for name, reader in readers.items():
             if (path / name).is_file():
                 value = json.loads((path / name).read_text(encoding="utf-8"))
                 check_whole(path, value)
-                return reader(path, value)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, UsageError):
-            raise
+                return _in_range(reader(path, value))
+    except UsageError:
+        raise
+    except Exception as error:  # whatever is wrong with what the file says
         raise UsageError(f"{path} is broken ({type(error).__name__}: {error}); run its command again") from error
     raise UsageError(
         f"{path} is no run; give folders that train, compare (under runs/), apply or study wrote, or profile files"
     )
+
+
+def _in_range(part: Part) -> Part:
+    """Returns a part whose numbers can be drawn."""
+    runs = (run for several in part.curves.values() for run in several)
+    if any(abs(value) > _LARGEST for several in (*runs, *part.points.values()) for value in several):
+        raise ValueError("a number is out of range")
+    return part
 
 
 def _searched(folder: Path, value: dict[str, Any]) -> Part:
@@ -63,7 +75,7 @@ def _searched(folder: Path, value: dict[str, Any]) -> Part:
 
 
 def _trained(folder: Path, value: dict[str, Any]) -> Part:
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+    with regular_file(folder / "history.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
     fitness = [float(row["fitness"]) for row in history]
     best = np.maximum.accumulate(fitness).tolist()

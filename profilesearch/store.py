@@ -54,13 +54,17 @@ class Store:
         Raises:
             UsageError: A file is broken.
         """
+        for file in self.files(architecture):
+            yield Stored(Profile.load(file), file)
+
+    def files(self, architecture: str) -> list[Path]:
+        """Returns the files of `profiles`, unread."""
         check_name(folder_name(architecture))
         files: dict[str, Path] = {}
         for folder in self._folders:
             for path in sorted((folder / folder_name(architecture)).glob("[!.]*.json")):
                 files.setdefault(path.stem, path)
-        for name in sorted(files):
-            yield Stored(Profile.load(files[name]), files[name])
+        return [files[name] for name in sorted(files)]
 
     def add(self, profile: Profile, name: str) -> Path:
         """Writes a profile, without ever losing another one.
@@ -106,9 +110,8 @@ class Store:
 
     def architectures(self) -> list[str]:
         """Returns the names of all architectures that have a stored profile."""
-        return sorted(
-            {architecture_of(file.parent.name) for folder in self._folders for file in folder.glob("*/[!.]*.json")}
-        )
+        folders = {file.parent.name for folder in self._folders for file in folder.glob("*/[!.]*.json")}
+        return sorted(architecture_of(name) for name in folders if _NAME.fullmatch(name))
 
     def best(self, architecture: str, keep: float, metric: Metric, data: str, more: str = "") -> Stored:
         """Returns the stored profile for a budget that is best by its own record.

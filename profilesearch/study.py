@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from profilesearch import ranges
 from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.experiments import EXPERIMENTS
@@ -60,16 +61,28 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
     made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
     made.add_argument(
-        "--keeps", nargs="+", type=float, metavar="FRACTION", help="budgets of MACs (default: 0.3 0.5 0.7; quick: 0.5)"
+        "--keeps",
+        nargs="+",
+        type=ranges.share,
+        metavar="FRACTION",
+        help="budgets of MACs (default: 0.3 0.5 0.7; quick: 0.5)",
     )
     made.add_argument(
-        "--evaluations", type=int, metavar="N", help=f"of every searcher (default: {Sizes().evaluations}; quick: 40)"
+        "--evaluations",
+        type=ranges.whole(1, unit="evaluation"),
+        metavar="N",
+        help=f"of every searcher (default: {Sizes().evaluations}; quick: 40)",
     )
     made.add_argument(
-        "--long-epochs", type=int, metavar="N", help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})"
+        "--long-epochs",
+        type=ranges.whole(1, unit="epoch"),
+        metavar="N",
+        help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})",
     )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+    made.add_argument(
+        "--workers", type=ranges.workers, default=0, metavar="N", help="processes (default: one for each core)"
+    )
     made.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records and figures")
     made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, unfinished trainings")
     return made
@@ -84,12 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_writable(folder)
     default = ["shipping"] if options.map_from else EXPERIMENTS
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
-    if options.workers < 0:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}")
-    numbers = {"evaluations": options.evaluations, "long-epochs": options.long_epochs}
-    small = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
-    if small:
-        raise UsageError(f"{small} must be at least 1")
     sizes = _sizes(options)
     for keep in sizes.keeps if options.map_from else ():
         Store(options.store).best(options.map_from, keep, "macs", "")  # before a target is trained

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from profilesearch import ranges
 from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.experiments.records import Records, Row
@@ -74,25 +75,36 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--level", nargs="+", type=_level, default=[0.8], metavar="PART", help="the part to remove")
     made.add_argument("--metric", default="params", metavar="NAME", help="what levels are of: params (weights), macs")
     made.add_argument("--finetune", nargs="+", default=["linear"], metavar="KIND", help="linear (the classifier), full")
-    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
+    made.add_argument("--seeds", nargs="+", type=ranges.seed, default=[0, 1, 2], metavar="N", help="of the fine-tuning")
     made.add_argument(
         "--compressions",
-        type=int,
+        type=ranges.whole(1),
         default=1,
         metavar="N",
         help="networks that each method makes, from as many seeds; a fine-tuning takes that of its own seed modulo N "
         "(default: one network for all, so that intervals say nothing of other compressions)",
     )
-    made.add_argument("--epochs", type=int, metavar="N", help="of full fine-tuning (default: 10; large images 150)")
     made.add_argument(
-        "--upstream-epochs", type=int, default=5, metavar="N", help="of methods that start from the source"
+        "--epochs",
+        type=ranges.whole(1, unit="epoch"),
+        metavar="N",
+        help="of full fine-tuning (default: 10; large images 150)",
     )
     made.add_argument(
-        "--scratch-epochs", type=int, default=40, metavar="N", help="of methods that start from random weights"
+        "--upstream-epochs", type=ranges.whole(0), default=5, metavar="N", help="of methods that start from the source"
+    )
+    made.add_argument(
+        "--scratch-epochs",
+        type=ranges.whole(1, unit="epoch"),
+        default=40,
+        metavar="N",
+        help="of methods that start from random weights",
     )
     made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained sources")
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
-    made.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+    made.add_argument(
+        "--workers", type=ranges.workers, default=0, metavar="N", help="processes (default: one for each core)"
+    )
     made.add_argument("--out", type=Path, default=Path("transferred"), metavar="DIR", help="where results are written")
     made.set_defaults(device="cpu")
     return made
@@ -100,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _level(text: str) -> float:
     """Reads a level as rows show it, so that both are the same number."""
-    return float(f"{float(text):g}")
+    return float(f"{ranges.real(0, 1, 'least most')(text):g}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -145,14 +157,6 @@ def _check(options: argparse.Namespace) -> None:
                              f"choose from {', '.join(able)}")  # fmt: skip
     for kind in options.finetune:
         choose("kind of fine-tuning", kind, FINETUNES)
-    bad = next((level for level in options.level if not 0 < level < 1), None)
-    if bad is not None:
-        raise UsageError(f"--level must be between 0 and 1, the part to remove, got {bad:g}")
-    numbers = {"epochs": options.epochs, "scratch-epochs": options.scratch_epochs, "compressions": options.compressions,
-               "workers": options.workers or 1}  # fmt: skip
-    short = next((f"--{name}" for name, value in numbers.items() if value is not None and value < 1), None)
-    if short or options.upstream_epochs < 0:
-        raise UsageError(f"{short or '--upstream-epochs'} is too small; give a larger number")
 
 
 def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) -> Setting:

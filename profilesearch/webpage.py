@@ -9,6 +9,9 @@ import matplotlib as mpl
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from profilesearch.errors import printable, redacted
+from profilesearch.files import regular_file
+
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -74,8 +77,16 @@ class Block:
 
 
 def render(title: str, blocks: list[Block], footer: str) -> str:
-    """Returns the page; all text is escaped, so that what a file says stays text."""
-    return Environment(autoescape=True).from_string(_PAGE).render(title=title, blocks=blocks, footer=footer)
+    """Returns the page; all text is escaped, so that what a file says stays text, and passwords are left out."""
+    page = Environment(autoescape=True).from_string(_PAGE).render(title=title, blocks=blocks, footer=footer)
+    return printable(redacted(page))
+
+
+def is_page(file: Path) -> bool:
+    """Says whether a file is such a page."""
+    beginning = _PAGE.splitlines()[0].encode()
+    with regular_file(file).open("rb") as opened:
+        return opened.read(len(beginning)) == beginning
 
 
 def drawn(figure: Figure) -> str:
@@ -88,7 +99,7 @@ def drawn(figure: Figure) -> str:
 
 def embedded(picture: Path) -> str:
     """Returns a PNG file as a data address."""
-    return _address("image/png", picture.read_bytes())
+    return _address("image/png", regular_file(picture).read_bytes())
 
 
 def _address(kind: str, content: bytes) -> str:

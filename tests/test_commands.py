@@ -292,7 +292,7 @@ MISTAKES: dict[str, tuple[str, Arguments]] = {
     "unknown engine 'rai'; did you mean ray": ("train", [*TRAIN, "--engine", "rai"]),
     "--storage is for Optuna's searchers": ("train", [*TRAIN, "--storage", "sqlite:///x.db"]),
     "at least 1 evaluation": ("train", [*TRAIN, "--evaluations", "0"]),
-    "at least one image": ("train", [*TRAIN, "--images", "0"]),
+    "at least 1 image": ("train", [*TRAIN, "--images", "0"]),
     "cifar-10-batches-py; put the files there": ("train", [*TRAIN, "--data", "cifar10", "--data-dir", "nowhere"]),
     "cannot read the checkpoint missing.th": ("train", [*TRAIN, "--checkpoint", "missing.th"]),
     "other.th is of another architecture": ("train", [*TRAIN, "--checkpoint", "other.th"]),

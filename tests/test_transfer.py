@@ -323,9 +323,9 @@ def test_a_classifier_on_features_is_as_good_as_a_librarys(upstream: Upstream) -
     ("arguments", "message"),
     [
         (["--method", "magnitud"], "unknown method 'magnitud'.*magnitude"),
-        (["--level", "80"], "--level must be between 0 and 1"),
+        (["--level", "80"], r"--level must be in \(0, 1\), got 80"),
         (["--finetune", "ful"], "full"),
-        (["--epochs", "0"], "--epochs is too small"),
+        (["--epochs", "0"], "--epochs must be at least 1 epoch, got 0"),
         (["--downstream", "digit"], "digits"),
     ],
 )

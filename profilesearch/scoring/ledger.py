@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from profilesearch.errors import UsageError
-from profilesearch.files import cannot_write
+from profilesearch.files import cannot_write, regular_file
 
 _HEADER = {"ledger": "profilesearch", "schema": 1}
 
@@ -93,7 +93,7 @@ class Ledger:
 
     def _read(self, path: Path) -> None:
         try:
-            lines = path.read_bytes().split(b"\n")
+            lines = regular_file(path, "ledger").read_bytes().split(b"\n")
         except OSError as error:
             raise UsageError(f"cannot read the ledger {path}: {error.strerror}") from error
         if lines[0] and _parse(lines[0]) != _HEADER:
@@ -103,7 +103,7 @@ class Ledger:
             if row is None:
                 self.damaged += 1
             elif "key" in row:
-                self._scores[row["key"]] = float(row["score"])
+                self._scores[row["key"]] = row["score"]
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -112,9 +112,18 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """Returns the row of a line, or None if its checksum does not fit."""
+    """Returns the row of a line; None if its checksum does not fit, or it is none that a ledger writes."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % crc32(text):
         return None
-    row: dict[str, Any] = json.loads(text)
-    return row
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and ("key" not in row or _is_score(row)) else None
+
+
+def _is_score(row: dict[str, Any]) -> bool:
+    score: Any = row.get("score")
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    return isinstance(row["key"], str) and number and 0 <= score <= 1

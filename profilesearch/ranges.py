@@ -1,0 +1,55 @@
+"""Numbers of the command line: each option says its range, and what lies outside is refused before any work."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+MOST = 10**9
+"""Largest number of a count that says nothing else."""
+
+
+def whole(least: int, most: int = MOST, unit: str = "") -> Callable[[str], int]:
+    """Returns the `type` of an option that takes a whole number from `least` to `most`, of `unit`s."""
+    low = "0 or more" if least == 0 else f"at least {least}"
+    what = f"{low}{f' {unit}' if unit else ''}" + (f", at most {most}" if most != MOST else "")
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+        return value
+
+    return read
+
+
+def real(least: float, most: float, without: str = "") -> Callable[[str], float]:
+    """Returns the `type` of an option that takes a number.
+
+    Args:
+        least: Smallest value.
+        most: Largest value.
+        without: The ends that are not meant: `least`, `most`, or both with a space between.
+    """
+    excluded = [end for name, end in (("least", least), ("most", most)) if name in without]
+    what = f"in {'(' if least in excluded else '['}{least:g}, {most:g}{')' if most in excluded else ']'}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or value in excluded:
+            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+        return value
+
+    return read
+
+
+seed = whole(0, 2**31 - 1)
+"""Of all random choices; seeds that are made of it by addition still fit into the 32 bits that libraries take."""
+workers = whole(0, 1024)
+share = real(0, 1, "least")
+"""A part of the whole, more than nothing."""
