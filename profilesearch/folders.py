@@ -1,14 +1,12 @@
 """One result is one folder: built beside its place, moved there whole, with a list of what belongs to it."""
 
 import ctypes
-import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.files import cannot_write, check_writable, read_json, write_json
+from profilesearch.temporary import folder_beside
 
 _DRAFT = ".draft-"
 _EXCHANGE = 2
@@ -115,16 +114,14 @@ def drafted(place: Path, main: str, settings: str) -> Iterator[Draft]:
         UsageError: The folder cannot be written.
     """
     place = place.resolve()
-    with _writing(place):
-        folder, alive = _begin(place)
-    draft = Draft(folder, main, settings)
-    try:
+    prefix = f"{_DRAFT}{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:8]}-"
+    with ExitStack() as stack:
+        with _writing(place):
+            folder = stack.enter_context(folder_beside(place, prefix))
+        draft = Draft(folder, main, settings)
         yield draft
         with _writing(place):
             draft.aside = _publish(folder, place, main, settings)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(alive)
 
 
 @contextmanager
@@ -173,29 +170,6 @@ def _listed(folder: Path, main: str) -> dict[str, Any]:
     except UsageError:
         return {}
     return value if isinstance(value, dict) and isinstance(value.get("files"), dict) else {}
-
-
-def _begin(place: Path) -> tuple[Path, int]:
-    """Makes the folder of a draft; returns it with the descriptor that shows, by its lock, that we are alive."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    start = f"{_DRAFT}{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:8]}-"
-    for folder in place.parent.glob(f"{start}*"):  # left by killed commands
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
-    while True:
-        folder = place.parent / f"{start}{secrets.token_hex(4)}"
-        folder.mkdir()
-        descriptor = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks, where nobody cleans up either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.exists():  # nobody cleaned up between these lines
-            return folder, descriptor
-        os.close(descriptor)
 
 
 def _publish(folder: Path, place: Path, main: str, settings: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,6 +53,32 @@ def scratch_folder() -> Iterator[Path]:
             ) from error
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
+
+
+@contextmanager
+def folder_beside(place: Path, prefix: str) -> Iterator[Path]:
+    """Makes a folder beside a place for the time of a `with` block; it may be moved away meanwhile.
+
+    Args:
+        place: Where something is going to be.
+        prefix: Of the folder's name; what else is called so there, and was left by killed processes, is removed.
+
+    Raises:
+        OSError: The place's own folder cannot be written.
+    """
+
+    def make() -> tuple[int, str]:
+        folder = place.parent / f"{prefix}{secrets.token_hex(4)}"
+        folder.mkdir()
+        return os.open(folder, os.O_RDONLY), str(folder)
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(place.parent, prefix)
+    with _locked(make) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
