@@ -211,9 +211,10 @@ class Workspace:
     def _check_search(self) -> None:
         """Finds mistakes in what a search is told, before any work."""
         options = self._options
-        for name, least in (("evaluations", 1), ("workers", 0)):
-            if getattr(options, name) < least:
-                raise UsageError(f"--{name} must be at least {least}, got {getattr(options, name)}")
+        if options.evaluations < 1:
+            raise UsageError(f"a search needs at least 1 evaluation, got --evaluations {options.evaluations}")
+        if options.workers < 0:
+            raise UsageError(f"--workers must be at least 0, got {options.workers}")
         default_settings(options.images, options.criterion, options.seed)
         budget_of(options)
         for folder in (options.runs, options.pool_dir):
