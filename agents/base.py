@@ -13,7 +13,7 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.problem import Problem
 
 FINALISTS = 8
-"""How many of a search's best profiles are scored again on fresh images."""
+"""How many of a search's best profiles are scored again, on other images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +35,17 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Finalist:
-    """A profile that was scored again on fresh images.
+    """A profile that was scored again, on images that the search never saw.
 
     Attributes:
         evaluation: Its first score.
-        fresh: Mean accuracy relative to the unpruned models, on images that the search never saw.
+        choose: Mean accuracy relative to the unpruned models, on the images that choose the winner. The winner's is the
+            largest of several, and so too high on average.
+        fresh: Likewise on other images, which choose nothing.
     """
 
     evaluation: Evaluation
+    choose: float
     fresh: float
 
 
@@ -54,7 +57,7 @@ class Result:
         searcher: Its name.
         seed: Of the search.
         history: Every evaluation, in order.
-        finalists: The best of them on search images, and the policy's own profile, scored again on fresh images.
+        finalists: The best of them on search images, and the policy's own profile, scored again on other images.
         policy: The policy's own profile, for searchers that have a policy: of its deterministic profiles after each
             update, the one with the highest reward on search images.
     """
@@ -67,8 +70,8 @@ class Result:
 
     @property
     def winner(self) -> Finalist:
-        """The finalist that holds up best on fresh images."""
-        return max(self.finalists, key=lambda finalist: finalist.fresh)
+        """The finalist that holds up best on the images that choose."""
+        return max(self.finalists, key=lambda finalist: finalist.choose)
 
     def best_so_far(self) -> FloatArray:
         """Best fitness on search images after each evaluation, shape (evaluations,)."""
@@ -147,7 +150,7 @@ class Searcher(ABC):
     """As on the command line."""
 
     def search(self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None) -> Result:
-        """Searches, then scores the finalists again on fresh images.
+        """Searches, then scores the finalists again: on images that choose the winner, and on fresh ones.
 
         The result depends on the arguments alone: with the scores of an interrupted search in the problem's ledger,
         the same call replays them and goes on.
@@ -179,10 +182,10 @@ class Searcher(ABC):
             if len(chosen) == FINALISTS:
                 break
             chosen.setdefault(evaluation.widths.tobytes(), evaluation)
-        candidates = list(chosen.values())
-        accuracies = trial.problem.evaluate(np.array([c.widths for c in candidates]), "fresh")
-        fresh = trial.problem.fitness(accuracies, "fresh")
-        finalists = tuple(Finalist(c, float(f)) for c, f in zip(candidates, fresh, strict=True))
+        problem, candidates = trial.problem, list(chosen.values())
+        widths, parts = np.array([c.widths for c in candidates]), ("choose", "fresh")
+        again = np.stack([problem.fitness(problem.evaluate(widths, part), part) for part in parts], axis=1)
+        finalists = tuple(Finalist(c, *map(float, scores)) for c, scores in zip(candidates, again, strict=True))
         policy = finalists[0] if own else None
         return Result(self.name, seed, tuple(trial.history), finalists, policy)
 

@@ -39,7 +39,10 @@ def main() -> None:
     member = trained_member(options.arch, data, 0, options.pool_dir)
     if member is None:
         parser.error(f"train the member first: profilesearch pool --arch {options.arch} --data {options.data}")
-    learn, fresh = learning_images(member, data)[: options.images], split(data, member.split_seed).images(data, "fresh")
+    learn, fresh = (
+        learning_images(member, data)[: options.images],
+        data.train[split(data, member.split_seed).unsearched],
+    )
     print(f"{member.name}, {len(learn)} images, {options.epochs} epochs; full {share(member, data, fresh)}")
     print("keep " + " ".join(f"{rate:>8g}" for rate in options.rates))
     for keep in options.keeps:

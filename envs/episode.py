@@ -127,7 +127,7 @@ def rewards(
 
 
 def with_keep(problem: Problem, keep: float | None) -> Problem:
-    """Returns the problem under another keep fraction, or itself.
+    """Returns the problem under another keep fraction, or itself where None.
 
     Raises:
         UsageError: The fraction is out of reach.

@@ -33,7 +33,7 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     **Info** at the last step: `widths` (G,), `own_cost`, `accuracies` (M,).
 
     `reset(options={"keep": 0.3, "model": "NAME"})` sets the budget and scores on one pool member instead of all, until
-    the next reset with options.
+    the next reset with options. What those leave out is again as it was at first: the problem's budget, all members.
 
     Args:
         problem: What to solve; without it, a ResNet-20 that is trained in a few seconds on scikit-learn's digits.
@@ -46,7 +46,7 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def __init__(
         self, problem: Problem | None = None, target_weight: float = TARGET_WEIGHT, render_mode: str | None = None
     ) -> None:
-        self.problem = problem or embedded_problem()
+        self._given = self.problem = problem or embedded_problem()
         self.render_mode = render_mode
         self.target_weight = target_weight
         self.observation_space = spaces.Box(-1.0, 1.0, (len(FEATURES),), np.float32)
@@ -61,7 +61,8 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Args:
             seed: For Gymnasium's own random generator; the environment is deterministic.
-            options: `keep` in (0, 1], and `model`, the name of a pool member, or None for all of them.
+            options: `keep` in (0, 1], or None for the problem's own; `model`, the name of a pool member, or None for
+                all of them.
 
         Raises:
             UsageError: An unknown option or model, or a keep fraction out of reach.
@@ -70,8 +71,9 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if options is not None:
             for name in options:
                 choose("reset option", name, ("keep", "model"))
-            self.problem = with_keep(self.problem, options.get("keep"))
-            self._model = self._member(options.get("model"))
+            model = self._member(options.get("model"))
+            self.problem = with_keep(self._given, options.get("keep"))
+            self._model = model
             self._episode = EpisodeBatch(self.problem.space, 1)
         self._episode.reset()
         return self._episode.observe()[0], {}

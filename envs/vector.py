@@ -47,7 +47,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         keeps: Callable[[], float] | None = None,
     ) -> None:
         self.num_envs = num_envs
-        self.problem = problem or embedded_problem()
+        self._given = self.problem = problem or embedded_problem()
         self.target_weight = target_weight
         self._keeps = keeps
         self._evaluate = evaluate or (lambda finished: self.problem.evaluate(finished.widths))
@@ -60,7 +60,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Starts N episodes; `options={"keep": ...}` sets their budget."""
+        """Starts N episodes; `options={"keep": ...}` sets their budget, any others put back the problem's own."""
         for name in options or {}:
             choose("reset option", name, ("keep",))
         if options is not None:
@@ -92,5 +92,5 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         self._episodes.reset()
 
     def _set_keep(self, keep: float | None) -> None:
-        self.problem = with_keep(self.problem, keep)
+        self.problem = with_keep(self._given, keep)
         self._episodes = EpisodeBatch(self.problem.space, self.num_envs)

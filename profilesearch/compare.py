@@ -32,7 +32,7 @@ DESCRIPTION = """\
 Compare searchers at equal cost and equal evaluations, on models that the search did not see.
 
 Every searcher gets the same pool, budget and number of evaluations, and has its best profiles scored again
-on fresh images. The winners are then scored, without fine-tuning, on all test images of the target models.
+on other images. The winners are then scored, without fine-tuning, on all test images of the target models.
 The table also has the unpruned model, the uniform profile and the median of random profiles.
 
 Searches are shared with `train` through the ledger: what was scored once is not scored again."""
@@ -264,8 +264,9 @@ def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, t
     names = ", ".join(f"{target.name} ({target.data})" for target in targets)
     output.table(f"searchers on {names}, not seen by any search", head, cells)
     output.say(
-        "search, fresh: accuracy relative to the unpruned pool, on held-out images that the search used and on fresh "
-        "ones; ±: 95 % interval over repeats; in brackets: where 95 % of random profiles lie"
+        "search, fresh: accuracy relative to the unpruned pool, on held-out images that the search used, and on fresh "
+        "ones, which did not choose its winner either; ±: 95 % interval over repeats; in brackets: where 95 % of "
+        "random profiles lie"
     )
 
 

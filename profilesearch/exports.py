@@ -17,6 +17,7 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.files import write_atomically
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.memory import batches
 from profilesearch.tasks.training import input_channels
 
 FORMATS = ("onnx", "pt2")
@@ -80,7 +81,7 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
 
 
 def _predict(network: Predict, pixels: Tensor) -> Tensor:
-    return torch.cat([network(batch).argmax(dim=1) for batch in torch.split(pixels, _BATCH)])
+    return torch.cat([network(pixels[part]).argmax(dim=1) for part in batches(len(pixels), _BATCH)])
 
 
 def check_format(kind: str) -> None:

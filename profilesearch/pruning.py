@@ -17,7 +17,7 @@ from profilesearch.profiles import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
-from profilesearch.tasks.memory import BATCH, fitting
+from profilesearch.tasks.memory import BATCH, batches, fitting
 from profilesearch.tasks.training import input_channels
 
 
@@ -80,19 +80,16 @@ def reestimate_statistics(
         say: Called with a line for people when memory runs out and batches are halved.
 
     Raises:
-        UsageError: There are no images.
+        UsageError: There are fewer than two images.
     """
-    if not len(images):
-        raise UsageError("re-estimating BatchNorm needs training images, got none")
+    if len(images) < 2:
+        raise UsageError(f"re-estimating BatchNorm needs two training images or more, got {len(images)}")
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
     channels, device = input_channels(model), device_of(model)
 
     def pass_over(size: int) -> None:
-        parts = (images[start : start + size] for start in range(0, len(images), size))
+        parts = (images[part] for part in batches(len(images), size))
         reestimate(model.eval(), norms, (data.normalize(part.pixels, channels).to(device) for part in parts))
 
     with torch.no_grad():
-        fitting(pass_over, say, batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        fitting(pass_over, say, batch, least=2)

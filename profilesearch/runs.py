@@ -85,18 +85,17 @@ def _trained(folder: Path, value: dict[str, Any]) -> Part:
         (
             str(place),
             "policy" if each["is_policy"] else "history",
-            f"{each['search']:.4f}",
-            f"{each['fresh']:.4f}",
+            *(f"{each[part]:.4f}" for part in ("search", "choose", "fresh")),
             f"{each['own_cost']:.2%}",
         )
-        for place, each in enumerate(sorted(value["finalists"], key=lambda each: -each["fresh"]), 1)
+        for place, each in enumerate(sorted(value["finalists"], key=lambda each: -each["choose"]), 1)
     ]
     text = (
         f"{len(history)} evaluations by {searcher}, seed {value['seed']}; {profile.architecture} keeps "
         f"{profile.reached:.2%} of the {profile.budget.metric}. Accuracy relative to the unpruned models.",
     )
     curve = drawn(search_figure({searcher: [best]}, {searcher: policies} if policies else {}))
-    head = ("finalist", "from", "search images", "fresh images", "unprojected cost")
+    head = ("finalist", "from", "search images", "images that choose", "fresh images", "unprojected cost")
     block = Block(f"Search: {folder.name}", text, (_bars(profile, value["groups"]), curve), head, tuple(rows))
     return Part((block,), {searcher: [best]})
 

@@ -143,8 +143,14 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
     uniform = problem.space.uniform()
     fresh_base = problem.base("fresh")
     pool = [
-        {"name": m.name, "data": m.data, "trained_on": m.trained_on, "base_score": round(float(base), 4)}
-        for m, base in zip(problem.members, fresh_base, strict=True)
+        {
+            "name": m.name,
+            "data": m.data,
+            "trained_on": m.trained_on,
+            "images": used.images,
+            "base_score": round(float(base), 4),
+        }
+        for m, base, used in zip(problem.members, fresh_base, problem.used(), strict=True)
     ]
     policy = result.policy
     found: dict[str, Any] = {
@@ -154,6 +160,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "chosen": "policy" if policy is not None and result.winner is policy else "history",
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),
+            "choose": round(result.winner.choose, 4),
             "fresh": round(result.winner.fresh, 4),
             "uniform_search": round(_score(problem, uniform, "search"), 4),
             "uniform_fresh": round(_score(problem, uniform, "fresh"), 4),
@@ -166,7 +173,8 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
             "fresh": round(policy.fresh, 4),
         }
     found["pool"] = pool
-    found["score_settings"] = asdict(problem.settings)
+    most = max(problem.used(), key=lambda used: used.images)
+    found["score_settings"] = asdict(most)
     found["multiple_of"] = problem.space.multiple
     found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
     found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -210,6 +218,7 @@ def _value(problem: Problem, result: Result, profile: Profile) -> dict[str, Any]
     finalists = [
         {
             "search": f.evaluation.fitness,
+            "choose": f.choose,
             "fresh": f.fresh,
             "own_cost": f.evaluation.own_cost,
             "is_policy": f.evaluation.is_policy,
@@ -250,7 +259,7 @@ def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]
         f"{winner.own_cost:.2%}",
     ])  # fmt: skip
     head = ["profile", "search images", "fresh images", cost, "unprojected"]
-    output.table("accuracy relative to the unpruned models, mean of the pool", head, rows)
+    output.table("accuracy relative to the unpruned models, mean of the pool; fresh images chose nothing", head, rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """The environment and its vectorized twin."""
 
+import gc
+from types import FunctionType, ModuleType
+
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
@@ -12,6 +16,8 @@ from envs.reward import reward
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
 from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member
 
 
 def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], float, dict[str, object]]:
@@ -114,3 +120,34 @@ def test_the_twin_draws_the_budget_of_the_next_episodes(problem: Problem) -> Non
             seen.append(observations[0, 4])
             assert (values < 1.1).all()
     assert seen == pytest.approx([0.3, 0.7, 0.4])
+
+
+def test_a_reset_with_options_puts_back_what_they_leave_out(problem: Problem, members: list[Member]) -> None:
+    env, twin = LayerWiseEnv(problem), LayerWiseVectorEnv(2, problem)
+    first, other = env.reset()[0], env.reset(options={"keep": 0.3, "model": members[0].name})[0]
+    assert first[4] == pytest.approx(0.5)
+    assert other[4] == pytest.approx(0.3)
+    assert np.array_equal(env.reset()[0], other)
+    assert np.array_equal(env.reset(options={"model": members[0].name})[0], first)
+    env.reset(options={"keep": 0.3})
+    assert np.array_equal(env.reset(options={})[0], first)
+    assert twin.reset(options={"keep": 0.3})[0][0, 4] == pytest.approx(0.3)
+    assert np.array_equal(twin.reset(options={})[0][0], first)
+
+
+def test_a_problem_holds_no_test_image(problem: Problem, digits: DataSet) -> None:
+    problem.base()
+    env = LayerWiseEnv(problem)
+    seen: set[int] = set()
+    waiting: list[object] = [env]
+    while waiting:  # all that can be reached from the environment
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType):
+            continue
+        seen.add(id(each))
+        if isinstance(each, torch.Tensor):
+            assert each.untyped_storage().data_ptr() != digits.test.pixels.untyped_storage().data_ptr()
+        if isinstance(each, DataSet):
+            assert len(each.test) == 0
+        waiting += gc.get_referents(each)
+    assert any(isinstance(each, DataSet) for each in gc.get_objects() if id(each) in seen)

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import SAMPLE, STATISTICS, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import accuracy
 
@@ -229,3 +231,35 @@ def test_problem_looks_scores_up(members: list[Member], digits: DataSet, tmp_pat
 def test_empty_pool_says_the_fix(digits: DataSet) -> None:
     with pytest.raises(UsageError, match="pool is empty"):
         Problem([], {"digits": digits}, Budget(), default_settings(), Ledger())
+
+
+@pytest.mark.parametrize("score", ["NaN", "-7", "1e300", "true", '"0.5"', "null", str(10**400)])
+def test_a_score_that_is_no_accuracy_is_not_believed_whatever_its_checksum(tmp_path: Path, score: str) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    ledger.put("good", 0.5)
+    ledger.close()
+    with path.open("ab") as file:
+        for text in (f'{{"key":"bad","score":{score}}}', f"[{score}]", '{"key":7,"score":0.5}'):
+            file.write(b"%08x %s\n" % (crc32(text.encode()), text.encode()))
+    read = Ledger(path)
+    assert read.get("bad") is None
+    assert read.get("good") == 0.5
+    assert (len(read), read.damaged) == (1, 3)
+    with pytest.raises(ValueError, match=r"a score must be in \[0, 1\]"):
+        read.put("bad", float("nan"))
+
+
+def test_keys_and_records_say_what_was_used(problem: Problem, members: list[Member], digits: DataSet) -> None:
+    some = scorer(members[0], digits, problem, replace(default_settings(), images=287, seed=0))
+    more = scorer(members[0], digits, problem, replace(default_settings(), images=5000, seed=7))
+    assert some.digest == more.digest  # 287 images are there, and l1 draws nothing
+    assert (more.settings.images, more.settings.seed) == (287, 0)
+    drawn = [
+        scorer(members[0], digits, problem, replace(default_settings(), criterion="random", seed=seed)).digest
+        for seed in (0, 7)
+    ]
+    assert drawn[0] != drawn[1]
+    assert [used.images for used in problem.used()] == [287]
+    other = open_data("digits@16")
+    assert len(split(other).search) == 287

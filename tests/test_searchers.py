@@ -83,11 +83,12 @@ class TestEverySearcher:
         assert [done for done, _, _ in seen] == list(range(1, len(result.history) + 1))
         assert [best for _, _, best in seen] == result.best_so_far().tolist()
 
-    def test_winner_is_rescored_on_fresh_images(self, problem: Problem, result: Result) -> None:
+    def test_winner_is_chosen_on_some_images_and_scored_on_others(self, problem: Problem, result: Result) -> None:
         assert 1 <= len(result.finalists) <= FINALISTS
-        accuracies = problem.evaluate(result.winner.evaluation.widths[None], "fresh")
-        assert result.winner.fresh == pytest.approx(float(problem.fitness(accuracies, "fresh")[0]))
-        assert result.winner.fresh == max(finalist.fresh for finalist in result.finalists)
+        assert result.winner.choose == max(finalist.choose for finalist in result.finalists)
+        for part in ("choose", "fresh"):
+            accuracies = problem.evaluate(result.winner.evaluation.widths[None], part)
+            assert getattr(result.winner, part) == pytest.approx(float(problem.fitness(accuracies, part)[0]))
 
     @pytest.mark.parametrize("evaluations", [1, 2])
     def test_works_with_hardly_any_evaluation(self, searcher: Searcher, problem: Problem, evaluations: int) -> None:

@@ -22,7 +22,7 @@ from profilesearch.tasks.unfinished import Unfinished
 
 def test_split_parts_are_disjoint_and_repeat(digits: DataSet) -> None:
     one, two, other = split(digits, 0), split(digits, 0), split(digits, 1)
-    parts = [one.train, one.search, one.fresh]
+    parts = [one.train, one.search, one.choose, one.fresh]
     assert sorted(torch.cat(parts).tolist()) == list(range(len(digits.train)))
     assert one.digest == two.digest != other.digest
 

@@ -15,6 +15,8 @@ Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor"]
 CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor")
 Batch = tuple[Tensor, Tensor]
 """Normalized images (N, C, H, W) and labels (N,)."""
+DRAWN: tuple[Criterion, ...] = ("random",)
+"""Those that the seed matters to."""
 
 
 def rank_channels(
@@ -32,7 +34,7 @@ def rank_channels(
         model: The full network.
         table: Its channel groups.
         criterion: One of `CRITERIA`.
-        seed: Of the random draw; the other criteria ignore it.
+        seed: Of the random draw; criteria that are not in `DRAWN` ignore it.
         batch: Training images and labels; needed by `taylor` alone.
 
     Returns:

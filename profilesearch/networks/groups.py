@@ -12,6 +12,8 @@ from profilesearch.errors import UsageError, nearest
 from profilesearch.profiles import Profile, Scope
 
 IntArray = NDArray[np.int64]
+_HALF = 0.5
+"""Of a channel: less is rounded to none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,14 @@ class GroupTable:
                 f"(fingerprint {profile.fingerprint}, here {self.fingerprint}); search a profile for this network, or "
                 "carry this one over with --map-by-position"
             )
-        return np.array([profile.keep[name] for name in self.names])
+        ratios = np.array([profile.keep[name] for name in self.names])
+        for name, ratio, channels in zip(self.names, ratios, self.channels, strict=True):
+            if ratio * channels < _HALF:
+                raise UsageError(
+                    f"the profile keeps {ratio:g} of group '{name}', which is none of its {channels} channels; keep "
+                    f"{1 / channels:.3g} or more"
+                )
+        return ratios
 
 
 def check_names(given: Mapping[str, object], valid: Sequence[str], context: str) -> None:

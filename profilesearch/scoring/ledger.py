@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from profilesearch.amounts import is_part
 from profilesearch.errors import UsageError
 from profilesearch.files import cannot_write, regular_file
 
@@ -55,8 +56,11 @@ class Ledger:
             about: What a person who reads the file wants to know.
 
         Raises:
+            ValueError: The score is no accuracy.
             UsageError: The file cannot be written.
         """
+        if not is_part(score):
+            raise ValueError(f"a score must be in [0, 1], got {score!r}")
         with self._lock:
             if self.path is not None:
                 self._append(self.path, _line({"key": key, "score": score, **about}))

@@ -25,7 +25,7 @@ from profilesearch.tasks.splits import Part, split
 
 
 class Problem:
-    """Finds out how good profiles are, on all members of a pool. It cannot reach test images.
+    """Finds out how good profiles are, on all members of a pool. It cannot reach test images: it holds none.
 
     One evaluation is one profile scored on every member of the pool.
 
@@ -68,7 +68,7 @@ class Problem:
         self.settings = settings
         self.engine = engine or LocalEngine()
         self._ledger = ledger
-        self._networks = [(member.load(), data[member.data]) for member in members]
+        self._networks = [(member.load(), data[member.data].without_test()) for member in members]
         plans = [
             Plan(member.architecture, network, example_shape(network, its_data))
             for member, (network, its_data) in zip(members, self._networks, strict=True)
@@ -98,7 +98,7 @@ class Problem:
 
         Args:
             widths: Shape (N, G).
-            part: Held-out images that the search uses, or fresh ones.
+            part: Held-out images that the search uses, those that choose its winner, or fresh ones.
             each: Called with the index of every finished profile and its accuracies (M,).
 
         Returns:
@@ -150,6 +150,10 @@ class Problem:
         mean: FloatArray = (accuracies / np.maximum(self.base(part), 1e-9)).mean(axis=-1)
         return mean
 
+    def used(self, part: Part = "search") -> tuple[ScoreSettings, ...]:
+        """Returns the settings as they were used on each member: with the number of images that were there."""
+        return tuple(scorer.settings for scorer in self._scorers_of(part))
+
     @property
     def digest(self) -> str:
         """Hash of all that a search over this problem depends on, but its searcher."""
@@ -168,8 +172,8 @@ class Problem:
         for member, (network, data), table in zip(self.members, self._networks, self._tables, strict=True):
             parts = split(data, member.split_seed)
             images, train = parts.images(data, part), parts.images(data, "train")
-            # Fresh images decide between finalists that are near each other: all of them are used.
-            settings = replace(self.settings, images=len(images)) if part == "fresh" else self.settings
+            # The others decide between finalists that are near each other, and are what is reported: all are used.
+            settings = self.settings if part == "search" else replace(self.settings, images=len(images))
             made.append(Scorer(network, table, data, images, train, settings))
         return made
 

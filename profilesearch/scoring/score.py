@@ -4,20 +4,21 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.criteria import CRITERIA, DRAWN, keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.memory import batches
 from profilesearch.tasks.training import input_channels
 
 Statistics = Literal["sample", "batch", "reestimate", "none"]
@@ -58,8 +59,9 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         choose("criterion", self.criterion, CRITERIA)
         choose("statistics", self.statistics, STATISTICS)
-        if self.images < 1 or self.batch < 1 or self.statistics_images < 1:
-            raise UsageError(f"scoring needs at least one image, got --images {self.images}")
+        least = min(self.images, self.batch, self.statistics_images)
+        if least < 2:
+            raise UsageError(f"scoring needs two images or more, since BatchNorm averages over them, got {least}")
 
 
 def default_settings(
@@ -82,6 +84,7 @@ class Scorer:
         settings: How.
 
     Attributes:
+        settings: As they were used: with the number of images that were there, and no seed where nothing is drawn.
         digest: Hash of everything that a score depends on, except the widths.
     """
 
@@ -94,13 +97,16 @@ class Scorer:
         train: Images,
         settings: ScoreSettings,
     ) -> None:
+        seed = settings.seed if settings.criterion in DRAWN else 0
+        uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
+        learned = min(settings.statistics_images, len(train)) if uses_train else settings.statistics_images
+        settings = replace(settings, images=min(settings.images, len(images)), statistics_images=learned, seed=seed)
         self.settings = settings
         self._table = table
         device = device_of(model)
         model = copy.deepcopy(model).cpu().eval().float()
         images, train = images[: settings.images], train[: settings.statistics_images]
         about = [tensor_digest(model.state_dict()), table.fingerprint, images.digest, asdict(settings)]
-        uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
         about += [train.digest] if uses_train else []
         about += [device.type] if device.type != "cpu" else []
         about += data.preparation
@@ -141,14 +147,13 @@ class Scorer:
         return int((predicted == self._labels).sum()) / len(self._labels)
 
     def _prepare(self, pixels: Tensor) -> list[Tensor]:
-        """Cuts images into batches of nearly equal size, so that no batch's statistics rest on a few images."""
+        """Cuts images into batches, so that no batch's statistics rest on a few images."""
         most = self.settings.batch
         if self.settings.statistics == "sample":
             most = min(most, max(_FEWEST, _PIXELS // pixels[0, 0].numel()))
-        count = -(-len(pixels) // most)
         return [
-            part.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
-            for part in torch.tensor_split(pixels, count)
+            pixels[part].to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
+            for part in batches(len(pixels), most)
         ]
 
 
@@ -159,21 +164,44 @@ def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
         norm.track_running_stats = False
 
 
-def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], batches: Iterable[Tensor]) -> None:
-    """Replaces the running statistics of BatchNorm layers by the average over the given batches of images."""
-    for norm in norms:
-        if norm.running_mean is None or norm.running_var is None:
-            continue
+def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], parts: Iterable[Tensor]) -> None:
+    """Replaces the running statistics of BatchNorm layers by the average over images.
+
+    Args:
+        model: In evaluation mode.
+        norms: Its layers to re-estimate; those that keep no statistics are left as they are.
+        parts: Batches of two images or more each; a batch weighs as much as it has images.
+    """
+    kept = [norm for norm in norms if norm.running_mean is not None and norm.running_var is not None]
+    momenta, handles = [norm.momentum for norm in kept], []
+    for norm in kept:
+        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  just looked for
         # New tensors: the old ones may be shared with the full network.
         norm.running_mean = torch.zeros_like(norm.running_mean)
         norm.running_var = torch.ones_like(norm.running_var)
         norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
-        norm.momentum = None  # plain average over the batches
+        handles.append(norm.register_forward_pre_hook(_Average()))
         norm.train()
-    for batch in batches:
-        model(batch)
-    for norm in norms:
-        norm.eval()
+    try:
+        for part in parts:
+            model(part)
+    finally:
+        for norm, momentum, handle in zip(kept, momenta, handles, strict=True):
+            handle.remove()
+            norm.momentum = momentum
+            norm.eval()
+
+
+class _Average:
+    """Sets a layer's momentum so that its running statistics are the mean of its batches, weighted by their images."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Before a forward pass of the layer."""
+        self._seen += len(given[0])
+        norm.momentum = len(given[0]) / self._seen
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -197,7 +197,7 @@ def train_member(
             "trained_on": "train",
             "recipe": asdict(recipe),
             "start": start.stem if start else "",
-            "held_out_accuracy": accuracy(model, data, parts.images(data, "fresh"), "fp32"),
+            "held_out_accuracy": accuracy(model, data, data.train[parts.unsearched], "fp32"),
         }
         save_network(path, model, metadata, half=True)
     return Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", parts.seed)
@@ -209,5 +209,5 @@ def learning_images(member: Member, data: DataSet) -> Images:
 
 
 def held_out_accuracy(member: Member, data: DataSet) -> float:
-    """Accuracy of a member on the fresh held-out images."""
-    return accuracy(member.load(), data, split(data, member.split_seed).images(data, "fresh"))
+    """Accuracy of a member on the held-out images that searches do not score on."""
+    return accuracy(member.load(), data, data.train[split(data, member.split_seed).unsearched])

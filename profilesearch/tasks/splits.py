@@ -1,6 +1,7 @@
 """The three-way split: weights learn, searches score, reports test; each on its own images."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -11,9 +12,9 @@ from torch import Tensor
 from profilesearch.errors import UsageError
 from profilesearch.tasks.data import DataSet, Images
 
-Part = Literal["train", "search", "fresh"]
-HELD_OUT = {"digits": 0.4}
-"""Held-out fraction of the training images, where it is not a tenth: digits has few of them."""
+Part = Literal["train", "search", "choose", "fresh"]
+_FEWEST = 4
+"""Images to search on, and as many to choose and score a winner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,14 @@ class Split:
         seed: Of the shuffle.
         train: Images that weights learn on.
         search: Held-out images that searches score on.
-        fresh: Held-out images on which winners are scored again.
+        choose: Held-out images on which the best of a search are scored again, and that choose its winner.
+        fresh: Held-out images on which the winner is scored once more; nothing was chosen on them.
     """
 
     seed: int
     train: Tensor
     search: Tensor
+    choose: Tensor
     fresh: Tensor
 
     def images(self, data: DataSet, part: Part) -> Images:
@@ -39,19 +42,29 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """Hash of the held-out indices."""
-        held_out = torch.cat([self.search, self.fresh]).numpy()
+        held_out = torch.cat([self.search, self.unsearched]).numpy()
         return hashlib.sha256(held_out.tobytes()).hexdigest()[:16]
+
+    @cached_property
+    def unsearched(self) -> Tensor:
+        """The held-out images that searches do not score on: those that choose, then the fresh ones."""
+        return torch.cat([self.choose, self.fresh])
 
 
 def split(data: DataSet, seed: int = 0) -> Split:
-    """Splits the training images at random: nine tenths to learn on, the rest halved into `search` and `fresh`.
+    """Splits the training images at random: most to learn on; half of the rest to search, a quarter each to choose and
+    to score the winner.
 
     Raises:
-        UsageError: There are too few images to hold any out.
+        UsageError: There are too few images to hold any out, two in each part.
     """
     count = len(data.train)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    half = int(count * HELD_OUT.get(data.name, 0.1)) // 2
-    if not half:
-        raise UsageError(f"{data.name} has {count} training images; holding some out for a search needs 20 or more")
-    return Split(seed, train=order[2 * half :], search=order[:half], fresh=order[half : 2 * half])
+    half = int(count * data.held_out) // 2
+    if half < _FEWEST:
+        raise UsageError(
+            f"{data.name} has {count} training images; holding some out for a search needs "
+            f"{math.ceil(2 * _FEWEST / data.held_out)} or more"
+        )
+    search, choose, fresh, train = order.tensor_split((half, half + half // 2, 2 * half))
+    return Split(seed, train, search, choose, fresh)

@@ -114,7 +114,7 @@ class Step:
 
     def _gradients(self, pixels: Tensor, labels: Tensor) -> float:
         total = 0.0
-        for part, right in zip(pixels.chunk(self.parts), labels.chunk(self.parts), strict=True):
+        for part, right in zip(*(each.tensor_split(self.parts) for each in (pixels, labels)), strict=True):
             loss = _loss(self._model, self._teacher, part, right, self._recipe) * (len(right) / len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())

@@ -15,7 +15,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
-from profilesearch.tasks.memory import fitting
+from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step, check_trains
@@ -69,10 +69,12 @@ def train(
     Raises:
         NotFinite: The loss or a weight is no longer finite; the model is then that of the last finished epoch, if its
             state was kept.
-        UsageError: The state cannot be written.
+        UsageError: There are fewer than two images, or the state cannot be written.
     """
+    if len(images) < 2:
+        raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
     check_trains(
-        model, data.normalize(images[torch.arange(2) % len(images)].pixels, input_channels(model)), data.num_classes
+        model, data.normalize(images[:2].pixels, input_channels(model)), data.num_classes
     )
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -135,8 +137,8 @@ def accuracy(
 
     def right(size: int) -> int:
         correct = 0
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
+        for part in batches(len(images), size):
+            batch = images[part]
             pixels = data.normalize(batch.pixels, input_channels(model)).to(device, memory_format=torch.channels_last)
             correct += int((model(pixels).argmax(dim=1).cpu() == batch.labels).sum())
         return correct
@@ -164,14 +166,14 @@ def _epoch(
     model.train()
     generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
     order = torch.randperm(len(images), generator=generator)
-    batches = max(1, len(images) // recipe.batch)  # the last, smaller batch is dropped: BatchNorm would suffer
+    count = max(1, len(images) // recipe.batch)  # the last, smaller batch is dropped: BatchNorm would suffer
     total = 0.0
-    for index in range(batches):
-        number = epoch * batches + index
+    for index in range(count):
+        number = epoch * count + index
         if hook:
-            hook(number, batches * recipe.epochs)
+            hook(number, count * recipe.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(number, batches * recipe.epochs)
+            group["lr"] = recipe.rate(number, count * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
         channels = input_channels(model)
         grey = 1 if channels == 1 else None  # of coloured images; grey ones are repeated last
@@ -185,7 +187,7 @@ def _epoch(
                 f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
             )
         if progress:
-            progress(number + 1, batches * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
+            progress(number + 1, count * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise NotFinite(
             f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "

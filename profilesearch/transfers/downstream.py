@@ -9,7 +9,7 @@ from torch.nn import functional
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
-from profilesearch.tasks.memory import fitting
+from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, input_channels, train
@@ -109,8 +109,8 @@ def extract(model: nn.Module, data: DataSet, images: Images) -> Tensor:
 
     def pass_over(size: int) -> None:
         seen.clear()
-        for start in range(0, len(images), size):
-            pixels = data.normalize(images[start : start + size].pixels, input_channels(model))
+        for part in batches(len(images), size):
+            pixels = data.normalize(images[part].pixels, input_channels(model))
             model(pixels.to(device, memory_format=torch.channels_last))
 
     try:

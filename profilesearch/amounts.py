@@ -1,0 +1,19 @@
+"""Ranges of numbers that come from files: one out of range was damaged, edited, or written by another program."""
+
+import math
+from typing import TypeGuard
+
+
+def is_number(item: object, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
+    """Says whether something is a finite number within [low, high]; true and false are none."""
+    try:
+        return (
+            isinstance(item, int | float) and not isinstance(item, bool) and low <= item <= high and math.isfinite(item)
+        )
+    except OverflowError:  # an integer beyond all floating-point numbers
+        return False
+
+
+def is_part(item: object) -> TypeGuard[float]:
+    """Says whether something is a number in [0, 1], as accuracies are."""
+    return is_number(item, 0, 1)
