@@ -11,6 +11,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.splits import Part
 
 FINALISTS = 8
 """How many of a search's best profiles are scored again, on other images."""
@@ -183,7 +184,7 @@ class Searcher(ABC):
                 break
             chosen.setdefault(evaluation.widths.tobytes(), evaluation)
         problem, candidates = trial.problem, list(chosen.values())
-        widths, parts = np.array([c.widths for c in candidates]), ("choose", "fresh")
+        widths, parts = np.array([c.widths for c in candidates]), tuple[Part, ...](("choose", "fresh"))
         again = np.stack([problem.fitness(problem.evaluate(widths, part), part) for part in parts], axis=1)
         finalists = tuple(Finalist(c, *map(float, scores)) for c, scores in zip(candidates, again, strict=True))
         policy = finalists[0] if own else None

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
-_Z = 1.959964
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5 % quantiles of Student's t for 1 to 9 degrees of freedom; beyond, the normal one is near enough."""
+_ONE_SIDED = 0.975
+_Z = float(ndtri(_ONE_SIDED))
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
@@ -23,5 +23,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, math.nan
-    quantile = _T[len(values) - 2] if len(values) - 2 < len(_T) else _Z
-    return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return mean, student(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def student(freedom: float) -> float:
+    """Returns the 97.5 % quantile of Student's t for so many degrees of freedom, a positive number."""
+    return float(stdtrit(freedom, _ONE_SIDED))

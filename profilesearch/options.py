@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from profilesearch import ranges
@@ -8,6 +9,7 @@ from profilesearch.multiples import AUTO
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.profiles import METRICS
 from profilesearch.scoring.engines import ENGINES
+from profilesearch.tasks.hardware import DTYPES, best_precision
 from profilesearch.tasks.sources import NAMES
 
 
@@ -61,6 +63,23 @@ def add_normalization_options(parser: argparse._ActionsContainer) -> None:
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Adds the option that says where networks run."""
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")
+
+
+def add_precision_option(parser: argparse._ActionsContainer) -> None:
+    """Adds the option that says in which precision measurements are taken, so that rows of two machines do not mix."""
+    parser.add_argument(
+        "--precision",
+        default=best_precision(),
+        metavar="NAME",
+        help=f"of forward passes: {' or '.join(DTYPES)}; rows in another one are other measurements, and none is taken "
+        "for the other (default: the processor's best)",
+    )
+
+
+def said_precision(words: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Returns a command's words with its precision, since its default depends on the processor."""
+    given = any(word.partition("=")[0] == "--precision" for word in words)
+    return [*words, *([] if given else ["--precision", options.precision])]
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

@@ -18,9 +18,9 @@ from profilesearch.experiments.page import Entry, Section, read_entries, write_p
 from profilesearch.experiments.sizes import QUICK, Sizes
 from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
-from profilesearch.options import add_pool_options
+from profilesearch.options import add_pool_options, add_precision_option, said_precision
 from profilesearch.store import Store
-from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.hardware import DTYPES
 from profilesearch.tasks.pools import Member
 from profilesearch.workspace import Workspace
 
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})",
     )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    add_precision_option(made)
     made.add_argument(
         "--workers", type=ranges.workers, default=0, metavar="N", help="processes (default: one for each core)"
     )
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output.of(options)
     for folder in (options.results, options.runs, options.store, options.pool_dir):
         check_writable(folder)
+    choose("precision", options.precision, DTYPES)
     default = ["shipping"] if options.map_from else EXPERIMENTS
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     sizes = _sizes(options)
@@ -111,7 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
         measured += [name] if lab.taken > before else []
-        page = _write(options.results, lab, command_line("study", words, _LEFT_OUT), only[:number], measured)
+        page = _write(
+            options.results,
+            lab,
+            command_line("study", said_precision(words, options), _LEFT_OUT),
+            only[:number],
+            measured,
+        )
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 
@@ -138,7 +146,14 @@ def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"{twice} is given twice; a target must not be in the pool")
-    sources = Sources(options.arch, members, options.data_dir, options.runs / "study", tuple(workspace.asked.items()))
+    sources = Sources(
+        options.arch,
+        members,
+        options.data_dir,
+        options.runs / "study",
+        tuple(workspace.asked.items()),
+        options.precision,
+    )
     workers = options.workers or torch.get_num_threads()
     folder = options.results / folder_name(options.arch)
     return Lab(sources, _names(pool), _names(targets), folder, sizes, workers, output, options.store, options.map_from)
@@ -157,7 +172,7 @@ def _write(results: Path, lab: Lab, command: str, run: Sequence[str], measured: 
     pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
     setting = (
         f"Pool: {pool or 'none'}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
-        f"{best_precision()}, PyTorch {torch.__version__.split('+')[0]}."
+        f"{lab.sources.precision}, PyTorch {torch.__version__.split('+')[0]}."
     )
     entries = []
     for name in EXPERIMENTS:
@@ -201,8 +216,8 @@ def _again(lab: Lab, row: str, output: Output) -> None:
     rows = []
     for measurement in line.measurements:
         record = lab.recorded(measurement) or {}
-        for what, value in lab.measure_again(lab.asked[measurement]).items():
-            rows.append([measurement, what, record.get(what, ""), f"{value:.4f}"])
+        for what, value in lab.measure_again(lab.used(measurement)).items():
+            rows.append([lab.identity(measurement), what, record.get(what, ""), f"{value:.4f}"])
             output.say(" ".join(rows[-1]))
     output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
     output.result({"row": row, "measurements": rows})

@@ -1,16 +1,20 @@
-"""What measurements say: rank correlations, overlaps and paired differences, with 95 % intervals."""
+"""What measurements say: correlations, overlaps and differences, with 95 % intervals, and what follows from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from profilesearch.intervals import mean_interval
+from profilesearch.intervals import accuracy_interval, mean_interval, student
 from profilesearch.networks.cost import FloatArray
 
 RESAMPLES = 2000
+MARGIN = 0.005
+"""Accuracies that differ by less, half a point, count as equally good; so they must be shown to."""
+RANK_MARGIN = 0.05
+"""Likewise, of rank correlations."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,70 @@ class Estimate:
         """Whether the whole interval lies below zero."""
         return bool(self.high < 0)
 
+    def within(self, margin: float) -> bool:
+        """Whether the whole interval lies nearer to zero than the margin: shown to be equal, not just not different.
 
-def mean_of(values: Sequence[float]) -> Estimate:
-    """Mean with Student's interval."""
-    mean, half = mean_interval(values)
+        At 95 % this is stricter than two one-sided tests at 5 % (Schuirmann 1987).
+        """
+        return bool(-margin < self.low and self.high < margin)
+
+    def not_worse(self, margin: float) -> bool:
+        """Whether the whole interval lies above minus the margin: shown not to be worse by as much."""
+        return bool(self.low > -margin)
+
+
+def mean_of(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean with Student's interval.
+
+    Args:
+        values: Measurements.
+        clusters: Of each, what it shares with others, such as the profile or the network: they are not independent, so
+            that each cluster counts once, with its mean. All are independent where None.
+    """
+    groups: dict[Hashable, list[float]] = {}
+    for place, value in enumerate(values):
+        groups.setdefault(place if clusters is None else clusters[place], []).append(value)
+    mean, half = mean_interval([float(np.mean(each)) for each in groups.values()])
     return Estimate(mean, mean - half, mean + half)
 
 
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """Mean of paired differences with Student's interval."""
-    return mean_of([a - b for a, b in zip(ours, theirs, strict=True)])
+def difference(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean of paired differences with Student's interval; `clusters` of the pairs as for `mean_of`."""
+    return mean_of([a - b for a, b in zip(ours, theirs, strict=True)], clusters)
+
+
+def gap_between(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """Difference of the means of two samples that have nothing to do with each other, such as runs of two searches.
+
+    The interval is that of Welch (1947); NaN ends where one side is a single value.
+    """
+    sides = [np.asarray(side, dtype=float) for side in (ours, theirs)]
+    value = float(sides[0].mean() - sides[1].mean())
+    if min(map(len, sides)) < 2:
+        return Estimate(value, np.nan, np.nan)
+    parts = [side.var(ddof=1) / len(side) for side in sides]
+    total = sum(parts)
+    below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
+    half = student(total**2 / below) * float(np.sqrt(total)) if total else 0.0
+    return Estimate(value, value - half, value + half)
+
+
+def standing(gap: Estimate, margin: float = MARGIN) -> str:
+    """Says what a difference shows: `better`, `worse`, `as good` (to within the margin) or `not told apart`."""
+    if gap.positive or gap.negative:
+        return "better" if gap.positive else "worse"
+    return "as good" if gap.within(margin) else "not told apart"
 
 
 def accuracy_gap(ours: float, theirs: float, images: int) -> Estimate:
-    """Difference of two accuracies on N images, with Wald's interval as if the images were not the same (too wide)."""
-    half = 1.96 * float(np.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / images))
-    return Estimate(ours - theirs, ours - theirs - half, ours - theirs + half)
+    """Difference of two accuracies on N images each, with Newcombe's interval (1998, his method 10).
+
+    It takes the images for different ones; where they are the same, it is too wide.
+    """
+    (low, high), (other_low, other_high) = (accuracy_interval(each, images) for each in (ours, theirs))
+    below = float(np.hypot(ours - low, other_high - theirs))
+    above = float(np.hypot(high - ours, theirs - other_low))
+    return Estimate(ours - theirs, ours - theirs - below, ours - theirs + above)
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import difference, gap_between, mean_of
 from profilesearch.experiments.jobs import FineTune, Score, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
@@ -43,7 +43,8 @@ def depths(lab: Lab) -> Section:
         for name, several in tuning.items()
     }
     lines, verdicts = [], []
-    gain_of_own = np.mean(tests[f"PPO on {lab.sources.architecture}"]) - np.mean(tests["uniform"])
+    own_name = f"PPO on {lab.sources.architecture}"
+    gain_of_own = np.mean(tests[own_name]) - np.mean(tests["uniform"])
     for name in rivals:
         cells = [name, mean_of(tests[name]).text(2, 100), mean_of(tuned[name]).text(2, 100)]
         if name == "uniform":
@@ -54,7 +55,11 @@ def depths(lab: Lab) -> Section:
         lines.append(Line.of(cells, behind))
         if name.endswith("mapped"):
             part = (np.mean(tests[name]) - np.mean(tests["uniform"])) / gain_of_own
-            verdicts.append(f"{name}: {part:.0%} of the gain over uniform that the own search has, before fine-tuning")
+            behind_own = [gap_between(values[name], values[own_name]).text(2, 100) for values in (tests, tuned)]
+            verdicts.append(
+                f"{name}: {part:.0%} of the gain over uniform that the own search has, before fine-tuning; "
+                f"{behind_own[0]} points against the own search, and {behind_own[1]} fine-tuned"
+            )
     return Section(
         "depths",
         "Across depth: profiles of a relative, mapped by relative place",

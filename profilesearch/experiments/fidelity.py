@@ -1,6 +1,6 @@
 """Experiment 1: does the score deserve trust?"""
 
-from profilesearch.experiments.analysis import correlation, correlation_gap
+from profilesearch.experiments.analysis import RANK_MARGIN, correlation, correlation_gap
 from profilesearch.experiments.jobs import FineTune, Score, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
@@ -34,7 +34,8 @@ def fidelity(lab: Lab) -> Section:
         f"Spearman's rank correlation between the score of a profile and its accuracy on all test images after "
         f"{lab.sizes.epochs} epoch(s) of fine-tuning, over {lab.sizes.profiles} random profiles for each budget, on "
         f"{lab.subject}. The last column is the correlation minus that of the best variant, over the same resampled "
-        "profiles: where its interval reaches zero, the variant ranks as well as the best one.",
+        "profiles. A variant counts as as good as the best one where that interval lies above "
+        f"-{RANK_MARGIN:g}; one that merely reaches zero is not told apart from it.",
         ("keep", "channels kept by", "BatchNorm statistics", "images", "rank correlation", "against the best"),
         tuple(lines),
         " ".join(verdicts),
@@ -53,19 +54,23 @@ def _variants(lab: Lab, keep: float, criterion: str) -> tuple[list[Line], str]:
     values = {variant: lab.scores(several) for variant, several in scored.items()}
     estimates = {variant: correlation(truth, values[variant]) for variant in variants}
     best = max(variants, key=lambda variant: estimates[variant].value)
-    lines, equal = [], []
+    lines, equal = [], [best]
     for variant in variants:
         gap = correlation_gap(truth, values[variant], values[best])
-        if variant == best or not gap.negative:
-            equal.append(variant)
-        cells = (f"{keep:g}", criterion, variant[0], str(variant[1]), estimates[variant].text(), gap.text())
+        equal += [variant] if gap.not_worse(RANK_MARGIN) else []
+        images = lab.used(scored[variant][0]).images
+        cells = (f"{keep:g}", criterion, variant[0], str(images), estimates[variant].text(), gap.text())
         lines.append(Line.of(cells, [*jobs, *scored[variant]]))
     cheapest = min(equal, key=lambda variant: _cost(*variant))
     spread = (max(truth) - min(truth)) * 100
     verdict = (
         f"Keep {keep:g}, {criterion}: the profiles lie {spread:.1f} points apart after fine-tuning; the best variant "
-        f"is {best[0]}, {best[1]} images ({estimates[best].text()}), and the cheapest that ranks as well is "
-        f"{cheapest[0]}, {cheapest[1]} images."
+        f"is {best[0]}, {best[1]} images ({estimates[best].text()}), and "
+        + (
+            "no cheaper one is shown to rank as well."
+            if cheapest == best
+            else f"the cheapest that is shown to rank as well is {cheapest[0]}, {cheapest[1]} images."
+        )
     )
     return lines, verdict
 

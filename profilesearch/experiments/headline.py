@@ -1,6 +1,6 @@
 """The headline: one public checkpoint, one budget, fine-tuned with one recipe, beside what others published."""
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import MARGIN, difference, mean_of, standing
 from profilesearch.experiments.jobs import FineTune, Score, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
@@ -19,8 +19,8 @@ def headline(lab: Lab) -> Section:
     """Fine-tunes every rival with the long recipe, last epoch, several seeds."""
     sizes, keep = lab.sizes, lab.sizes.keep
     found = lab.searches(searches(lab, keep, ["ppo"])["ppo"])
-    ours = max(found, key=lambda f: f.fresh).widths
-    random = max(lab.searches(searches(lab, keep, ["random"])["random"]), key=lambda f: f.fresh).widths
+    ours = max(found, key=lambda f: f.choose).widths
+    random = max(lab.searches(searches(lab, keep, ["random"])["random"]), key=lambda f: f.choose).widths
     rivals: dict[str, tuple[Widths, str]] = {
         "ours: the searched profile": (ours, "l1"),
         "uniform": (uniform_profile(lab.space(keep)), "l1"),
@@ -53,11 +53,14 @@ def headline(lab: Lab) -> Section:
         cells = (name, f"{several[0].cost:.2%}", f"{before:.2f}", mean_of(after).text(2, 100), gap)
         lines.append(Line.of(cells, jobs[name]))
     gaps = {name: difference(best, [t.after for t in several]) for name, several in tuned.items() if name != first}
-    won = [name for name, gap in gaps.items() if gap.positive]
-    lost = [name for name, gap in gaps.items() if gap.negative]
-    level = [name for name in gaps if name not in (*won, *lost)]
-    words = [(won, "better than"), (level, "level with"), (lost, "worse than")]
-    parts = [f"{what} {', '.join(names)}" for names, what in words if names]
+    words = {
+        "better": "better than",
+        "as good": f"as good, to within {MARGIN * 100:g} points, as",
+        "not told apart": "not told apart from",
+        "worse": "worse than",
+    }
+    named = {kind: [name for name, gap in gaps.items() if standing(gap) == kind] for kind in words}
+    parts = [f"{words[kind]} {', '.join(names)}" for kind, names in named.items() if names]
     return Section(
         "headline",
         "The headline: fine-tuned to the end",

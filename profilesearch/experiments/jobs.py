@@ -7,6 +7,7 @@ from pathlib import Path
 
 from profilesearch.errors import choose
 from profilesearch.scoring.score import Statistics
+from profilesearch.tasks.hardware import Precision
 from profilesearch.tasks.pools import Member
 
 Widths = tuple[int, ...]
@@ -22,6 +23,7 @@ class Sources:
         data_dir: Folder of the data sets.
         work: Folder of the ledger and of unfinished trainings.
         folders: Name and folder of the data sets that are folders.
+        precision: Of forward passes: rows in another one are other measurements.
     """
 
     architecture: str
@@ -29,6 +31,7 @@ class Sources:
     data_dir: Path | None
     work: Path
     folders: tuple[tuple[str, str], ...] = ()
+    precision: Precision = "fp32"
 
     def member(self, name: str) -> Member:
         """Returns a member by name.
@@ -42,7 +45,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Score:
-    """A score to measure: of one profile on one model; see `ScoreSettings`."""
+    """A score to measure: of one profile on one model; see `ScoreSettings`. `images` are scored at most."""
 
     model: str
     part: str
@@ -89,7 +92,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Search:
-    """A search to run; `images` of each pool member are scored, and `target_weight` is PPO's."""
+    """A search to run; at most `images` of each pool member are scored, and `target_weight` is PPO's."""
 
     searcher: str
     pool: tuple[str, ...]
@@ -107,7 +110,8 @@ class Found:
     Attributes:
         widths: The winner on fresh images.
         search: Its fitness on search images.
-        fresh: Its fitness on fresh images.
+        choose: Its fitness on the images that chose it among several, and so too high on average.
+        fresh: Its fitness on images that chose nothing; NaN where it was not taken.
         policy: Widths of the policy's own profile; empty for searchers without a policy.
         own_cost: The policy's own, unprojected cost, after the last update.
         curve: After each evaluation: fitness, own cost, and 1 for a policy's deterministic profile.
@@ -115,6 +119,7 @@ class Found:
 
     widths: Widths
     search: float
+    choose: float
     fresh: float
     policy: Widths
     own_cost: float
@@ -143,7 +148,7 @@ class FoundFamily:
 Job = Score | FineTune | Search | FamilySearch
 
 
-def identity(job: Job) -> str:
-    """Names a measurement by a hash of all that it depends on."""
-    text = json.dumps([type(job).__name__, asdict(job)], sort_keys=True)
+def identity(job: Job, precision: Precision) -> str:
+    """Names a measurement by a hash of all that it depends on, but the models' weights."""
+    text = json.dumps([type(job).__name__, asdict(job), precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

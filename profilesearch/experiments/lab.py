@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.tasks.pools import Member, example_shape
+from profilesearch.tasks.splits import split
 from profilesearch.temporary import scratch_folder
 
 AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)
@@ -61,7 +62,6 @@ class Lab:
         store: Folder of profiles, for those worth shipping.
         map_from: Architecture whose stored profiles are mapped onto this one instead of searching; or nothing.
         offline: Measure nothing; what is not on record raises `NotMeasured`.
-        asked: Every measurement that was asked for, by identity.
         taken: How many tasks of measurements were taken, not read from the records.
     """
 
@@ -75,7 +75,6 @@ class Lab:
     store: Path
     map_from: str | None = None
     offline: bool = False
-    asked: dict[str, Job] = field(default_factory=dict)
     taken: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +88,7 @@ class Lab:
         self._families = records("families", rows.FAMILIES)
         self._curves = records("curves", rows.CURVES)
         self._spaces: dict[float, ProfileSpace] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._check_models(records("models", rows.MODELS))
 
     def space(self, keep: float) -> ProfileSpace:
@@ -131,7 +131,30 @@ class Lab:
 
     def test_images(self, name: str) -> int:
         """Returns the number of test images of a member's data set."""
-        return len(data_of(self.sources, self.member(name)).test)
+        return self._there(name, "test")
+
+    def used(self, job: AnyJob) -> AnyJob:
+        """Returns a measurement with the number of images that it uses, where fewer are there than it asks for."""
+        if isinstance(job, Score):
+            there = self._there(job.model, job.part)  # all are used, but by searches
+            return replace(job, images=min(job.images, there) if job.part == "search" else there)
+        if isinstance(job, Search | FamilySearch):
+            return replace(job, images=min(job.images, max(self._there(name, "search") for name in job.pool)))
+        return job
+
+    def identity(self, job: Job) -> str:
+        """Names a measurement as the records do."""
+        return identity(self.used(job), self.sources.precision)
+
+    def _there(self, name: str, part: str) -> int:
+        """Returns how many images of a part a member's data set has."""
+        if (name, part) not in self._counts:
+            member = self.member(name)
+            data = data_of(self.sources, member)
+            parts = split(data, member.split_seed)
+            counts = {each: len(getattr(parts, each)) for each in ("search", "choose", "fresh")}
+            self._counts |= {(name, each): count for each, count in {**counts, "test": len(data.test)}.items()}
+        return self._counts[name, part]
 
     def figure(self, name: str, draw: Callable[[Path], None]) -> str:
         """Draws a figure beside the records; returns its path relative to the page."""
@@ -141,6 +164,7 @@ class Lab:
 
     def scores(self, jobs: Sequence[Score]) -> list[float]:
         """Measures scores; those on record are not taken again."""
+        jobs = [self.used(job) for job in jobs]
         missing = self._missing(jobs, self._scores)
         tasks = []
         kind = lambda job: (job.model, job.part, job.images, job.statistics, job.criterion)  # noqa: E731
@@ -150,16 +174,16 @@ class Lab:
 
         def record(task: Sequence[Score], values: Sequence[float]) -> None:
             for job, value in zip(task, values, strict=True):
-                self._scores.put(rows.of_score(job, value, self._name))
+                self._scores.put(rows.of_score(job, value, self._name, self.sources.precision))
 
         self._work("scoring", run_scores, tasks, record)
-        return [float(self._row(self._scores, job)["score"]) for job in jobs]
+        return [rows.part_of(self._row(self._scores, job), "score") for job in jobs]
 
     def finetunes(self, jobs: Sequence[FineTune]) -> list[Tuned]:
         """Measures fine-tunings; those on record are not taken again."""
 
         def record(job: FineTune, tuned: Tuned) -> None:
-            self._tuned.put(rows.of_finetune(job, tuned, self._name))
+            self._tuned.put(rows.of_finetune(job, tuned, self._name, self.sources.precision))
             unfinished(self.sources, job).remove_all()
 
         self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
@@ -167,21 +191,23 @@ class Lab:
 
     def searches(self, jobs: Sequence[Search]) -> list[Found]:
         """Runs searches; those on record are not run again."""
+        jobs = [self.used(job) for job in jobs]
 
         def record(job: Search, found: Found) -> None:
-            for row in rows.of_curve(job, found):
+            for row in rows.of_curve(job, found, self.sources.precision):
                 self._curves.put(row)
-            self._found.put(rows.of_search(job, found, self.pool, self._name))
+            self._found.put(rows.of_search(job, found, self.pool, self._name, self.sources.precision))
 
         self._work("searching", run_search, self._missing(jobs, self._found), record)
         curves = rows.as_curves(self._curves.rows())
-        return [rows.as_found(self._row(self._found, job), curves[identity(job)], self._widths) for job in jobs]
+        return [rows.as_found(self._row(self._found, job), curves[self.identity(job)], self._widths) for job in jobs]
 
     def families(self, jobs: Sequence[FamilySearch]) -> list[FoundFamily]:
         """Trains policies for a range of budgets; those on record are not trained again."""
+        jobs = [self.used(job) for job in jobs]
 
         def record(job: FamilySearch, found: FoundFamily) -> None:
-            self._families.put(rows.of_family(job, found, self._name))
+            self._families.put(rows.of_family(job, found, self._name, self.sources.precision))
 
         self._work("training families", run_family, self._missing(jobs, self._families), record)
         return [rows.as_family(self._row(self._families, job), self._widths) for job in jobs]
@@ -199,16 +225,16 @@ class Lab:
                 costs = run_family(sources, job).own_costs
                 return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
             found = run_search(sources, job)
-            return {"search": found.search, "fresh": found.fresh, "own_cost": found.own_cost}
+            return {"search": found.search, "choose": found.choose, "own_cost": found.own_cost}
 
-    def recorded(self, name: str) -> Row | None:
+    def recorded(self, job: Job) -> Row | None:
         """Returns the recorded row of a measurement, or None."""
+        name = self.identity(job)
         tables = (self._scores, self._tuned, self._found, self._families)
         return next((row for row in (table.get(name) for table in tables) if row), None)
 
     def _missing(self, jobs: Sequence[AnyJob], records: Records) -> list[AnyJob]:
-        self.asked |= {identity(job): job for job in jobs}
-        unique = {identity(job): job for job in jobs}
+        unique = {self.identity(job): job for job in jobs}
         missing = [job for name, job in unique.items() if records.get(name) is None]
         if missing and self.offline:
             raise NotMeasured
@@ -244,7 +270,7 @@ class Lab:
         return tuple(int(width) for width in row["widths"].split("-"))
 
     def _row(self, records: Records, job: Job) -> Row:
-        row = records.get(identity(job))
+        row = records.get(self.identity(job))
         if row is None:
             raise NotMeasured
         return row

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from profilesearch.experiments.analysis import mean_of
+from profilesearch.experiments.analysis import gap_between, mean_of
 from profilesearch.experiments.figures import plot_curves
 from profilesearch.experiments.jobs import Found, Search
 from profilesearch.experiments.lab import Lab
@@ -27,7 +27,7 @@ def landing(lab: Lab) -> Section:
             f"{weight:g}",
             mean_of([f.own_cost for f in several]).text(),
             mean_of(missed).text(2, 100),
-            mean_of([f.fresh for f in several]).text(),
+            mean_of([f.choose for f in several]).text(),
         )
         lines.append(Line.of(cells, jobs[keep, weight]))
     curves = {f"keep {keep:g}, weight {weight:g}": _own_costs(found[keep, weight]) for keep, weight in found}
@@ -41,10 +41,10 @@ def landing(lab: Lab) -> Section:
         f"Cost of the policy's deterministic profile, not projected, after the last of "
         f"{min(EVALUATIONS, sizes.evaluations)} evaluations, {sizes.seeds} seeds; with the reward's target term "
         "(weight 1) and without it (weight 0). The miss is the relative distance from the budget, in percent.",
-        ("keep", "target weight", "own cost", "miss", "winner on fresh images"),
+        ("keep", "target weight", "own cost", "miss", "winner on the images that chose it"),
         tuple(lines),
-        f"With the target term the policy lands {np.mean(misses[1.0]) * 100:.1f} % off its budget on average "
-        f"({most * 100:.1f} % at most); without it, {np.mean(misses[0.0]) * 100:.1f} %.",
+        f"With the target term the policy lands {mean_of(misses[1.0]).text(1, 100)} % off its budget on average "
+        f"({most * 100:.1f} % at most); without it, {gap_between(misses[0.0], misses[1.0]).text(1, 100)} points more.",
         (figure,),
     )
 

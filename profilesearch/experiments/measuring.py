@@ -53,19 +53,20 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
     learn = learning_images(member, data)
     network, widths, cost = _cut(sources, job, full, data)
     reestimate_statistics(network, data, learn[:2000])
-    before = accuracy(network, data, data.test)
+    before = accuracy(network, data, data.test, sources.precision)
     after = before
     if job.epochs:
-        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed)
+        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed,
+                               precision=sources.precision)  # fmt: skip
         teacher = full if job.distill else None
         train(network, data, learn, recipe, teacher, None, unfinished(sources, job))
-        after = accuracy(network, data, data.test)
+        after = accuracy(network, data, data.test, sources.precision)
     return Tuned(before, after, cost, widths)
 
 
 def unfinished(sources: Sources, job: FineTune) -> Unfinished:
     """Returns what is kept of a fine-tuning until its row is written, which is the matter of who asked for it."""
-    return Unfinished(sources.work / identity(job))
+    return Unfinished(sources.work / identity(job, sources.precision))
 
 
 def run_search(sources: Sources, job: Search) -> Found:
@@ -87,7 +88,8 @@ def _pool_problem(sources: Sources, pool: Sequence[str], keep: float, images: in
     members = [sources.member(name) for name in pool]
     data = {member.data: data_of(sources, member) for member in members}
     ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
-    return Problem(members, data, Budget("macs", keep), default_settings(images), ledger)
+    settings = replace(default_settings(images), precision=sources.precision)
+    return Problem(members, data, Budget("macs", keep), settings, ledger)
 
 
 def _searcher(job: Search) -> Searcher:
@@ -102,6 +104,7 @@ def _found(result: Result) -> Found:
     return Found(
         widths=tuple(winner.evaluation.widths.tolist()),
         search=winner.evaluation.fitness,
+        choose=winner.choose,
         fresh=winner.fresh,
         policy=tuple(result.policy.evaluation.widths.tolist()) if result.policy else (),
         own_cost=last[-1].own_cost if last else winner.evaluation.own_cost,
@@ -136,7 +139,8 @@ def data_of(sources: Sources, member: Member) -> DataSet:
 def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
     member = sources.member(like.model)
     data = data_of(sources, member)
-    settings = replace(default_settings(like.images, like.criterion), statistics=like.statistics)
+    settings = default_settings(like.images, like.criterion)
+    settings = replace(settings, statistics=like.statistics, precision=sources.precision)
     problem = Problem([member], {data.name: data}, Budget("macs", 0.9), settings, Ledger())
     if like.part == "test":
         return TestProblem(member, data, problem.space.table, settings, Ledger()).score

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.experiments.jobs import Job, identity
+from profilesearch.experiments.jobs import Job
 from profilesearch.files import write_json, write_text
 from profilesearch.folders import file_digest
 from profilesearch.networks.architectures import architecture_of, folder_name
@@ -31,16 +31,16 @@ class Line:
 
     Attributes:
         cells: As shown.
-        measurements: Identities of the measurements behind it.
+        measurements: Behind it.
     """
 
     cells: tuple[str, ...]
-    measurements: tuple[str, ...] = ()
+    measurements: tuple[Job, ...] = ()
 
     @classmethod
     def of(cls, cells: Sequence[str], jobs: Iterable[Job]) -> "Line":
         """Makes the row that rests on the given measurements."""
-        return cls(tuple(cells), tuple(identity(job) for job in jobs))
+        return cls(tuple(cells), tuple(jobs))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Entry:
     """A section with what it was measured on.
 
     Attributes:
-        section: Without the identities of its measurements, once it is on disk.
+        section: Without its measurements, once it is on disk.
         setting: Models, images and machine, as a paragraph.
         command: That repeats the study it belongs to.
     """

@@ -1,6 +1,6 @@
 """Which recipe gives a pruned network the most accuracy back in a short fine-tuning?"""
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import MARGIN, difference, mean_of, standing
 from profilesearch.experiments.jobs import FineTune
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
@@ -33,7 +33,9 @@ def recipes(lab: Lab) -> Section:
         )
         for (rate, distill), values in after.items()
     ]
-    level = [f"{r:g} with {d:g}" for (r, d), gap in gaps.items() if (r, d) != best and not gap.negative]
+    named = {f"{rate:g} with {distill:g}": standing(gap) for (rate, distill), gap in gaps.items()
+             if (rate, distill) != best}  # fmt: skip
+    alike, open_ = ([name for name, each in named.items() if each == kind] for kind in ("as good", "not told apart"))
     return Section(
         "recipes",
         "Which recipe gives the most accuracy back?",
@@ -43,5 +45,6 @@ def recipes(lab: Lab) -> Section:
         "the best row, paired by seed.",
         ("peak learning rate", "distillation", "after", "minus the best"),
         tuple(lines),
-        f"Best: learning rate {best[0]:g} with distillation {best[1]:g}; level with it: {', '.join(level) or 'none'}.",
+        f"Best: learning rate {best[0]:g} with distillation {best[1]:g}; as good to within {MARGIN * 100:g} points: "
+        f"{', '.join(alike) or 'none'}; not told apart from it: {', '.join(open_) or 'none'}.",
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import gap_between, mean_of
 from profilesearch.experiments.figures import plot_curves
 from profilesearch.experiments.jobs import FineTune, Found, Job, Score, Search, Widths
 from profilesearch.experiments.lab import Lab
@@ -47,12 +47,12 @@ def searchers(lab: Lab) -> Section:
     lines = []
     for name, choices in rivals.items():
         origin = found.get(name)
-        fresh = mean_of([f.fresh for f in origin]).text() if origin else ""
+        chose = mean_of([f.choose for f in origin]).text() if origin else ""
         values = [mean_of(each).text(2, 100) for target in lab.targets for each in measured[name][target]]
         behind: list[Job] = [*jobs.get(name, ())]
         for choice in choices:
             behind += [job for target in lab.targets for job in _jobs(lab, target, choice[target])]
-        lines.append(Line.of((name, _early(origin), fresh, *values), behind))
+        lines.append(Line.of((name, _early(origin), chose, *values), behind))
     curves = {name: _curves(several) for name, several in found.items() if name not in UNSEEDED}
     labels = ("evaluations", "best accuracy so far, relative to the unpruned pool")
     figure = lab.figure("searchers", lambda path: plot_curves(curves, {}, labels, path))
@@ -62,10 +62,11 @@ def searchers(lab: Lab) -> Section:
         "searchers",
         "C4: profiles searched over many models serve models that no search saw",
         f"Every searcher has {sizes.evaluations} evaluations on the pool at {keep:g} of the MACs, "
-        f"{sizes.search_images} images of each member, {sizes.seeds} seeds; winners are chosen on fresh images. "
+        f"{sizes.search_images} images of each member, {sizes.seeds} seeds; winners are chosen on other "
+        "images, where the largest of several scores is too high on average. "
         f"Test accuracy in percent on each target ({', '.join(lab.targets)}), with batch statistics and then after "
         f"{sizes.epochs} epoch(s) of fine-tuning; intervals over the seeds of the search.",
-        ("searcher", f"search after {EARLY} / all", "fresh images", *heads),
+        ("searcher", f"search after {EARLY} / all", "images that chose it", *heads),
         tuple(lines),
         _verdict(lab, found, measured),
         (figure,),
@@ -120,16 +121,19 @@ def _early(found: Sequence[Found] | None) -> str:
 
 
 def _verdict(lab: Lab, found: Mapping[str, Sequence[Found]], measured: Measured) -> str:
-    early, whole = _curves(found["ppo"])[:, :EARLY][:, -1].mean(), _curves(found["random"])[:, -1].mean()
-    reaches = "reaches" if early >= whole else "does not reach"
+    early, whole = _curves(found["ppo"])[:, :EARLY][:, -1], _curves(found["random"])[:, -1]
+    ahead = gap_between(early, whole)
+    reaches = "reaches" if ahead.low >= 0 else "does not reach" if ahead.negative else "is not told apart from"
     parts = [
-        f"After {EARLY} evaluations PPO {reaches} what random search has after all of its own ({early:.3f} and "
-        f"{whole:.3f} on search images)."
+        f"After {EARLY} evaluations PPO {reaches} what random search has after all of its own ({early.mean():.3f} and "
+        f"{whole.mean():.3f} on search images, {ahead.text()} more)."
     ]
     for target in lab.targets:
         scores = {name: by_target[target] for name, by_target in measured.items()}
         best = max(("random", "tpe", "cmaes"), key=lambda name: float(np.mean(scores[name][1])))
-        gaps = [difference(ours, theirs).text(2, 100) for ours, theirs in zip(scores["ppo"], scores[best], strict=True)]
+        gaps = [
+            gap_between(ours, theirs).text(2, 100) for ours, theirs in zip(scores["ppo"], scores[best], strict=True)
+        ]
         mean = {name: [float(np.mean(values)) * 100 for values in pair] for name, pair in scores.items()}
         ours, uniform, there = (mean[name] for name in ("ppo", "uniform", "random, on the target"))
         parts.append(

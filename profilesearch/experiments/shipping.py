@@ -1,8 +1,8 @@
 """Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +12,7 @@ from profilesearch.experiments.analysis import Estimate, accuracy_gap, differenc
 from profilesearch.experiments.jobs import FamilySearch, FineTune, Found, Score, Search, Tuned, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing_searches
+from profilesearch.experiments.measuring import data_of
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.searchers import searches
@@ -20,7 +21,10 @@ from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.profiles import Profile
 from profilesearch.store import Store
+from profilesearch.tasks.pools import tuning_recipe
 
+Origin = Callable[[], dict[str, Any]]
+"""Says how a profile was found."""
 COLUMNS = ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after")
 
 
@@ -46,7 +50,7 @@ def shipping(lab: Lab) -> Section:
     )
 
 
-def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, Any]) -> tuple[list[Line], str]:
+def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tuple[list[Line], str]:
     """Measures a profile beside uniform on models that its search did not see, and stores it with that evidence.
 
     Args:
@@ -54,15 +58,14 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, A
         keep: The budget, a fraction of the MACs.
         kind: The last part of the profile's name.
         widths: The profile.
-        found: How it was found.
+        found: Says how it was found; asked where the profile is stored.
 
     Returns:
         Rows of `COLUMNS`, one for each target, and the verdict.
     """
     name = f"macs{keep:g}-{kind}"
     uniform = uniform_profile(lab.space(keep))
-    profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found))
-    lines, gains = [], []
+    lines, gains, evidence = [], [], []
     for target in lab.targets:
         jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
         lab.finetunes([*jobs[0], *jobs[1]])  # together, so that no worker waits
@@ -71,7 +74,7 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, A
         gains.append(gain)
         first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
         entry = _evidence(lab, target, ours, theirs, gain)
-        profile = profile.with_evidence(entry)
+        evidence.append(entry)
         cells = (
             f"{keep:g}",
             f"{target} ({lab.member(target).data})",
@@ -84,9 +87,11 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Mapping[str, A
         )
         lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
     if not lab.offline:
-        Store(lab.store).replace(profile, name)
-    won = sum(gain.positive for gain in gains)
-    return lines, f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets"
+        profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found()))
+        Store(lab.store).replace(replace(profile, evidence=tuple(evidence)), name)
+    won, lost = sum(gain.positive for gain in gains), sum(gain.negative for gain in gains)
+    worse = f", worse on {lost}" if lost else ""
+    return lines, f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets{worse}"
 
 
 def _known(lab: Lab, name: str, profile: Profile) -> Profile:
@@ -97,22 +102,31 @@ def _known(lab: Lab, name: str, profile: Profile) -> Profile:
     return replace(profile, found={**profile.found, **kept})
 
 
-def _searched(lab: Lab, keep: float) -> tuple[Widths, dict[str, Any]]:
-    """Returns the profile that holds up best on fresh images among PPO's on the pool, and how it was found."""
+def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
+    """Returns the profile that holds up best on other images among PPO's on the pool, and how it was found."""
     jobs: list[Search] = landing_searches(lab, keep)
     jobs += searches(lab, keep, ["ppo"])["ppo"] if keep == lab.sizes.keep else []
     found: Sequence[Found] = lab.searches(jobs)
-    best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].fresh)
-    uniform = fresh_score(lab, uniform_profile(lab.space(keep)))
-    score = {"search": best.search, "fresh": best.fresh, "uniform_fresh": round(uniform, 4)}
-    return best.widths, {**origin_of(lab, job), "score": score, "images": job.images, **when()}
+    best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].choose)
+
+    def origin() -> dict[str, Any]:
+        score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep)}
+        return {**origin_of(lab, job), "score": score, "images": lab.used(job).images, **when()}
+
+    return best.widths, origin
 
 
-def fresh_score(lab: Lab, widths: Widths) -> float:
-    """Returns a profile's accuracy on fresh images of the pool, relative to the unpruned models."""
+def fresh_scores(lab: Lab, widths: Widths, keep: float) -> dict[str, float]:
+    """Returns what a profile and the uniform one have on fresh images of the pool, which chose neither."""
+    scores = {"fresh": widths, "uniform_fresh": uniform_profile(lab.space(keep))}
+    return {name: round(score_of(lab, each, "fresh"), 4) for name, each in scores.items()}
+
+
+def score_of(lab: Lab, widths: Widths, part: str) -> float:
+    """Returns a profile's accuracy on a part of the pool's images, relative to the unpruned models."""
     full = as_widths(lab.space(lab.sizes.keep).table.channels)
     pruned, base = (
-        lab.scores([Score(name, "fresh", each, lab.sizes.images) for name in lab.pool]) for each in (widths, full)
+        lab.scores([Score(name, part, each, lab.sizes.images) for name in lab.pool]) for each in (widths, full)
     )
     return float(np.mean(np.divide(pruned, base)))
 
@@ -134,7 +148,7 @@ def training_of(lab: Lab, name: str) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, dict[str, Any]]:
+def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, Origin]:
     """Returns a relative's stored profile on this architecture's budget surface, and where it is from."""
     stored = Store(lab.store).best(relative, keep, "macs", lab.member(lab.subject).data)
     source = lab.table_of(relative)
@@ -142,10 +156,11 @@ def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, dict[str, Any
     space = lab.space(keep)
     widths = space.project(map_by_place(ratios, source.channels, space.table.channels)[None])[0]
     origin = {"architecture": relative, "profile": stored.name}
-    return as_widths(widths), {
-        "searcher": stored.profile.found.get("searcher"),
+    known = stored.profile.found
+    return as_widths(widths), lambda: {
+        "searcher": known.get("searcher"),
         "mapped_from": origin,
-        "pool": stored.profile.found.get("pool", []),
+        "pool": known.get("pool", []),
         **when(),
     }
 
@@ -165,6 +180,11 @@ def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tun
     member = lab.member(target)
     images = lab.test_images(target)
     after = float(np.mean([t.after for t in ours]))
+    recipe = asdict(tuning_recipe(data_of(lab.sources, member), lab.sizes.epochs, lr=lab.sizes.lr))
+    recipe |= {"precision": lab.sources.precision}
+    for name in ("epochs", "seed"):  # said elsewhere
+        del recipe[name]
+    known = {} if np.isnan(gain.low) else {"gain_interval": [round(gain.low, 4), round(gain.high, 4)]}
     return {
         "data": member.data,
         "model": target,
@@ -172,12 +192,12 @@ def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tun
         "test_images": images,
         "criterion": "l1",
         "seeds": list(range(len(ours))),
-        "recipe": {"finetune": lab.sizes.epochs, "lr": lab.sizes.lr, "schedule": "cosine", "distill": 0.0},
+        "recipe": {"finetune": lab.sizes.epochs, **recipe},
         "pruned_accuracy": round(float(np.mean([t.before for t in ours])), 4),
         "finetuned_accuracy": round(after, 4),
         "interval": [round(end, 4) for end in accuracy_interval(after, images)],
         "uniform_pruned_accuracy": round(float(np.mean([t.before for t in theirs])), 4),
         "uniform_finetuned_accuracy": round(float(np.mean([t.after for t in theirs])), 4),
         "gain": round(gain.value, 4),
-        "gain_interval": [round(gain.low, 4), round(gain.high, 4)],
+        **known,
     }

@@ -1,12 +1,19 @@
 """Experiment 7, claim C6 in small: do profiles found on one data set serve others?"""
 
-from profilesearch.experiments.analysis import difference, mean_of
+from profilesearch.experiments.analysis import MARGIN, difference, mean_of, standing
 from profilesearch.experiments.jobs import FineTune, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import own_search
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import uniform_profile
 from profilesearch.experiments.spread import best_random
+
+_WORDS = {
+    "better": "gains",
+    "worse": "loses",
+    "as good": f"is as good as uniform, to within {MARGIN * 100:g} points",
+    "not told apart": "is not told apart from uniform",
+}
 
 
 def transfer(lab: Lab) -> Section:
@@ -43,8 +50,7 @@ def transfer(lab: Lab) -> Section:
             cells = (data, name, before, mean_of(after).text(2, 100), text)
             lines.append(Line.of(cells, tuning[name]))
             if name.startswith("PPO") and not name.endswith(data):
-                kind = "gains" if gain.positive else "loses" if gain.negative else "is level with uniform"
-                verdicts.append(f"{name} applied to {data} {kind} ({gain.text(2, 100)} points)")
+                verdicts.append(f"{name} applied to {data} {_WORDS[standing(gain)]} ({gain.text(2, 100)} points)")
     seen = [name for name in networks if name not in lab.targets]
     own = f" (of the pool, which searches on its own data saw: {', '.join(seen)})" if seen else ""
     return Section(

@@ -198,7 +198,7 @@ class _Average:
     def __init__(self) -> None:
         self._seen = 0
 
-    def __call__(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def __call__(self, norm: nn.modules.batchnorm._BatchNorm, given: tuple[Tensor, ...]) -> None:
         """Before a forward pass of the layer."""
         self._seen += len(given[0])
         norm.momentum = len(given[0]) / self._seen

@@ -12,6 +12,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import Progress, accuracy, input_channels, suited, train
@@ -173,6 +174,7 @@ def train_member(
         return member
     path = pool_path(folder, architecture, data.name, seed)
     recipe = replace(recipe or default_recipe(data), seed=seed)
+    recipe = replace(recipe, precision=recipe.precision or best_precision(device))
     channels = stem_channels(architecture, data.image_shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from profilesearch.errors import UsageError
+from profilesearch.tasks.hardware import Precision
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Recipe:
         small: Share of the epochs, the first ones, that see the images at three quarters of their size, for little
             more than half of the time (progressive resizing, as in Howard's entry to DAWNBench 2018).
         seed: Of order and augmentation.
+        precision: Of the forward pass; the best of the device where None.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class Recipe:
     shift: int = 4
     small: float = 0.0
     seed: int = 0
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or not 0 < self.lr < math.inf:

@@ -122,7 +122,7 @@ class Step:
 
 
 def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    dtype = DTYPES[best_precision(pixels.device)]
+    dtype = DTYPES[recipe.precision or best_precision(pixels.device)]
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         logits, *auxiliary = scores_of(model(pixels))
         with torch.no_grad():

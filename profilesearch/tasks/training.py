@@ -85,6 +85,7 @@ def train(
         nesterov=recipe.momentum > 0,
     )
     world = world or World()
+    recipe = replace(recipe, precision=recipe.precision or best_precision(device_of(model)))
     about = _identity(data, images, recipe, teacher) if resume and world.leads else {}
     state = State(resume if world.leads else None, model, optimizer, about)
     start = world.agree(state.load(), optimizer)
