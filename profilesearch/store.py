@@ -21,6 +21,7 @@ _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
 _NAME = re.compile(r"[^\W_][\w.-]*")
+_LOST, _UNKNOWN, _GAINED = range(3)
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,11 @@ class Store:
     def best(self, architecture: str, keep: float, metric: Metric, data: str, more: str = "") -> Stored:
         """Returns the stored profile for a budget that is best by its own record.
 
-        First counts evidence: the mean gain over the uniform profile on models that the search did not see, on the
-        same data set where there is some. Profiles without evidence come last; among them, those that were searched
-        on the same data set first, then the gain over uniform on the pool's fresh images.
+        Evidence is the gain over the uniform profile on models that the search did not see; what counts of it is the
+        lower end of its interval. First come profiles that gained on the asked data set, then those of which nothing is
+        known there, last those that lost there, or, where nothing is known there, elsewhere. Among the unknown, those
+        that were searched on that data set come first, then those that gained elsewhere, then those that gained most on
+        the pool's fresh images, which chose nothing.
 
         Args:
             architecture: Its name.
@@ -181,14 +184,18 @@ def _origin(profile: Profile) -> dict[str, Any]:
     return profile.to_json() | {"found": found, "evidence": []}
 
 
-def _record(profile: Profile, data: str) -> tuple[bool, float, bool, float]:
-    known = {name: gain.value for name, gain in gains(profile).items()}
-    proven = known.get(data, fmean(known.values()) if known else None)
-    pool = profile.found.get("pool", [])
-    same_data = any(member.get("data") == data for member in pool)
+def _record(profile: Profile, data: str) -> tuple[int, float, bool, float, float]:
+    """Returns what profiles are ranked by: the larger, the better."""
+    known = gains(profile)
+    there = known.get(data)
+    elsewhere = [gain for name, gain in known.items() if name != data]
+    lost = there.value <= 0 if there else bool(elsewhere) and fmean(gain.value for gain in elsewhere) <= 0
+    standing = _LOST if lost else _UNKNOWN if there is None else _GAINED
+    same_data = any(member.get("data") == data for member in profile.found.get("pool", []))
+    carried = max(0.0, min((gain.low for gain in elsewhere), default=0.0))
     score = profile.found.get("score", {})
-    searched = float(score.get("fresh", 0.0)) - float(score.get("uniform_fresh", 0.0))
-    return proven is not None, proven or 0.0, same_data, searched
+    searched = score["fresh"] - score["uniform_fresh"] if {"fresh", "uniform_fresh"} <= score.keys() else 0.0
+    return standing, there.low if there else 0.0, same_data, carried, float(searched)
 
 
 def check_name(name: str) -> str:

@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.row:
         _again(lab, options.row, output)
         return
+    command = command_line("study", said_precision(words, options), _LEFT_OUT)
     measured: list[str] = []
     for number, name in enumerate(only, 1):
         output.say(f"experiment: {name}")
@@ -113,13 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         section = EXPERIMENTS[name](lab)
         output.say(f"  {section.verdict}")
         measured += [name] if lab.taken > before else []
-        page = _write(
-            options.results,
-            lab,
-            command_line("study", said_precision(words, options), _LEFT_OUT),
-            only[:number],
-            measured,
-        )
+        page = _write(options.results, lab, command, only[:number], measured)
     output.say(f"wrote {page}")
     output.result({"page": str(page), "experiments": only})
 

@@ -52,8 +52,8 @@ def ranks(lab: Lab) -> Section:
         "C3: the top profiles of one data set are among the top of others",
         f"The same {lab.sizes.random} random profiles that keep {lab.sizes.keep:g} of the MACs, scored on "
         f"at most {lab.sizes.images} held-out images of every model. For every pair of models: rank correlation (mean, "
-        f"and smallest to largest pair; then the first pair with its bootstrap interval), and how many of the top {TOP} of "
-        f"one are in the top {', '.join(map(str, WITHIN))} of the other, where chance gives "
+        f"and smallest to largest; then the first pair with its bootstrap interval), and how many of the top {TOP} "
+        f"of one are in the top {', '.join(map(str, WITHIN))} of the other, where chance gives "
         f"{', '.join(f'{value:.1f}' for value in expected)}.",
         ("data", "data", "pairs", "rank correlation", "first pair", *(f"in top {within}" for within in WITHIN)),
         tuple(lines),

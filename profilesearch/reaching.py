@@ -1,0 +1,73 @@
+"""What a profile reaches, from its keep ratios: what a file says of it was true when the file was written, at most."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build, image_size, is_foreign_code
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.graph import trace
+from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.space import round_widths
+from profilesearch.profiles import Profile
+from profilesearch.pruning import Pruned
+
+_CLASSES = 10
+OFF = 0.01
+"""Relative distance from its budget that no projected profile has."""
+
+
+def reached_in(profile: Profile, pruned: Pruned) -> Profile:
+    """Returns the profile with what it reaches in the network that it was used on.
+
+    Latency depends on the device: what the file says of it is left as it is.
+    """
+    metric = profile.budget.metric
+    if metric == "latency":
+        return profile
+    return replace(profile, reached=float(pruned.cost.relative(pruned.widths, metric)))
+
+
+def reached_anew(profile: Profile) -> Profile:
+    """Returns the profile with what it reaches in a network of its architecture for 10 classes.
+
+    It is returned unchanged where that is not known without more: latency, and architectures that are somebody's own
+    code, which a file alone never makes be imported.
+
+    Raises:
+        UsageError: The profile does not fit its architecture.
+    """
+    metric = profile.budget.metric
+    if metric == "latency" or is_foreign_code(profile.architecture):
+        return profile
+    network, groups, example = _known(profile.architecture, _size(profile))
+    table = groups.within(profile.scope)
+    widths = round_widths(table.ratios(profile), table.channels)
+    return replace(profile, reached=float(CostModel(network, table, example).relative(widths, metric)))
+
+
+def off_budget(profile: Profile) -> str:
+    """Says how far a profile is off the budget that it names; nothing where it is on it."""
+    if abs(profile.reached / profile.budget.keep - 1) <= OFF:
+        return ""
+    return f", not the {profile.budget.keep:.1%} of its budget"
+
+
+def _size(profile: Profile) -> int:
+    """Returns the height and width of the images that the profile was searched on, as far as it says."""
+    names = [member["data"] for member in profile.found.get("pool", []) if "data" in member]
+    sizes = [int(size) for size in (name.rpartition("@")[2] for name in names) if size.isdecimal()]
+    return min(sizes, default=image_size(profile.architecture))
+
+
+@cache
+def _known(architecture: str, size: int) -> tuple[nn.Module, GroupTable, Tensor]:
+    network = build(architecture, _CLASSES).eval()
+    example = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    try:
+        return network, trace(network, example), example
+    except RuntimeError as error:
+        raise UsageError(f"{architecture} cannot take images of {size} by {size}") from error
