@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from profilesearch.outcome import both_sides, evidence_of, not_faster, report_of
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
+from profilesearch.reaching import off_budget, reached_in
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import device_of, open_device
+from profilesearch.tasks.hardware import best_precision, device_of, open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
@@ -141,7 +143,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     workspace = Workspace(options, output)
     data = workspace.data(workspace.names[0])
     if options.finetune:
-        _recipe(options, data)  # finds mistakes
+        _tuning(options, data)  # finds mistakes
     profile = chosen_profile(options, data, output)
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
@@ -158,6 +160,10 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))
+    profile = reached_in(profile, pruned)
+    output.say(
+        f"the profile keeps {profile.reached:.1%} of the {profile.budget.metric} of this network{off_budget(profile)}"
+    )
     _move((full, pruned.network), world.device)
     reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
     untuned = accuracy(pruned.network, data, data.test, "fp32", output.say) if options.finetune else None
@@ -187,7 +193,7 @@ def _finetune(
         output.say(slow)  # before the fine-tuning, which would not be worth it
     with output.progress("fine-tuning", 1) as move:
         try:
-            train(pruned, data, learn, _recipe(options, data), full, move, resume, output.say, world)
+            train(pruned, data, learn, _tuning(options, data), full, move, resume, output.say, world)
         except NotFinite as error:
             raise _kept(options, data, pruned, error, world) from error
 
@@ -241,7 +247,7 @@ def _write(
         reloaded = load_pruned(path, options.arch).to(device_of(full))
         sides = both_sides(full, base, pruned, path, reloaded, data)
         measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
-        recipe = {name: getattr(options, name) for name in ("finetune", "lr", "schedule", "distill")}
+        recipe = {"finetune": options.finetune, **_recipe(options, data, device_of(pruned.network))}
         entry = evidence_of(sides, untuned, data, measured, recipe)
         report = report_of(options.out / path.name, pruned, profile, sides, len(data.test), entry)
         profile.with_evidence(entry).save(draft.folder / "profile.json")
@@ -289,9 +295,17 @@ def _exports(
         yield made.to_json()
 
 
-def _recipe(options: argparse.Namespace, data: DataSet) -> Recipe:
+def _tuning(options: argparse.Namespace, data: DataSet) -> Recipe:
     names = ("lr", "schedule", "distill", "label_smoothing", "seed")
     return tuning_recipe(data, options.finetune, **{name: getattr(options, name) for name in names})
+
+
+def _recipe(options: argparse.Namespace, data: DataSet, device: torch.device) -> dict[str, Any]:
+    """Returns all that the fine-tuning depended on, for the record; nothing where there was none."""
+    if not options.finetune:
+        return {}
+    recipe = _tuning(options, data)
+    return asdict(replace(recipe, precision=best_precision(device)))
 
 
 if __name__ == "__main__":

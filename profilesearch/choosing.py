@@ -26,8 +26,8 @@ def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -
     if options.profile is not None:
         profile = Profile.load(options.profile)
         output.say(
-            f"using {options.profile}: it keeps {profile.reached:.1%} of the {profile.budget.metric} of "
-            f"{profile.architecture} in scope '{profile.scope}', whatever --keep, --metric and --scope say"
+            f"using {options.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, --metric "
+            "and --scope say"
         )
         return profile
     more = given_options(train.parser(), options, without=("arch", "keep", "metric", "json", "quiet"))

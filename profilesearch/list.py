@@ -8,6 +8,7 @@ from typing import Any
 from profilesearch.console import Output, manual_parser, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.profiles import Profile
+from profilesearch.reaching import off_budget, reached_anew
 from profilesearch.store import Store, Stored, gains
 
 DESCRIPTION = """\
@@ -78,11 +79,19 @@ def _line(stored: Stored) -> list[str]:
     on = sorted({member["data"] for member in found.get("pool", [])})
     return [
         f"{profile.architecture}/{stored.name}",
-        f"{profile.reached:.1%} of the {profile.budget.metric}",
+        _reached(profile),
         how,
         ", ".join(on),
         ", ".join(f"{data} {_points(gain.value, gain.low, gain.high)}" for data, gain in gains(profile).items()),
     ]
+
+
+def _reached(profile: Profile) -> str:
+    try:
+        profile = reached_anew(profile)
+    except UsageError:
+        return f"does not fit {profile.architecture}"
+    return f"{profile.reached:.1%} of the {profile.budget.metric}{off_budget(profile)}"
 
 
 def _evidence(stored: Stored) -> list[list[str]]:

@@ -14,6 +14,7 @@ from profilesearch.files import regular_file
 from profilesearch.folders import APPLIED, SEARCHED, check_whole
 from profilesearch.plots import profile_figure, search_figure
 from profilesearch.profiles import Profile
+from profilesearch.reaching import reached_anew
 from profilesearch.webpage import Block, drawn, embedded
 
 _LARGEST = 1e6
@@ -161,7 +162,7 @@ def _study(folder: Path, value: dict[str, Any]) -> Part:
 
 
 def _stored(file: Path) -> Part:
-    profile = Profile.load(file)
+    profile = reached_anew(Profile.load(file))
     rows, points = [], {}
     for entry in profile.evidence:
         after = entry.get("finetuned_accuracy")

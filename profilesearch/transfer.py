@@ -14,6 +14,8 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.workers import results
 from profilesearch.files import check_writable, write_text
+from profilesearch.options import add_precision_option, said_precision
+from profilesearch.tasks.hardware import DTYPES
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import check_data
 from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, remember
@@ -102,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--pool-dir", type=Path, default=Path("pools"), metavar="DIR", help="trained sources")
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
+    add_precision_option(made)
     made.add_argument(
         "--workers", type=ranges.workers, default=0, metavar="N", help="processes (default: one for each core)"
     )
@@ -138,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output.say(f"skipping {each}")
     runs = _runs(options, workspace, setting, reachable)
     _measure(options, setting, runs, records, output)
-    command = command_line("transfer", words, _LEFT_OUT)
+    command = command_line("transfer", said_precision(words, options), _LEFT_OUT)
     commands, ending = remember(options.out / "commands.json", setting.identity, command)
     _write(options, setting, [row for row in records.rows() if setting.owns(row)], commands, ending, output)
     asked = [row for row in (records.get(each.identity) for each in runs) if row]
@@ -148,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _check(options: argparse.Namespace) -> None:
     """Finds mistakes before any work."""
     choose("metric", options.metric, NAMES)
+    choose("precision", options.precision, DTYPES)
     able = [name for name, method in METHODS.items() if options.metric == "params" or method.structured]
     options.method = options.method or able
     for method in options.method:
@@ -163,9 +167,17 @@ def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) 
     numbers = options.upstream_epochs, options.scratch_epochs, options.seed
     upstream, identity = workspace.data(options.upstream).name, source_identity(source, *numbers, options.metric)
     folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
-    work = options.out / "networks" / identity
+    work = options.out / "networks" / f"{identity}-{options.precision}"
     return Setting(
-        source, identity, tuple(folders.items()), options.data_dir, options.store, *numbers, work, options.metric
+        source,
+        identity,
+        tuple(folders.items()),
+        options.data_dir,
+        options.store,
+        *numbers,
+        work,
+        options.metric,
+        options.precision,
     )
 
 
@@ -180,7 +192,11 @@ def _runs(
             for seed, (method, level) in product(options.seeds, reachable):
                 made = options.seed + (0 if method == "dense" else seed % options.compressions)
                 carried = setting.profile(method, level)
-                runs.append(Run(setting.identity, method, level, carried, data.name, kind, epochs, seed, made))
+                runs.append(
+                    Run(
+                        setting.identity, method, level, carried, data.name, kind, epochs, seed, made, setting.precision
+                    )
+                )
     return runs
 
 

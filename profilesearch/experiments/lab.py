@@ -38,7 +38,7 @@ from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import split
 from profilesearch.temporary import scratch_folder
 
-AnyJob = TypeVar("AnyJob", Score, FineTune, Search, FamilySearch)
+AnyJob = TypeVar("AnyJob", bound=Job)
 CHUNK = 25
 """Scores that one task of a worker measures."""
 
@@ -135,14 +135,16 @@ class Lab:
 
     def used(self, job: AnyJob) -> AnyJob:
         """Returns a measurement with the number of images that it uses, where fewer are there than it asks for."""
-        if isinstance(job, Score):
-            there = self._there(job.model, job.part)  # all are used, but by searches
-            return replace(job, images=min(job.images, there) if job.part == "search" else there)
-        if isinstance(job, Search | FamilySearch):
-            return replace(job, images=min(job.images, max(self._there(name, "search") for name in job.pool)))
-        return job
+        if isinstance(job, FineTune):
+            return job
+        if isinstance(job, Score):  # all are used, but by searches
+            there = self._there(job.model, job.part)
+            images = min(job.images, there) if job.part == "search" else there
+        else:
+            images = min(job.images, max(self._there(name, "search") for name in job.pool))
+        return replace(job, images=images)  # type: ignore[return-value]
 
-    def identity(self, job: Job) -> str:
+    def identity(self, job: AnyJob) -> str:
         """Names a measurement as the records do."""
         return identity(self.used(job), self.sources.precision)
 

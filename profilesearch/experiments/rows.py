@@ -62,7 +62,7 @@ def of_finetune(job: FineTune, tuned: Tuned, name: Name, precision: Precision) -
 
 def as_tuned(row: Row, read: Read) -> Tuned:
     """Reads the row of a fine-tuning."""
-    return Tuned(*(part_of(row, name) for name in ("before", "after", "cost")), read(row["profile"]))
+    return Tuned(part_of(row, "before"), part_of(row, "after"), part_of(row, "cost"), read(row["profile"]))
 
 
 def of_search(job: Search, found: Found, whole: tuple[str, ...], name: Name, precision: Precision) -> Row:

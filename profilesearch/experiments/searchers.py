@@ -122,7 +122,7 @@ def _early(found: Sequence[Found] | None) -> str:
 
 def _verdict(lab: Lab, found: Mapping[str, Sequence[Found]], measured: Measured) -> str:
     early, whole = _curves(found["ppo"])[:, :EARLY][:, -1], _curves(found["random"])[:, -1]
-    ahead = gap_between(early, whole)
+    ahead = gap_between(early.tolist(), whole.tolist())
     reaches = "reaches" if ahead.low >= 0 else "does not reach" if ahead.negative else "is not told apart from"
     parts = [
         f"After {EARLY} evaluations PPO {reaches} what random search has after all of its own ({early.mean():.3f} and "

@@ -73,9 +73,7 @@ def train(
     """
     if len(images) < 2:
         raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
-    check_trains(
-        model, data.normalize(images[:2].pixels, input_channels(model)), data.num_classes
-    )
+    check_trains(model, data.normalize(images[:2].pixels, input_channels(model)), data.num_classes)
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from profilesearch.experiments.records import Row
 from profilesearch.files import write_json
 from profilesearch.profiles import Profile
+from profilesearch.transfers.downstream import recipe_of
 from profilesearch.transfers.setting import Setting
 from profilesearch.transfers.structured import carried_profile, stored_profile
 from profilesearch.transfers.upstream import pool_command, source_epochs
@@ -77,7 +79,9 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
             if row["method"] != "profile" or float(row["level"]) != level:
                 continue
             data, known = row["downstream"], dict[str, float]()
+            recipe: dict[str, Any] = {"finetune": row["finetune"], "epochs": int(row["epochs"])}
             if setting.knows(data):  # not one of an earlier command
+                recipe = recipe_of(setting.data(data), row["finetune"], int(row["epochs"]), row["precision"])
                 known["test_images"] = len(setting.data(data).test)
             if _task(row) in dense:
                 known["dense_accuracy"] = dense[_task(row)]
@@ -87,7 +91,7 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
                 "upstream": upstream.data.name,
                 **known,
                 "finetuned_accuracy": float(row["accuracy"]),
-                "recipe": {"finetune": row["finetune"], "epochs": int(row["epochs"])},
+                "recipe": recipe,
                 "seeds": [int(row["seed"])],
             })  # fmt: skip
         yield f"profile-{level:g}", profile

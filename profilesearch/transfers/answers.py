@@ -1,6 +1,6 @@
 """Plain answers that a comparison's rows give: which method to carry, and whether tickets are worth their weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def best_table(tables: Tables, unequal: Sequence[str] = ()) -> list[tuple[str, .
             small = [name for name in there if METHODS[name].structured]
             first = max(small, key=lambda name: _mean(there[name]), default="")
             behind = gaps[first].text(2, 100) if first in gaps else ""
-            accuracy = mean_of([float(row["accuracy"]) for row in there[best]]).text(2, 100)
+            accuracy = accuracy_of(there[best]).text(2, 100)
             lines.append((data, finetune, f"{level:g}", best, accuracy, ", ".join(equal), first, behind))
     return lines
 
@@ -83,7 +83,7 @@ def fastest_table(tables: Tables, times: Mapping[Key, float], unequal: Sequence[
         judged = [key for key in methods if key in times and key[0] not in ("dense", *unequal)]
         for most in sorted({times[key] for key in judged}, reverse=True):
             best = max((key for key in judged if times[key] <= most), key=lambda key: _mean(methods[key]))
-            accuracy = mean_of([float(row["accuracy"]) for row in methods[best]]).text(2, 100)
+            accuracy = accuracy_of(methods[best]).text(2, 100)
             behind = gap(methods[best], dense).text(2, 100) if dense else ""
             cells = f"{most:.0%}", best[0], f"{best[1]:g}", f"{times[best]:.0%}"
             lines.append((data, finetune, *cells, accuracy, behind))
@@ -92,9 +92,22 @@ def fastest_table(tables: Tables, times: Mapping[Key, float], unequal: Sequence[
 
 def gap(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:
     """Returns the mean difference of accuracies, paired by seed, with Student's 95 % interval; NaN without pairs."""
-    other = {row["seed"]: float(row["accuracy"]) for row in theirs}
-    pairs = [(float(row["accuracy"]), other[row["seed"]]) for row in ours if row["seed"] in other]
-    return difference(*zip(*pairs, strict=True)) if pairs else Estimate(np.nan, np.nan, np.nan)
+    other = {row["seed"]: row for row in theirs}
+    pairs = [(row, other[row["seed"]]) for row in ours if row["seed"] in other]
+    if not pairs:
+        return Estimate(np.nan, np.nan, np.nan)
+    first, second = ([float(row["accuracy"]) for row in side] for side in zip(*pairs, strict=True))
+    return difference(first, second, _made([tuple(row["compression"] for row in pair) for pair in pairs]))
+
+
+def accuracy_of(rows: Sequence[Row]) -> Estimate:
+    """Returns the mean accuracy with Student's 95 % interval, over the compressions where several were made."""
+    return mean_of([float(row["accuracy"]) for row in rows], _made([row["compression"] for row in rows]))
+
+
+def _made(compressions: Sequence[Hashable]) -> Sequence[Hashable] | None:
+    """Returns what fine-tunings share where several networks were made; one alone says nothing of others."""
+    return compressions if len(set(compressions)) > 1 else None
 
 
 def _gaps(tables: Sequence[Mapping[Key, Sequence[Row]]], ours: str, theirs: str) -> list[Estimate]:

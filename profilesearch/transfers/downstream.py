@@ -1,6 +1,7 @@
 """Downstream: a carried network gets a new classifier, and that alone or everything is trained."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
+from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
 from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
@@ -38,7 +39,14 @@ def new_classifier(model: nn.Module, classes: int, seed: int) -> None:
         model.set_submodule(name, nn.Linear(old.in_features, classes).to(device_of(model)))
 
 
-def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resume: Unfinished | None = None) -> Result:
+def finetune_full(
+    model: nn.Module,
+    data: DataSet,
+    epochs: int,
+    seed: int,
+    resume: Unfinished | None = None,
+    precision: Precision | None = None,
+) -> Result:
     """Trains everything; weights that are zero stay zero, which is checked after every epoch.
 
     Args:
@@ -47,6 +55,7 @@ def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resum
         epochs: How long.
         seed: Of the classifier, order and augmentation.
         resume: Keeps the state until the result is safe.
+        precision: Of forward passes; the best of the device where None.
     """
     new_classifier(model, data.num_classes, seed)
     masks = Masks(model)
@@ -56,9 +65,10 @@ def finetune_full(model: nn.Module, data: DataSet, epochs: int, seed: int, resum
         if step % max(1, steps // epochs) == 0 and sparsity(model) < start:
             raise RuntimeError("weights that were removed came back")
 
-    train(model, data, data.train, full_recipe(data, epochs, seed), resume=resume, hook=hook)
+    recipe = replace(full_recipe(data, epochs, seed), precision=precision)
+    train(model, data, data.train, recipe, resume=resume, hook=hook)
     masks.bake()
-    return Result(accuracy(model, data, data.test), sparsity(model))
+    return Result(accuracy(model, data, data.test, precision), sparsity(model))
 
 
 def full_recipe(data: DataSet, epochs: int, seed: int = 0) -> Recipe:
@@ -70,6 +80,16 @@ def full_recipe(data: DataSet, epochs: int, seed: int = 0) -> Recipe:
         return tuning_recipe(data, epochs, lr=0.05, seed=seed)
     lr = 0.01 if data.name.partition("@")[0] in _FINE else 0.001
     return Recipe(epochs, lr=lr, batch=64, weight_decay=5e-4, schedule="steps", seed=seed)
+
+
+def recipe_of(data: DataSet, finetune: str, epochs: int, precision: str) -> dict[str, Any]:
+    """Returns all that a fine-tuning depended on but its seed, for the record."""
+    recipe = full_recipe(data, epochs) if finetune == "full" else _linear_recipe()
+    return {**asdict(recipe), "finetune": finetune, "epochs": epochs, "precision": precision}
+
+
+def _linear_recipe() -> Recipe:
+    return Recipe(LINEAR_EPOCHS, lr=_LINEAR_LR, batch=_LINEAR_BATCH, weight_decay=0.0, shift=0)
 
 
 def default_epochs(data: DataSet) -> int:
@@ -99,13 +119,13 @@ def finetune_linear(model: nn.Module, data: DataSet, seed: int, features: tuple[
     return Result(float(right), sparsity(model))
 
 
-def extract(model: nn.Module, data: DataSet, images: Images) -> Tensor:
+def extract(model: nn.Module, data: DataSet, images: Images, precision: Precision | None = None) -> Tensor:
     """Returns what the classifier sees of every image, shape (N, F)."""
     seen: list[Tensor] = []
     classifier = model.get_submodule(classifier_name(model))
     handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float().cpu()))
     device = device_of(model)
-    dtype = DTYPES[best_precision(device)]
+    dtype = DTYPES[precision or best_precision(device)]
 
     def pass_over(size: int) -> None:
         seen.clear()
@@ -123,7 +143,7 @@ def extract(model: nn.Module, data: DataSet, images: Images) -> Tensor:
 
 def _fit(classifier: nn.Linear, features: Tensor, labels: Tensor, seed: int) -> None:
     """Multinomial logistic regression by SGD with momentum, its learning rate falling as a cosine."""
-    recipe = Recipe(LINEAR_EPOCHS, lr=_LINEAR_LR, batch=_LINEAR_BATCH, weight_decay=0.0)
+    recipe = _linear_recipe()
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(seed)
     batches = max(1, len(features) // recipe.batch)

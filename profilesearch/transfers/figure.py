@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from profilesearch.experiments.analysis import mean_of
 from profilesearch.experiments.records import Row
 from profilesearch.plots import save_figure
-from profilesearch.transfers.answers import Key, Tables
+from profilesearch.transfers.answers import Key, Tables, accuracy_of
 from profilesearch.transfers.methods import METHODS
 
 
@@ -50,7 +49,7 @@ def _panel(
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#e4e7eb")
     for (method, level), rows in table.items():
-        found = mean_of([float(row["accuracy"]) for row in rows])
+        found = accuracy_of(rows)
         if method == "dense":
             axes.axvline(found.value, color="black", linewidth=1)
             continue

@@ -3,9 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from profilesearch.experiments.analysis import mean_of
 from profilesearch.experiments.records import Row
-from profilesearch.transfers.answers import BEST, SPEED, Key, Tables, answers, best_table, fastest_table, gap
+from profilesearch.transfers.answers import (
+    BEST,
+    SPEED,
+    Key,
+    Tables,
+    accuracy_of,
+    answers,
+    best_table,
+    fastest_table,
+    gap,
+)
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.summaries import Runs, summarize
 
@@ -42,14 +51,13 @@ def table_of(methods: Mapping[Key, Sequence[Row]], times: Mapping[Key, float] | 
     dense = methods.get(("dense", 0.0), ())
     lines = []
     for (method, level), rows in methods.items():
-        values = [float(row["accuracy"]) for row in rows]
         behind = gap(rows, dense).text(2, 100) if dense and method != "dense" else ""
         first = rows[0]
         shares = (f"{float(first[name]):.2%}" for name in ("weights", "macs", "zeros"))
         time = (times or {}).get((method, level))
         measured = "" if time is None else f"{time:.0%}"
         made = str(len({row["compression"] for row in rows}))
-        lines.append((method, f"{level:g}", made, *shares, measured, mean_of(values).text(2, 100), behind))
+        lines.append((method, f"{level:g}", made, *shares, measured, accuracy_of(rows).text(2, 100), behind))
     return lines
 
 

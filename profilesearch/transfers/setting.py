@@ -18,7 +18,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.hardware import best_precision, device_of
+from profilesearch.tasks.hardware import Precision, device_of
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_once
 from profilesearch.tasks.training import input_channels
@@ -51,6 +51,7 @@ class Setting:
         seed: Of the first compression by each method; others have the numbers that follow.
         work: Folder of the setting's compressed networks and unfinished trainings.
         metric: What levels are of: `params`, or `macs` where all tensors get smaller.
+        precision: Of forward passes: rows in another one are other measurements.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
     """
 
@@ -64,6 +65,7 @@ class Setting:
     seed: int
     work: Path
     metric: Metric
+    precision: Precision
     carried: tuple[tuple[float, str], ...] = ()
 
     def data(self, name: str) -> DataSet:
@@ -78,7 +80,9 @@ class Setting:
         """Returns what methods start from, with the seed of a compression; the first one's where None."""
         data, seed = self.data(self.folders[0][0]), self.seed if compression is None else compression
         lengths = self.epochs, self.scratch
-        return Upstream(self.source, data, Store(self.store), *lengths, seed, self._folder(seed), self.metric)
+        return Upstream(
+            self.source, data, Store(self.store), *lengths, seed, self._folder(seed), self.metric, self.precision
+        )
 
     def network(self, method: str, level: float, compression: int | None = None) -> Path:
         """Returns the file of a compressed network; the first compression's where None."""
@@ -103,8 +107,9 @@ class Setting:
             return False
         numbers = int(row["epochs"]), int(row["seed"]), int(row["compression"])
         run = Run(
-            self.identity, method, level, self.profile(method, level), row["downstream"], row["finetune"], *numbers
-        )
+            self.identity, method, level, self.profile(method, level), row["downstream"], row["finetune"], *numbers,
+            self.precision,
+        )  # fmt: skip
         return run.identity == row["id"]
 
 
@@ -121,6 +126,7 @@ class Run:
     epochs: int
     seed: int
     compression: int
+    precision: Precision
 
     @property
     def identity(self) -> str:
@@ -164,7 +170,11 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
     start = time.perf_counter()
     carried = load_pruned(path, setting.source.architecture)
     linear = runs[0].finetune == "linear"
-    features = (extract(carried, data, data.train), extract(carried, data, data.test)) if linear else None
+    features = (
+        (extract(carried, data, data.train, setting.precision), extract(carried, data, data.test, setting.precision))
+        if linear
+        else None
+    )
     shared = time.perf_counter() - start
     zeros, left = sparsity(carried), left_of(carried, setting.upstream().trained(), example_shape(carried, data))
     rows = []
@@ -174,7 +184,8 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
         if features:
             result = finetune_linear(model, data, run.seed, features)
         else:
-            result = finetune_full(model, data, run.epochs, run.seed, setting.unfinished(run.identity))
+            resume = setting.unfinished(run.identity)
+            result = finetune_full(model, data, run.epochs, run.seed, resume, setting.precision)
         if result.zeros < zeros:
             raise RuntimeError(f"{zeros:.4%} of the weights were zero before the fine-tuning, {result.zeros:.4%} after")
         seconds = shared + time.perf_counter() - start
@@ -183,7 +194,7 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
             "zeros": f"{zeros:.6f}", "weights": f"{left[0]:.6f}", "macs": f"{left[1]:.6f}",
             "downstream": run.downstream, "finetune": run.finetune, "epochs": str(run.epochs), "seed": str(run.seed),
             "compression": str(run.compression), "accuracy": f"{result.accuracy:.4f}", "seconds": f"{seconds:.1f}",
-            "precision": best_precision(device_of(carried)), "device": hardware_name(device_of(carried)),
+            "precision": setting.precision, "device": hardware_name(device_of(carried)),
         })  # fmt: skip
     return rows
 

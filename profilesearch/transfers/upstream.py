@@ -15,6 +15,7 @@ from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.hardware import Precision
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
 from profilesearch.tasks.training import Hook, input_channels, suited, train
 from profilesearch.tasks.unfinished import Unfinished
@@ -36,6 +37,7 @@ class Upstream:
         seed: Of order, augmentation and random weights.
         work: Folder of unfinished trainings.
         metric: What levels remove a part of, where tensors get smaller.
+        precision: Of forward passes; the processor's best where None.
     """
 
     source: Member
@@ -46,6 +48,7 @@ class Upstream:
     seed: int = 0
     work: Path | None = None
     metric: Metric = "params"
+    precision: Precision | None = None
     _unfinished: dict[str, Unfinished] = field(default_factory=dict, compare=False, repr=False)
 
     def trained(self) -> nn.Module:
@@ -78,13 +81,14 @@ class Upstream:
         if not epochs:
             self.settle(model)
             return
-        recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed)
+        recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed, precision=self.precision)
         images, resume = learning_images(self.source, self.data), self._resume(name)
         train(model, self.data, images, recipe, resume=resume, hook=hook)
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
-        recipe = suited(replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed), model, self.data)
+        recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed, precision=self.precision)
+        recipe = suited(recipe, model, self.data)
         images, resume = learning_images(self.source, self.data), self._resume(name)
         train(model, self.data, images, recipe, resume=resume, hook=hook)
 

@@ -1,0 +1,189 @@
+"""What files claim: ranges of numbers, what a profile reaches, and which stored profile is the best."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from profilesearch.errors import UsageError
+from profilesearch.experiments.analysis import (
+    MARGIN,
+    Estimate,
+    accuracy_gap,
+    difference,
+    gap_between,
+    mean_of,
+    standing,
+)
+from profilesearch.experiments.jobs import FineTune, Score, Search, Tuned, identity
+from profilesearch.experiments.rows import FINETUNES, of_finetune, part_of
+from profilesearch.intervals import mean_interval
+from profilesearch.list import main as list_main
+from profilesearch.networks.architectures import build
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Budget, Profile
+from profilesearch.pruning import prune_with_profile
+from profilesearch.reaching import reached_anew, reached_in
+from profilesearch.store import Store
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.training import _identity
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan("resnet20", build("resnet20", 10), (3, 32, 32))
+
+
+@pytest.fixture
+def profile(plan: Plan) -> Profile:
+    space = plan.space(Budget("macs", 0.5))
+    return space.profile(space.uniform(), {"searcher": "uniform", "pool": [{"data": "cifar10"}]})
+
+
+GOOD = {"data": "cifar10", "gain": 0.01, "gain_interval": [0.0, 0.02], "pruned_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("evidence", [GOOD | {"gain": float("nan")}]),
+        ("evidence", [GOOD | {"gain": 7}]),
+        ("evidence", [GOOD | {"gain": "much"}]),
+        ("evidence", [GOOD | {"gain": 10**400}]),
+        ("evidence", [GOOD | {"gain_interval": [0.1, 0.2]}]),
+        ("evidence", [GOOD | {"gain_interval": [0.02, 0.0]}]),
+        ("evidence", [GOOD | {"gain_interval": 3}]),
+        ("evidence", [GOOD | {"pruned_accuracy": 52.1}]),
+        ("evidence", [GOOD | {"finetuned_accuracy": True}]),
+        ("evidence", [GOOD | {"data": 3}]),
+        ("evidence", [GOOD | {"recipe": []}]),
+        ("found", {"pool": 3}),
+        ("found", {"pool": [{"data": None}]}),
+        ("found", {"score": {"fresh": float("inf")}}),
+        ("found", {"score": {"fresh": 1e300}}),
+        ("found", {"score": {"uniform_fresh": "0.5"}}),
+        ("found", {"evaluations": -1}),
+        ("keep", {"layer1.0.conv1": 1e-7}),
+        ("keep", {"layer1.0.conv1": 10**400}),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(profile: Profile, tmp_path: Path, field: str, value: Any) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(profile.to_json() | {field: value}))
+    with pytest.raises(UsageError, match=r"p\.json: "):
+        Profile.load(path)
+
+
+def test_a_ratio_that_keeps_no_channel_is_refused_by_the_network(plan: Plan, profile: Profile) -> None:
+    ratios = {**profile.keep, "layer1.0.conv1": 0.01}
+    with pytest.raises(UsageError, match=r"0\.01 of group 'layer1\.0\.conv1', which is none of its 16 channels"):
+        prune_with_profile(plan.network, replace(profile, keep=ratios))
+
+
+def test_what_an_edited_profile_reaches_is_recomputed(
+    plan: Plan, profile: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratios = {name: ratio * 0.6 for name, ratio in profile.keep.items()}
+    edited = replace(profile, keep=ratios)
+    assert edited.reached == pytest.approx(0.5, rel=0.005)  # as the file goes on saying
+    pruned = prune_with_profile(plan.network, edited)
+    truth = float(pruned.cost.relative(pruned.widths, "macs"))
+    assert truth < 0.4
+    assert reached_in(edited, pruned).reached == truth
+    assert reached_anew(edited).reached == truth
+    assert reached_anew(profile).reached == pytest.approx(profile.reached, abs=1e-6)
+    path = Store(tmp_path, tmp_path).add(edited, "edited")
+    list_main(["--arch", "resnet20", "--store", str(tmp_path), "--json"])
+    shown = capsys.readouterr().err
+    assert f"{truth:.1%}" in shown
+    assert path.exists()
+
+
+def named(space_profile: Profile, store: Store, entries: dict[str, dict[str, tuple[float, float, float]]]) -> None:
+    for name, known in entries.items():
+        evidence = tuple(
+            {"data": data, "model": name, "gain": value, "gain_interval": [low, high]}
+            for data, (low, value, high) in known.items()
+        )
+        store.replace(replace(space_profile, evidence=evidence), name)
+
+
+@pytest.mark.parametrize(
+    ("entries", "best"),
+    [
+        ({"wide": {"cifar100": (-0.1, 0.3, 0.7)}, "proven": {"cifar10": (0.005, 0.01, 0.015)}}, "proven"),
+        ({"wide": {"cifar10": (-0.1, 0.3, 0.7)}, "proven": {"cifar10": (0.005, 0.01, 0.015)}}, "proven"),
+        ({"loser": {"cifar10": (-0.03, -0.02, -0.01)}, "unknown": {}}, "unknown"),
+        ({"loser": {"cifar100": (-0.03, -0.02, -0.01)}, "unknown": {}}, "unknown"),
+        ({"loser": {"cifar10": (-0.03, -0.02, -0.01), "cifar100": (0.1, 0.2, 0.3)}, "unknown": {}}, "unknown"),
+        ({"elsewhere": {"cifar100": (0.01, 0.02, 0.03)}, "unknown": {}}, "elsewhere"),
+        ({"worse": {"cifar10": (-0.05, -0.02, 0.01)}, "bad": {"cifar10": (-0.06, -0.05, -0.04)}}, "worse"),
+    ],
+)
+def test_the_best_profile_is_the_one_that_is_shown_to_be(
+    profile: Profile, tmp_path: Path, entries: dict[str, Any], best: str
+) -> None:
+    store = Store(tmp_path, tmp_path)
+    named(profile, store, entries)
+    assert store.best("resnet20", 0.5, "macs", "cifar10").name == best
+
+
+def test_intervals_are_students_at_any_number_of_runs() -> None:
+    random = np.random.default_rng(0)
+    for count, quantile in ((2, 12.7062), (11, 2.2281), (30, 2.0452), (121, 1.9799)):
+        values = random.normal(size=count).tolist()
+        mean, half = mean_interval(values)
+        assert half == pytest.approx(quantile * np.std(values, ddof=1) / np.sqrt(count), rel=1e-4)
+        assert mean == pytest.approx(np.mean(values))
+
+
+def test_repeats_within_a_cluster_are_no_further_evidence() -> None:
+    values, clusters = [1.0, 1.01, 0.99, 3.0, 3.01, 2.99], ["a", "a", "a", "b", "b", "b"]
+    plain, clustered = mean_of(values), mean_of(values, clusters)
+    assert plain.positive
+    assert clustered.value == pytest.approx(2)
+    assert (clustered.low, clustered.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), rel=1e-3)
+    assert difference(values, [0.0] * 6, clusters) == clustered
+    assert np.isnan(mean_of(values[:3], clusters[:3]).low)
+
+
+def test_runs_of_two_searches_are_not_paired() -> None:
+    ours, theirs = [0.50, 0.52, 0.54], [0.40, 0.44, 0.42]
+    gap = gap_between(ours, theirs)
+    assert gap.value == pytest.approx(0.1)
+    assert gap_between(ours, theirs[::-1]) == gap
+    assert gap.high - gap.value == pytest.approx(2.7764 * 0.02 * np.sqrt(2 / 3), rel=1e-3)  # four degrees of freedom
+    assert np.isnan(gap_between([0.5], theirs).low)
+    assert gap_between([0.5, 0.5], [0.4, 0.4]).low == pytest.approx(0.1)
+
+
+def test_not_told_apart_is_not_as_good() -> None:
+    assert standing(Estimate(0.0, -0.004, 0.004)) == "as good"
+    assert standing(Estimate(0.0, -0.04, 0.04)) == "not told apart"
+    assert standing(Estimate(0.0, np.nan, np.nan)) == "not told apart"
+    assert standing(Estimate(0.01, 0.001, 0.02)) == "better"
+    assert standing(Estimate(-0.01, -0.02, -0.001)) == "worse"
+    assert not Estimate(0.1, -0.01, 0.2).not_worse(MARGIN)
+    perfect = accuracy_gap(1.0, 1.0, 50)
+    assert perfect.low < -0.05 < 0.05 < perfect.high  # 50 images without an error show little
+
+
+def test_measurements_in_another_precision_are_others(tmp_path: Path) -> None:
+    job = FineTune("m", (3, 4))
+    rows = [of_finetune(job, Tuned(0.5, 0.6, 0.5, (3, 4)), lambda _: "p", precision) for precision in ("fp32", "bf16")]  # type: ignore[arg-type]
+    assert rows[0]["id"] != rows[1]["id"]
+    assert [row["precision"] for row in rows] == ["fp32", "bf16"]
+    assert set(rows[0]) == set(FINETUNES)
+    for each in (Score("m", "test", (3, 4)), Search("ppo", ("m",), 0.5, 10, 0, 125)):
+        assert identity(each, "fp32") != identity(each, "bf16")
+    with pytest.raises(UsageError, match="have a 'after' of 7 under"):
+        part_of(rows[0] | {"after": "7"}, "after")
+
+
+def test_a_training_is_not_resumed_in_another_precision(digits: Any) -> None:
+    images = digits.train[:10]
+    recipes = [Recipe(1, precision=precision) for precision in ("fp32", "bf16")]  # type: ignore[arg-type]
+    assert _identity(digits, images, recipes[0]) != _identity(digits, images, recipes[1])
