@@ -186,4 +186,4 @@ def test_measurements_in_another_precision_are_others(tmp_path: Path) -> None:
 def test_a_training_is_not_resumed_in_another_precision(digits: Any) -> None:
     images = digits.train[:10]
     recipes = [Recipe(1, precision=precision) for precision in ("fp32", "bf16")]  # type: ignore[arg-type]
-    assert _identity(digits, images, recipes[0]) != _identity(digits, images, recipes[1])
+    assert _identity(digits, images, recipes[0], None) != _identity(digits, images, recipes[1], None)

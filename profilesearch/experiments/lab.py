@@ -142,7 +142,7 @@ class Lab:
             images = min(job.images, there) if job.part == "search" else there
         else:
             images = min(job.images, max(self._there(name, "search") for name in job.pool))
-        return replace(job, images=images)  # type: ignore[return-value]
+        return replace(job, images=images)
 
     def identity(self, job: AnyJob) -> str:
         """Names a measurement as the records do."""
