@@ -70,7 +70,7 @@ def unfinished(sources: Sources, job: FineTune) -> Unfinished:
 
 
 def run_search(sources: Sources, job: Search) -> Found:
-    """Runs a search on search images, with the winner chosen on fresh ones."""
+    """Runs a search on search images, with the winner chosen on others and scored on fresh ones."""
     problem = _pool_problem(sources, job.pool, job.keep, job.images)
     return _found(_searcher(job).search(problem, job.evaluations, job.seed))
 
