@@ -160,10 +160,8 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     batch = learn[:512]
     images = data.normalize(batch.pixels, shape[0])
     pruned = prune_with_profile(full, profile, shape, options.criterion, options.seed, (images, batch.labels))
-    profile = reached_in(profile, pruned)
-    output.say(
-        f"the profile keeps {profile.reached:.1%} of the {profile.budget.metric} of this network{off_budget(profile)}"
-    )
+    cut = reached_in(profile, pruned)
+    output.say(f"the profile keeps {cut.reached:.1%} of the {cut.budget.metric} of this network{off_budget(cut)}")
     _move((full, pruned.network), world.device)
     reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
     untuned = accuracy(pruned.network, data, data.test, "fp32", output.say) if options.finetune else None
@@ -173,7 +171,7 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
         if world.leads:
             about = {"num_classes": data.num_classes, "in_channels": shape[0], "data": data.name, "model": member.name}
             about |= {"mean": data.mean, "std": data.std}
-            _write(options, output, data, full, base, pruned, profile, untuned, about)
+            _write(options, output, data, full, base, pruned, cut, untuned, about)
 
 
 def _finetune(
