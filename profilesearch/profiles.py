@@ -20,6 +20,9 @@ Scope = Literal["block", "all"]
 METRICS: tuple[Metric, ...] = ("macs", "params", "latency")
 SCOPES: tuple[Scope, ...] = ("block", "all")
 
+_LEAST = 1e-6
+"""What six digits can say; a single channel is more."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -71,7 +74,7 @@ class Profile:
         if not self.keep:
             raise UsageError("the profile has no channel group; give 'keep' at least one ratio by group name")
         for name, ratio in self.keep.items():
-            if not _is_number(ratio) or not 0 < ratio <= 1:
+            if not _is_number(ratio) or not _LEAST <= ratio <= 1:
                 raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {short(ratio)}")
 
     def with_evidence(self, entry: Mapping[str, Any]) -> "Profile":
@@ -204,6 +207,11 @@ def _is_share(item: object) -> bool:
     return _is_number(item) and 0 <= cast(float, item) <= 1
 
 
+def _is_score(item: object) -> bool:
+    """Says whether an item is an accuracy relative to an unpruned one, which may be poor itself."""
+    return _is_number(item) and 0 <= cast(float, item) <= 100
+
+
 def _is_interval(item: object) -> bool:
     """Says whether an item is two ends; they are NaN where there was a single measurement."""
     return isinstance(item, list) and len(item) == 2 and all(map(_is_end, item))
@@ -223,13 +231,13 @@ _EVIDENCE: Mapping[str, Check] = {
     **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
     **{f"{name}_accuracy": lambda item: item is None or _is_share(item) for name in _ACCURACIES},
     **dict.fromkeys(("interval", "gain_interval"), _is_interval),
-    "gain": _is_number,
+    "gain": lambda item: _is_number(item) and -1 <= cast(float, item) <= 1,
     "recipe": lambda item: isinstance(item, dict),
 }
 _FOUND: Mapping[str, Check] = {
     "searcher": lambda item: item is None or _is_text(item),
     "pool": lambda item: isinstance(item, list) and all(map(_is_member, item)),
-    "score": lambda item: isinstance(item, dict) and all(map(_is_number, item.values())),
+    "score": lambda item: isinstance(item, dict) and all(map(_is_score, item.values())),
     **dict.fromkeys(("mapped_from", "projected_from"), lambda item: isinstance(item, dict) and "architecture" in item),
 }
 

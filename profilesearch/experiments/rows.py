@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from profilesearch.amounts import is_part
 from profilesearch.errors import UsageError
 from profilesearch.experiments.jobs import (
     FamilySearch,
@@ -16,7 +17,6 @@ from profilesearch.experiments.jobs import (
     identity,
 )
 from profilesearch.experiments.records import Row
-from profilesearch.amounts import is_part
 from profilesearch.tasks.hardware import Precision
 
 PROFILES = ("profile", "widths")
