@@ -17,8 +17,8 @@ from profilesearch.profiles import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import BATCH, fitting
-from profilesearch.tasks.training import input_channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def reestimate_statistics(
         raise UsageError("re-estimating BatchNorm needs training images, got none")
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    channels, device = input_channels(model), device_of(model)
+    channels, device = input_channels(model, data.image_shape), device_of(model)
 
     def pass_over(size: int) -> None:
         parts = (images[start : start + size] for start in range(0, len(images), size))

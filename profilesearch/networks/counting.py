@@ -16,6 +16,10 @@ _OPERANDS = {"convolution": (1, 1), "mm": (1, 0), "bmm": (1, 0), "addmm": (2, 1)
 """By operation: which arguments may be a parameter."""
 
 
+BATCHED = {"bmm", "baddbmm"}
+"""Operations on a batch of matrices."""
+
+
 class Kernel(NamedTuple):
     """A parameter or buffer that an operation uses whole, and as it is but for the order of its dimensions.
 
@@ -39,8 +43,13 @@ class Kernels:
         named = (*model.named_parameters(), *model.named_buffers())
         self._named = {_place(tensor): (name, tensor) for name, tensor in named if tensor.numel()}
 
-    def find(self, operand: Tensor) -> Kernel | None:
-        """Returns what an operand is a view of; None for a part of a parameter, and for what is computed on the fly."""
+    def find(self, operand: Tensor, batched: bool = False) -> Kernel | None:
+        """Returns what an operand is a view of; None for a part of a parameter, and for what is computed on the fly.
+
+        Args:
+            operand: Of any operation.
+            batched: Whether it may repeat the parameter along its first dimension, for each image of a batch.
+        """
         name, tensor = self._named.get(_place(operand), ("", operand))
         if not name:
             return None
@@ -50,6 +59,9 @@ class Kernels:
         dims = tuple(whole.get(stride) if size > 1 else None for size, stride in _lines(operand))
         found = [(dim, size) for dim, size in zip(dims, operand.shape, strict=True) if dim is not None]
         fits = all(tensor.shape[dim] == size for dim, size in found)
+        fits &= (
+            operand[0].numel() == tensor.numel() if batched and dims[0] is None else operand.numel() == tensor.numel()
+        )
         return Kernel(name, dims) if fits and sorted(dim for dim, _ in found) == sorted(whole.values()) else None
 
 
@@ -156,7 +168,7 @@ class _Watching(TorchDispatchMode):
     def _use(self, operation: str, args: tuple[Any, ...], macs: int) -> Use:
         settings = tuple(each for each in args if not isinstance(each, Tensor) and each is not None)
         for place in _OPERANDS.get(operation, ()):
-            kernel = self._kernels.find(args[place])
+            kernel = self._kernels.find(args[place], operation in BATCHED)
             if kernel is None:
                 continue
             right = place == _OPERANDS[operation][0]

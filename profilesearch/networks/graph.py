@@ -126,5 +126,6 @@ class _Layers(TorchFunctionMode):
             out = func(*args, **(kwargs or {}))
         finally:
             self._watched.inside_layer = False
+        self._rules.batched = False
         rule(self._rules, out, *args, **(kwargs or {}))
         return out

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from profilesearch.networks.counting import BATCHED
 from profilesearch.networks.labels import CONSTANT, compact, entries, first, narrow, pad, varying
 from profilesearch.networks.rules import Rules
 from profilesearch.networks.tracking import tensors
@@ -71,6 +72,7 @@ class Operations:
             return
         name = func.overloadpacket.__name__.removesuffix("_")
         self.reads |= name in _READING
+        rules.batched = name in BATCHED
         outs = tensors(out)
         if name in _SAME:
             rules.set(outs[0], rules.need(args[0]))

@@ -21,11 +21,13 @@ class Tracked:
     Attributes:
         labels: The same.
         used: Names of the parameters that the network used.
+        batched: Whether the operation at hand takes a matrix for each image.
     """
 
     def __init__(self, model: nn.Module, labels: Labels) -> None:
         self.labels = labels
         self.used: set[str] = set()
+        self.batched = False
         named = (*model.named_parameters(), *model.named_buffers())
         self._names = {id(tensor): name for name, tensor in named}
         self._kernels = Kernels(model)
@@ -34,7 +36,7 @@ class Tracked:
 
     def kernel(self, tensor: Tensor) -> Kernel | None:
         """Returns which parameter or buffer a tensor is a view of; None for what is computed on the fly."""
-        return self._kernels.find(tensor)
+        return self._kernels.find(tensor, self.batched)
 
     def is_fresh(self, tensor: Tensor) -> bool:
         """Says whether a tensor is a parameter or buffer that has no labels yet."""

@@ -20,9 +20,9 @@ from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import best_precision, device_of
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_once
-from profilesearch.tasks.training import input_channels
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
@@ -141,7 +141,7 @@ def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None
         about = {
             "architecture": setting.source.architecture,
             "num_classes": upstream.data.num_classes,
-            "in_channels": input_channels(model),
+            "in_channels": input_channels(model, upstream.data.image_shape),
             "method": method,
             "level": level,
             "seconds": round(time.perf_counter() - start, 1),
