@@ -219,26 +219,23 @@ def test_attention_is_counted_and_left_alone() -> None:
     half(plan)
 
 
-@pytest.mark.parametrize("between", [Wide, lambda: FrozenBatchNorm2d(8)])
-def test_cut_state_outside_of_the_state_dict_is_in_the_file(
-    between: Layer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def chain(num_classes: int = 5, in_channels: int = 3) -> nn.Module:
-        return Chain(num_classes, in_channels, between)
-
-    monkeypatch.setitem(chain.__globals__, "chain", chain)
-    plan = Plan("test_kinds:chain", load(chain, tmp_path), SHAPE)
-    pruned = half(plan)
-    about = {"architecture": "test_kinds:chain", "num_classes": 5, "in_channels": 3}
-    save_network(tmp_path / "pruned.safetensors", pruned, about)
-    again = load_pruned(tmp_path / "pruned.safetensors", "test_kinds:chain")
-    assert torch.equal(again(plan.example), pruned(plan.example))
+def wide(num_classes: int = 5, in_channels: int = 3) -> nn.Module:
+    return Chain(num_classes, in_channels, Wide)
 
 
-def load(builder: Callable[[], nn.Module], folder: Path) -> nn.Module:
+def frozen(num_classes: int = 5, in_channels: int = 3) -> nn.Module:
+    return Chain(num_classes, in_channels, lambda: FrozenBatchNorm2d(8))
+
+
+@pytest.mark.parametrize("builder", [wide, frozen])
+def test_cut_state_outside_of_the_state_dict_is_in_the_file(builder: Callable[[], nn.Module], tmp_path: Path) -> None:
+    name, path = f"test_kinds:{builder.__name__}", tmp_path / "pruned.safetensors"
     torch.manual_seed(0)
-    torch.save(builder().state_dict(), folder / "full.pth")
-    return load_network("test_kinds:chain", folder / "full.pth")
+    torch.save(builder().state_dict(), tmp_path / "full.pth")
+    plan = Plan(name, load_network(name, tmp_path / "full.pth"), SHAPE)
+    pruned = half(plan)
+    save_network(path, pruned, {"architecture": name, "num_classes": 5, "in_channels": 3})
+    assert torch.equal(load_pruned(path, name)(plan.example), pruned(plan.example))
 
 
 class Flattening(nn.Module):
