@@ -60,6 +60,22 @@ class RayEngine(Engine):
     def scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
         """Yields scores as they come."""
         ray = self._ray
+        try:
+            yield from self._scores(scorers, tasks)
+        except ray.exceptions.RayTaskError:
+            raise  # what scoring itself says
+        except ray.exceptions.WorkerCrashedError as error:
+            raise UsageError(
+                "Ray workers die again and again, perhaps for lack of memory; give each more of it"
+            ) from error
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise UsageError(
+                "the Ray cluster is gone; every score so far is in the ledger, so give the same command once there is "
+                "a cluster again"
+            ) from error
+
+    def _scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
+        ray = self._ray
         for place, _ in tasks:
             scorer = scorers[place]
             if scorer.digest not in self._stored:
@@ -71,12 +87,7 @@ class RayEngine(Engine):
             pending[self._score.remote(digest, [self._stored[digest]], widths)] = index
         while pending:
             for done in ray.wait(list(pending))[0]:
-                try:
-                    yield pending.pop(done), ray.get(done)
-                except ray.exceptions.WorkerCrashedError as error:
-                    raise UsageError(
-                        "Ray workers die again and again, perhaps for lack of memory; give each more of it"
-                    ) from error
+                yield pending.pop(done), ray.get(done)
 
     def close(self) -> None:
         """Leaves the cluster; one that was started here ends."""
