@@ -12,6 +12,7 @@ from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.space import ProfileSpace
+from profilesearch.profiles import Profile
 from profilesearch.scoring.problem import Problem
 
 KEEPS = (0.2, 0.9)
@@ -30,8 +31,13 @@ class Family:
     policy: PPO
     evaluations: int
 
-    def profile(self, space: ProfileSpace) -> Finished:
-        """Returns the policy's deterministic profile, (1, G), under the budget of `space`, and its own cost."""
+    def profile(self, space: ProfileSpace) -> Profile:
+        """Returns the policy's deterministic profile under the budget of `space`."""
+        found = {"searcher": "family", "evaluations": self.evaluations}
+        return space.profile(self.finished(space).widths[0], found)
+
+    def finished(self, space: ProfileSpace) -> Finished:
+        """Returns the widths of that profile, (1, G), and what the policy's own choice costs before the projection."""
         return play(self.policy, space, 1, deterministic=True)
 
 

@@ -35,11 +35,12 @@ from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statist
 from profilesearch.reaching import off_budget, reached_in
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision, device_of, open_device
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import check_trains
-from profilesearch.tasks.training import NotFinite, accuracy, input_channels, train
+from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.workspace import Workspace
 
@@ -216,7 +217,7 @@ def _kept(options: argparse.Namespace, data: DataSet, network: nn.Module, error:
     if not error.finished or not world.leads:
         return error
     path = options.out / "last-good.safetensors"
-    about = {"num_classes": data.num_classes, "in_channels": input_channels(network)}
+    about = {"num_classes": data.num_classes, "in_channels": input_channels(network, data.image_shape)}
     save_network(path, network, {"architecture": options.arch, **about})
     return UsageError(f"{error}; the network after epoch {error.finished} is in {path}")
 

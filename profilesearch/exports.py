@@ -17,8 +17,8 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.files import write_atomically
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import batches
-from profilesearch.tasks.training import input_channels
 
 FORMATS = ("onnx", "pt2")
 Predict = Callable[[Tensor], Tensor]
@@ -62,7 +62,7 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
     Raises:
         UsageError: The network cannot be exported, a package is missing, or the file cannot be written.
     """
-    pixels = data.normalize(images.pixels, input_channels(model))
+    pixels = data.normalize(images.pixels, input_channels(model, data.image_shape))
     with evaluating(model):
         try:
             write_atomically(path, lambda temporary: WRITERS[kind](model, pixels[:2].contiguous(), temporary))

@@ -91,16 +91,16 @@ def _groups(options: argparse.Namespace, output: Output) -> None:
         cost = plan.space(Budget("macs", 1.0), "all").cost
         macs, params = cost.shares("macs"), cost.shares("params")
         rows = [
-            [group.name, str(group.channels), group.scope, f"{a:.2%}", f"{b:.2%}", _members(table, place)]
-            for place, (group, a, b) in enumerate(zip(table.groups, macs, params, strict=True))
+            [group.name, str(group.channels), group.scope, f"{a:.2%}", f"{b:.2%}", ", ".join(group.layers)]
+            for group, a, b in zip(table.groups, macs, params, strict=True)
         ]
         low = {scope: plan.space(Budget("macs", 1.0), scope).reach()[0] for scope in _scopes(table)}
         reach = ", ".join(f"scope {scope} reaches down to {least:.1%}" for scope, least in low.items())
         title = f"{options.arch}, images of {'x'.join(map(str, plan.image_shape))}: {len(rows)} channel groups; {reach}"
         output.table(title, ["group", "channels", "scope", "of the MACs", "of the parameters", "made by"], rows)
-    out = [[entry.name, str(entry.channels), entry.reason] for entry in table.excluded]
+    out = [[", ".join(entry.layers) or entry.name, str(entry.channels), entry.reason] for entry in table.excluded]
     if out:
-        output.table("out of scope", ["layer", "channels", "reason"], out)
+        output.table("out of scope", ["made by", "channels", "reason"], out)
     output.result(_to_json(options.arch, table))
 
 
@@ -108,18 +108,10 @@ def _scopes(table: GroupTable) -> list[Scope]:
     return [scope for scope in SCOPES if table.within(scope).groups]
 
 
-def _members(table: GroupTable, place: int) -> str:
-    """The layers that make a group's channels, without the normalizations behind them."""
-    tensors = {part.tensor for part in table.groups[place].slices if part.dim == 0}
-    every = [tensor.removesuffix(".weight") for tensor in sorted(tensors) if tensor.endswith(".weight")]
-    layers = [layer for layer in every if f"{layer}.running_mean" not in tensors]
-    shown = ", ".join(layers[:4])
-    return f"{shown} and {len(layers) - 4} more" if len(layers) > 4 else shown
-
-
 def _to_json(architecture: str, table: GroupTable) -> dict[str, Any]:
-    groups = [{"name": g.name, "channels": g.channels, "scope": g.scope} for g in table.groups]
-    excluded = [{"name": e.name, "channels": e.channels, "reason": e.reason} for e in table.excluded]
+    groups = [{"name": g.name, "channels": g.channels, "scope": g.scope, "made_by": g.layers} for g in table.groups]
+    excluded = [{"name": e.name, "channels": e.channels, "reason": e.reason, "made_by": e.layers}
+                for e in table.excluded]  # fmt: skip
     return {"architecture": architecture, "fingerprint": table.fingerprint, "groups": groups, "excluded": excluded}
 
 

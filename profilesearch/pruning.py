@@ -17,8 +17,8 @@ from profilesearch.profiles import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import BATCH, batches, fitting
-from profilesearch.tasks.training import input_channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def reestimate_statistics(
     if len(images) < 2:
         raise UsageError(f"re-estimating BatchNorm needs two training images or more, got {len(images)}")
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    channels, device = input_channels(model), device_of(model)
+    channels, device = input_channels(model, data.image_shape), device_of(model)
 
     def pass_over(size: int) -> None:
         parts = (images[part] for part in batches(len(images), size))

@@ -19,6 +19,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.profiles import Budget
 from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine, processes
+from profilesearch.scoring.engines.ray import RayEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
@@ -153,6 +154,22 @@ def test_bad_engines() -> None:
         open_engine("rai")
     with pytest.raises(UsageError, match="at least 1"):
         open_engine("processes", workers=-1)
+
+
+@pytest.mark.parametrize("kind", ["LocalRayletDiedError", "RaySystemError", "ConnectionError"])
+def test_a_ray_cluster_that_is_gone_is_one_sentence(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    gone = ConnectionError("gone") if kind == "ConnectionError" else getattr(ray.exceptions, kind)("gone")
+    engine = object.__new__(RayEngine)
+
+    def broken(*_: object) -> Iterator[tuple[int, float]]:
+        raise gone
+        yield 0, 0.0
+
+    engine._ray = ray
+    monkeypatch.setattr(engine, "_scores", broken)
+    with pytest.raises(UsageError, match="the Ray cluster is gone; every score so far is in the ledger"):
+        list(engine.scores([], []))
 
 
 def test_ray_says_when_there_is_no_cluster() -> None:

@@ -77,8 +77,8 @@ def test_pruned_equals_masked_and_costs_are_exact(plan: Plan, scope: str) -> Non
     images = torch.rand(2, *plan.image_shape)
     with torch.inference_mode():
         assert torch.allclose(pruned(images), masked(images), rtol=1e-3, atol=1e-4)
-        with FlopCounterMode(display=False) as counter:
-            pruned(plan.example)
+    with FlopCounterMode(display=False) as counter:  # with gradients, so that attention is counted too
+        pruned(plan.example)
     assert counter.get_total_flops() / 2 == space.cost.macs(widths)
     assert sum(p.numel() for p in pruned.parameters()) == space.cost.params(widths)
     sum(output.sum() for output in tree_leaves(pruned.train()(images))).backward()

@@ -10,7 +10,7 @@ from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search
 from agents.base import FINALISTS
 from agents.baselines import grid
 from profilesearch.errors import UsageError
-from profilesearch.profiles import Budget
+from profilesearch.profiles import Budget, Profile
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
@@ -127,7 +127,7 @@ def test_exhaustive_grid_is_finite_distinct_and_grows(problem: Problem) -> None:
     assert len(np.unique(profiles, axis=0)) == len(profiles)
 
 
-def test_a_family_has_a_profile_on_every_budget(problem: Problem) -> None:
+def test_a_family_has_a_profile_on_every_budget(problem: Problem, tmp_path: Path) -> None:
     done: list[int] = []
     settings = PpoSettings(epochs=5)
     family = search_family(problem, 50, 0, settings=settings, progress=lambda now, *_: done.append(now))
@@ -136,11 +136,15 @@ def test_a_family_has_a_profile_on_every_budget(problem: Problem) -> None:
     costs = []
     for keep in (0.3, 0.5, 0.8):
         space = problem.with_budget(Budget("macs", keep)).space
-        finished = family.profile(space)
+        finished = family.finished(space)
+        profile = family.profile(space)
+        profile.save(tmp_path / "profile.json")
+        assert Profile.load(tmp_path / "profile.json").keep == pytest.approx(profile.keep, abs=1e-6)
+        assert np.array_equal(space.widths(space.table.ratios(profile)), finished.widths[0])
         assert float(space.relative(finished.widths)[0]) == pytest.approx(keep, rel=0.005)
         costs.append(float(finished.own_cost[0]))
     assert costs == sorted(costs)
-    again = search_family(problem, 50, 0, settings=settings).profile(problem.space)
-    assert np.array_equal(again.widths, family.profile(problem.space).widths)
+    again = search_family(problem, 50, 0, settings=settings).finished(problem.space)
+    assert np.array_equal(again.widths, family.finished(problem.space).widths)
     with pytest.raises(UsageError, match="at least 8 evaluations"):
         search_family(problem, 7)

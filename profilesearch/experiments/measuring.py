@@ -79,7 +79,7 @@ def run_family(sources: Sources, job: FamilySearch) -> FoundFamily:
     """Trains one policy for a range of budgets."""
     problem = _pool_problem(sources, job.pool, job.keeps[0], job.images)
     family = search_family(problem, job.evaluations, job.seed)
-    finished = [family.profile(problem.with_budget(Budget("macs", keep)).space) for keep in job.keeps]
+    finished = [family.finished(problem.with_budget(Budget("macs", keep)).space) for keep in job.keeps]
     widths = tuple(tuple(map(int, each.widths[0])) for each in finished)
     return FoundFamily(widths, tuple(float(each.own_cost[0]) for each in finished))
 

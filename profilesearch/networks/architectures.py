@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import sys
 import warnings
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
 
     Args:
         name: One of `architecture_names()`, `timm:NAME`, or `package.module:callable` for one of your own; the
-            callable is given `num_classes` and `in_channels` where it takes arguments of these names.
+            callable is given `num_classes` and `in_channels` where it takes arguments of these names, or any.
         num_classes: Outputs of the last layer.
         in_channels: Channels of the input images; torchvision's networks take 3.
 
@@ -125,11 +126,28 @@ def _callable(name: str) -> Callable[..., Any]:
     return made
 
 
+def _taken(made: Callable[..., Any], wanted: dict[str, int]) -> dict[str, int]:
+    """Returns those of the wanted arguments that a builder takes; one that takes any is tried out."""
+    takes = inspect.signature(made).parameters
+    named = {key: value for key, value in wanted.items() if key in takes}
+    if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in takes.values()):
+        return named
+    rest = {key: value for key, value in wanted.items() if key not in takes}
+    for count in range(len(rest), 0, -1):
+        for keys in itertools.combinations(rest, count):
+            given = named | {key: rest[key] for key in keys}
+            try:
+                made(**given)
+            except TypeError:  # it hands them on to what does not take them
+                continue
+            return given
+    return named
+
+
 def _own(name: str, wanted: dict[str, int]) -> nn.Module:
     made = _callable(name)
     try:
-        takes = inspect.signature(made).parameters
-        network = made(**{key: value for key, value in wanted.items() if key in takes})
+        network = made(**_taken(made, wanted))
     except Exception as error:
         raise UsageError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):

@@ -253,8 +253,8 @@ def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
             f"{path} is damaged: none of its tensors is as large as {max(classes, channels)}; make it again"
         )
     model = build(stored, classes, channels)
-    expected = model.state_dict()
-    if tensors.keys() != expected.keys():
+    cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
+    if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
         raise UsageError(f"{path} does not hold the tensors of {metadata['architecture']}; the file is damaged")
     assign(model, tensors)
     return model.eval()

@@ -1,33 +1,40 @@
 """Analytic cost: multiply-adds and parameters of thousands of profiles at once, without building a network."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from profilesearch.networks.counting import uses
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
 
 FloatArray = NDArray[np.float64]
-Layer = nn.Conv2d | nn.Linear
 
 
 class CostModel:
     """Cost of a network as a function of the widths of its channel groups.
 
     Every dimension of every weight tensor is an affine function of the widths, so the size of a tensor is a product of
-    affine functions. Parameters are the sum of the sizes; multiply-adds are the sizes of convolution and linear
-    weights times the output positions that use them. Both are exact.
+    affine functions. Parameters are the sum of the sizes; multiply-adds are the sizes of kernels times how often one
+    image uses each of their entries. Operations without a kernel, as in attention, have channels that no profile may
+    touch, and cost the same always. Both are exact: multiply-adds are those that torch's counter counts.
 
     Args:
         model: The full network.
         table: Its channel groups.
         example: One input, shape (1, C, H, W); the multiply-adds depend on its resolution.
         counted: Names of the tensors that parameters are counted of; all where None.
+
+    Attributes:
+        uses: All operations of the full network that are counted.
+
+    Raises:
+        UsageError: Torch's counter counts otherwise on the full network.
     """
 
     def __init__(
@@ -38,29 +45,35 @@ class CostModel:
         for place, group in enumerate(table.groups):
             for part in group.slices:
                 follows[part.tensor].append((part.dim, place, part.rows.shape[1]))
-        positions = _positions(model, example)
+        with evaluating(model):
+            self.uses = uses(model, example)
+        shapes = {use.kernel: use.shape for use in self.uses}
+        macs: dict[str, int] = defaultdict(int)
+        for use in self.uses:
+            macs[use.kernel] += use.macs
+        params = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+        most = 1 + max((dim for every in follows.values() for dim, _, _ in every), default=1)
         self._fixed = {"macs": 0, "params": 0}
         sizes, slopes, factors = [], [], []
         self._weights: dict[str, tuple[FloatArray, FloatArray]] = {}
-        for name, tensor in model.named_parameters():
-            macs, params = positions.get(name, 0), int(counted is None or name in counted)
-            whole = np.array([tensor.shape[0], tensor.shape[1]]) if tensor.dim() > 1 else np.zeros(2)
-            self._weights[name] = whole.astype(np.float64), np.zeros((2, len(table.groups)))
-            if name not in follows:
-                self._fixed["macs"] += macs * tensor.numel()
-                self._fixed["params"] += params * tensor.numel()
-                continue
-            rest = tensor.shape[2:].numel()
-            sizes.append([tensor.shape[0], tensor.shape[1] if tensor.dim() > 1 else 1])
-            slope = np.zeros((2, len(table.groups)))
+        for name, shape in (shapes | params).items():
+            whole = np.array([*shape[:most], *[1] * (most - len(shape))], dtype=np.float64)
+            slope = np.zeros((most, len(table.groups)))
             for dim, place, repeats in follows[name]:
                 slope[dim, place] += repeats
+            self._weights[name] = whole[:2], slope[:2]
+            size = math.prod(shape)
+            counts = [macs[name], size * (name in params and (counted is None or name in counted))]
+            if not slope.any():
+                self._fixed["macs"] += counts[0]
+                self._fixed["params"] += counts[1]
+                continue
+            sizes.append(whole)
             slopes.append(slope)
-            self._weights[name] = self._weights[name][0], slope
-            factors.append([macs * rest, params * rest])
-        self._sizes = np.array(sizes, dtype=np.float64).reshape(-1, 2)
-        self._slopes = np.array(slopes).reshape(-1, 2, len(table.groups))
-        self._factors = np.array(factors, dtype=np.float64).reshape(-1, 2)
+            factors.append([count / whole.prod() for count in counts])
+        self._sizes = np.array(sizes).reshape(len(sizes), most)
+        self._slopes = np.array(slopes).reshape(len(slopes), most, len(table.groups))
+        self._factors = np.array(factors).reshape(len(factors), 2)
 
     def macs(self, widths: IntArray) -> IntArray:
         """Returns the multiply-adds of one image for widths of shape (..., G), as shape (...)."""
@@ -73,7 +86,7 @@ class CostModel:
     def cost(self, widths: IntArray, metric: Metric) -> IntArray:
         """Returns the cost in the given metric for widths of shape (..., G), as shape (...)."""
         removed = np.asarray(self._channels - widths, dtype=np.float64)
-        # (..., T, 2) sizes of the two leading dimensions of each of T tensors; exact in float64 below 2^53
+        # (..., T, D) sizes of the leading dimensions of each of T tensors; exact in float64 below 2^53
         dims = self._sizes - np.einsum("...g,tdg->...td", removed, self._slopes, optimize=True)
         factor = self._factors[:, 0 if metric == "macs" else 1]
         total = (dims.prod(axis=-1) * factor).sum(axis=-1) + self._fixed[metric]
@@ -97,39 +110,13 @@ class CostModel:
         return 1 - self.relative(without, metric)
 
 
-def _positions(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Returns, by weight name, how many output positions each convolution or linear weight serves in one image."""
-    positions: dict[str, int] = defaultdict(int)
-
-    def note(name: str, module: Layer, _: Tensor, output: Tensor) -> None:
-        channel_last = isinstance(module, nn.Linear)
-        positions[f"{name}.weight"] += output[0].numel() // output.shape[-1 if channel_last else 1]
-
-    watch_layers(model, example, note)
-    return positions
-
-
-def watch_layers(model: nn.Module, example: Tensor, note: Callable[[str, Layer, Tensor, Tensor], None]) -> None:
-    """Runs a network on an example and notes name, module, input and output of its convolutions and linear layers."""
-    hooks = [
-        module.register_forward_hook(lambda module, given, output, name=name: note(name, module, given[0], output))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    try:
-        with evaluating(model), torch.inference_mode():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a network in evaluation mode and restores the mode that it had."""
-    was_training = model.training
+    """Puts a network in evaluation mode and restores the mode that each of its modules had."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training

@@ -64,15 +64,15 @@ def keep_channels(order: Mapping[str, Tensor], table: GroupTable, widths: IntArr
     return {name: order[name][: int(width)].sort().values for name, width in zip(table.names, widths, strict=True)}
 
 
-Measure = Callable[[str, Tensor], Tensor | None]
-"""From a parameter's name and value to one number a filter, or None where it says nothing."""
+Measure = Callable[[str, Tensor, int], Tensor | None]
+"""From a parameter's name, its value and the dimension of its filters to one number each; None if it says nothing."""
 
 
 def _importance(group: ChannelGroup, tensors: Mapping[str, Tensor], measure: Measure, criterion: str) -> Tensor:
     votes = []
     for part in group.slices:
-        if part.dim == 0 and part.tensor in tensors:
-            vote = measure(part.tensor, tensors[part.tensor].detach().float())
+        if not part.takes and part.tensor in tensors:
+            vote = measure(part.tensor, tensors[part.tensor].detach().float(), part.dim)
             if vote is not None:
                 vote = vote[torch.from_numpy(part.rows)].sum(dim=1)
                 votes.append(vote / vote.mean().clamp_min(1e-12))
@@ -86,22 +86,26 @@ def _draw(group: ChannelGroup, seed: int) -> Tensor:
     return torch.randperm(group.channels, generator=generator)
 
 
-def _l1(_: str, weight: Tensor) -> Tensor | None:
-    return weight.flatten(1).norm(p=1, dim=1) if weight.dim() > 1 else None
+def _filters(weight: Tensor, dim: int) -> Tensor:
+    return weight.movedim(dim, 0).flatten(1)
 
 
-def _l2(_: str, weight: Tensor) -> Tensor | None:
-    return weight.flatten(1).norm(dim=1) if weight.dim() > 1 else None
+def _l1(_: str, weight: Tensor, dim: int) -> Tensor | None:
+    return _filters(weight, dim).norm(p=1, dim=1) if weight.dim() > 1 else None
 
 
-def _distances(_: str, weight: Tensor) -> Tensor | None:
+def _l2(_: str, weight: Tensor, dim: int) -> Tensor | None:
+    return _filters(weight, dim).norm(dim=1) if weight.dim() > 1 else None
+
+
+def _distances(_: str, weight: Tensor, dim: int) -> Tensor | None:
     if weight.dim() == 1:
         return None
-    filters = weight.flatten(1)
+    filters = _filters(weight, dim)
     return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(dim=1)
 
 
-def _scale(name: str, weight: Tensor) -> Tensor | None:
+def _scale(name: str, weight: Tensor, _: int) -> Tensor | None:
     return weight.abs() if weight.dim() == 1 and name.endswith(".weight") else None
 
 
@@ -115,10 +119,10 @@ def _taylor(model: nn.Module, images: Tensor, labels: Tensor) -> Measure:
     loss = functional.cross_entropy(scores, labels)
     gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
 
-    def measure(name: str, weight: Tensor) -> Tensor | None:
+    def measure(name: str, _: Tensor, dim: int) -> Tensor | None:
         gradient = gradients.get(name)
         if gradient is None:
             return None
-        return (named[name].detach() * gradient).flatten(1).sum(dim=1).square()
+        return _filters(named[name].detach() * gradient, dim).sum(dim=1).square()
 
     return measure

@@ -9,35 +9,65 @@ from torch import Tensor
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 
+Shapes = Mapping[str, torch.Size]
+
 
 def dimensions(architecture: str, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Returns the classes and input channels of a classifier.
+    """Returns the classes and input channels of a classifier: those with which its architecture has these tensors.
 
-    Classes are the rows of what changes with their number in the architecture, or of the last weight where nothing
-    does; channels are the columns of the first convolution. Safetensors files keep no order, so it is the network's.
+    Both are read from what changes with them in the architecture. Where no tensor changes with the classes, they are
+    the rows of the last matrix, in the network's order, since files keep none; where none changes with the channels,
+    the architecture has its own, and takes no number of them.
 
     Raises:
         UsageError: The tensors are of no network that can be pruned.
     """
-    two, three = (skeleton(architecture, classes) for classes in (2, 3))
-    ordered = {name: tensors[name] for name in (*two, *tensors) if name in tensors}
-    weights = [tensor for name, tensor in ordered.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
-    first = next((tensor for tensor in weights if tensor.dim() == 4), None)
-    if first is None:
-        raise UsageError("the checkpoint has no convolution; it is of no network that can be pruned here")
-    heads = [ordered[name] for name in two if name in ordered and two[name] != three.get(name)]
-    matrices = [tensor for tensor in weights if tensor.dim() == 2] or weights
-    return len(heads[0] if heads and heads[0].dim() else matrices[-1]), first.shape[1]
+    base = skeleton(architecture, 2, 3)
+    classes = _solve(base, skeleton(architecture, 3, 3), 2, tensors)
+    channels = _solve(base, skeleton(architecture, 2, 4), 3, tensors)
+    if classes is None:
+        ordered = [tensors[name] for name in (*base, *tensors) if name in tensors]
+        weights = [tensor for tensor in ordered if tensor.dim() > 1]
+        if not weights:
+            raise UsageError("the checkpoint has no weights; it is of no network that can be pruned here")
+        classes = len(next((tensor for tensor in reversed(weights) if tensor.dim() == 2), weights[-1]))
+    return classes, channels or 3
+
+
+def _solve(one: Shapes, other: Shapes, value: int, tensors: Mapping[str, Tensor]) -> int | None:
+    """Returns the setting of which a checkpoint's sizes are affine functions.
+
+    Args:
+        one: Shapes of an architecture's tensors where the setting is `value`.
+        other: Where it is one more.
+        value: See above.
+        tensors: The checkpoint.
+    """
+    for name, shape in one.items():
+        if name not in tensors or name not in other:
+            continue
+        for before, after, size in zip(shape, other[name], tensors[name].shape, strict=False):
+            if before != after:
+                return max(1, value + round((size - before) / (after - before)))
+    return None
 
 
 @cache
-def skeleton(architecture: str, classes: int = 2) -> dict[str, torch.Size]:
-    """Returns names and shapes of a network's tensors, without their values where it can be built without them."""
+def skeleton(architecture: str, classes: int = 2, channels: int = 3) -> dict[str, torch.Size]:
+    """Returns names and shapes of a network's tensors, without their values where it can be built without them.
+
+    A network that takes no other number of channels is that with 3.
+    """
     try:
-        with torch.device("meta"):
-            network = build(architecture, classes)
-    except UsageError:
-        raise
-    except Exception:  # builders may look at values
-        network = build(architecture, classes)
+        try:
+            with torch.device("meta"):
+                network = build(architecture, classes, channels)
+        except UsageError:
+            raise
+        except Exception:  # builders may look at values
+            network = build(architecture, classes, channels)
+    except Exception:
+        if channels == 3:
+            raise
+        return skeleton(architecture, classes, 3)
     return {name: tensor.shape for name, tensor in network.state_dict().items()}

@@ -36,10 +36,16 @@ def foldable(model: nn.Module) -> list[Pair]:
     return pairs
 
 
-def fold(model: nn.Module, pairs: list[Pair]) -> None:
-    """Folds BatchNorm layers, in evaluation mode, into their convolutions; `model` is changed in place."""
+def fold(model: nn.Module, pairs: list[Pair], order: torch.memory_format = torch.channels_last) -> None:
+    """Folds BatchNorm layers, in evaluation mode, into their convolutions, in place.
+
+    Args:
+        model: Changed.
+        pairs: From `foldable`.
+        order: Of the new weights' values in memory.
+    """
     with torch.no_grad():
         for convolution, norm in pairs:
             fused = fuse_conv_bn_eval(model.get_submodule(convolution), model.get_submodule(norm))  # type: ignore[arg-type, type-var]
-            model.set_submodule(convolution, fused.to(memory_format=torch.channels_last))
+            model.set_submodule(convolution, fused.to(memory_format=order))
             model.set_submodule(norm, nn.Identity())

@@ -8,21 +8,22 @@ et al. 2023, arXiv 2301.12900); following single entries needs no rule for each 
 """
 
 import copy
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.counting import counted_name, is_counted
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.labels import Labels
-from profilesearch.networks.rules import Rules, tensors
+from profilesearch.networks.operations import Operations
+from profilesearch.networks.rules import KINDS, Rules
+from profilesearch.networks.tracking import tensors
 
 
 def trace(model: nn.Module, example: Tensor) -> GroupTable:
@@ -40,14 +41,14 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
     """
     labels = Labels()
     with evaluating(model):
-        seen = _run(model, example, labels)
-        if seen.reads:
-            _check_control_flow(model, example, labels.table(), seen.used)
-    if any(name not in seen.used for name, _ in model.named_parameters()):  # auxiliary classifiers do not run
+        used, reads = _run(model, example, labels)
+        if reads:
+            _check_control_flow(model, example, labels.table(), used)
+    if any(name not in used for name, _ in model.named_parameters()):  # auxiliary classifiers do not run
         shared = {id(parameter): parameter for parameter in model.parameters()}
         with suppress(UsageError):  # images that are too small for training
-            _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)
-    return labels.table()
+            used |= _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)[0]
+    return labels.table({n: len(p) for n, p in model.named_parameters() if p.dim() > 1}, used)
 
 
 def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, used: set[str]) -> None:
@@ -55,7 +56,7 @@ def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, us
     for other in (example + 9, example - 9, 9 * (example - 0.5)):
         labels = Labels()
         try:
-            own = _run(model, other, labels).used
+            own, _ = _run(model, other, labels)
         except UsageError:
             continue  # one that only checks its images
         if own != used or labels.table().fingerprint != table.fingerprint:
@@ -67,13 +68,13 @@ def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, us
             )
 
 
-def _run(model: nn.Module, example: Tensor, labels: Labels) -> Rules:
-    """Runs a network and collects its labels; returns what was seen on the way."""
+def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], bool]:
+    """Runs a network and collects its labels; returns what parameters it used, and whether it read a value."""
     rules = Rules(model, labels)
     rules.start(example)
-    operations = _Operations(rules)
+    watched = _Operations(rules)
     try:
-        with torch.no_grad(), operations, _Layers(rules, operations):
+        with torch.no_grad(), watched, _Layers(rules, watched):
             outputs = model(example)
     except Exception as error:
         raise UsageError(
@@ -85,7 +86,7 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> Rules:
             f"{type(model).__name__} returns a {type(outputs).__name__}; it must return its class scores, as one tensor"
         )
     rules.fix(tensors(outputs), "makes the outputs of the network")
-    return rules
+    return rules.used, watched.operations.reads
 
 
 class _Operations(TorchDispatchMode):
@@ -93,39 +94,38 @@ class _Operations(TorchDispatchMode):
 
     def __init__(self, rules: Rules) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.operations = Operations(rules)
         self.inside_layer = False
         self._rules = rules
+        self._counted = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if is_counted(func):
+            self._rules.operation_name = counted_name(self._counted)
+            self._counted += 1
         if not self.inside_layer:
-            self._rules.operation(func, args, kwargs or {}, out)
+            self.operations.follow(func, args, kwargs or {}, out)
         return out
 
 
 class _Layers(TorchFunctionMode):
-    """Catches the layers that have weights, before they are taken apart."""
+    """Catches the layers that have rules of their own, before they are taken apart."""
 
-    def __init__(self, rules: Rules, operations: _Operations) -> None:
+    def __init__(self, rules: Rules, watched: _Operations) -> None:
         super().__init__()
-        self._operations = operations
-        self._rules: dict[Any, Callable[..., None]] = {
-            functional.conv2d: rules.convolution,
-            functional.linear: rules.linear,
-            functional.batch_norm: rules.batch_norm,
-            functional.layer_norm: rules.normalization,
-            functional.group_norm: rules.normalization,
-            functional.dropout: rules.same,
-        }
+        self._rules = rules
+        self._watched = watched
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        rule = self._rules.get(func)
+        rule = KINDS.get(func)
         if rule is None:
             return func(*args, **(kwargs or {}))
-        self._operations.inside_layer = True
+        self._watched.inside_layer = True
         try:
             out = func(*args, **(kwargs or {}))
         finally:
-            self._operations.inside_layer = False
-        rule(out, *args, **(kwargs or {}))
+            self._watched.inside_layer = False
+        self._rules.batched = False
+        rule(self._rules, out, *args, **(kwargs or {}))
         return out

@@ -22,14 +22,17 @@ class Slice:
 
     Attributes:
         tensor: Name of the parameter or buffer, as in the state dict.
-        dim: 0 where the tensor makes the channels, 1 where it consumes them.
+        dim: Of the tensor.
         rows: Indices along `dim`, shape (channels, r): row c belongs to channel c. r is 1 for most tensors and the
             number of pixels for a linear layer behind a flatten.
+        takes: Whether the tensor consumes the channels there: it sums over them, as a weight does over its layer's
+            inputs. Elsewhere it makes them, or has values for each.
     """
 
     tensor: str
     dim: int
     rows: IntArray
+    takes: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +44,31 @@ class ChannelGroup:
         channels: How many there are.
         scope: `block`, or `all` where a residual sum ties several layers.
         slices: Every tensor dimension that follows the group.
+        layers: Every layer that makes the channels, in network order.
     """
 
     name: str
     channels: int
     scope: Scope
     slices: tuple[Slice, ...]
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class OutOfScope:
-    """A layer's channels that no profile may touch, and why."""
+    """Channels that no profile may touch, and why.
+
+    Attributes:
+        name: Name of the first layer that makes them.
+        channels: How many there are.
+        reason: For people.
+        layers: Every layer that makes them, in network order.
+    """
 
     name: str
     channels: int
     reason: str
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +107,7 @@ class GroupTable:
         kept = tuple(group for group in self.groups if scope in ("all", group.scope))
         left = [group for group in self.groups if group not in kept]
         reason = "tied by a residual sum; use --scope all to prune it"
-        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, reason) for g in left)))
+        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, reason, g.layers) for g in left)))
 
     def ratios(self, profile: Profile) -> NDArray[np.float64]:
         """Returns the keep ratios of `profile` in the order of this table, shape (G,).

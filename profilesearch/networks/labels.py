@@ -1,7 +1,7 @@
 """Channel labels: which slices of which tensors belong together, as equations that a traced network gives."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,8 @@ class Labels:
     _fixed: list[tuple[IntArray, str]] = field(default_factory=list)
     _across: list[IntArray] = field(default_factory=list)
     _places: dict[tuple[str, int], list[IntArray]] = field(default_factory=lambda: defaultdict(list))
-    _makers: dict[str, IntArray] = field(default_factory=dict)
+    _takes: set[tuple[str, int]] = field(default_factory=set)
+    _makers: dict[str, tuple[int, IntArray]] = field(default_factory=dict)
 
     def fresh(self, channels: int) -> Tensor:
         """Returns new labels, shape (channels,)."""
@@ -61,22 +62,35 @@ class Labels:
         """Declares that labels cannot be pruned, with the reason that users see."""
         self._fixed.append((np.unique(narrow(labels)[0].numpy()), reason))
 
-    def place(self, tensor: str, dim: int, labels: Tensor) -> None:
-        """Says that index i of a tensor's dimension belongs to labels[i]; another use of the index ties the labels."""
+    def place(self, tensor: str, dim: int, labels: Tensor, takes: bool = False) -> None:
+        """Says that index i of a tensor's dimension belongs to labels[i]; another use of the index ties the labels.
+
+        Args:
+            tensor: Name of a parameter or buffer.
+            dim: Of it.
+            labels: One for each index.
+            takes: Whether the tensor sums over this dimension, as a weight does over the inputs of its layer.
+        """
         self._places[tensor, dim].append(labels.numpy())
+        self._takes |= {(tensor, dim)} if takes else set()
 
-    def made(self, layer: str, labels: Tensor) -> None:
-        """Says that a layer computes these channels anew."""
-        self._makers.setdefault(layer, labels.numpy())
+    def made(self, kernel: str, dim: int, labels: Tensor) -> None:
+        """Says that a kernel computes these channels anew, along a dimension of its own."""
+        self._makers.setdefault(kernel, (dim, labels.numpy()))
 
-    def table(self) -> GroupTable:
+    def table(self, kernels: Mapping[str, int] | None = None, used: Collection[str] = ()) -> GroupTable:
         """Returns the channel groups, in the order in which the network makes them.
 
         Channels that have the same number of indices in the same tensors form a group.
+
+        Args:
+            kernels: Channels of all weights, by name: those that make or follow no channel are out of scope too.
+            used: Names of those that the network used.
         """
         self._tie_places()
         channel_of = self._components()
         reasons, rows, makers = self._reasons(channel_of), self._rows(channel_of), self._makers_of(channel_of)
+        takes = self._takes
         across = set(channel_of[np.concatenate([*self._across, _NONE])].tolist())
         alike: dict[tuple[Signature, str], list[int]] = defaultdict(list)
         for channel in makers:  # in the network's order
@@ -85,20 +99,27 @@ class Labels:
         groups: list[ChannelGroup] = []
         excluded = []
         for (signature, reason), channels in alike.items():
-            layers = makers[channels[0]]
+            made_by = makers[channels[0]]
+            layers = tuple(map(layer_of, made_by))
             if reason or len(channels) == 1:
-                made = sum(number for tensor, dim, number in signature if (tensor, dim) == (f"{layers[0]}.weight", 0))
+                place = (made_by[0], self._makers[made_by[0]][0])
+                made = sum(number for tensor, dim, number in signature if (tensor, dim) == place)
                 why = reason or "all of its channels are tied to one another"
-                excluded.append(OutOfScope(layers[0], len(channels) * max(1, made), why))
+                excluded.append(OutOfScope(layers[0], len(channels) * max(1, made), why, layers))
                 continue
             again = sum(group.name.partition("#")[0] == layers[0] for group in groups)
             name = f"{layers[0]}#{again + 1}" if again else layers[0]
             scope: Scope = "all" if len(layers) > 1 and channels[0] in across else "block"
             slices = tuple(
-                Slice(tensor, dim, np.array([sorted(rows[c][tensor, dim]) for c in channels], dtype=np.int64))
+                Slice(tensor, dim, np.array([sorted(rows[c][tensor, dim]) for c in channels]), (tensor, dim) in takes)
                 for tensor, dim, _ in signature
             )
-            groups.append(ChannelGroup(name, len(channels), scope, slices))
+            groups.append(ChannelGroup(name, len(channels), scope, slices, layers))
+        named = {tensor for signature, _ in alike for tensor, _, _ in signature} | set(self._makers)
+        for kernel, size in (kernels or {}).items():
+            if kernel not in named:
+                why = "used outside of a layer" if kernel in used else "not used by the forward pass"
+                excluded.append(OutOfScope(layer_of(kernel), size, why, (layer_of(kernel),)))
         return GroupTable(tuple(groups), tuple(excluded))
 
     def _reasons(self, channel_of: IntArray) -> dict[int, str]:
@@ -117,11 +138,11 @@ class Labels:
         return rows
 
     def _makers_of(self, channel_of: IntArray) -> dict[int, list[str]]:
-        """The layers that make every channel, in the network's order."""
+        """The kernels that make every channel, in the network's order."""
         makers: dict[int, list[str]] = defaultdict(list)
-        for layer, labels in self._makers.items():
+        for kernel, (_, labels) in self._makers.items():
             for channel in dict.fromkeys(channel_of[labels].tolist()):
-                makers[channel].append(layer)
+                makers[channel].append(kernel)
         return makers
 
     def _tie_places(self) -> None:
@@ -136,6 +157,11 @@ class Labels:
         )
         found: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
         return found
+
+
+def layer_of(kernel: str) -> str:
+    """Names the layer of a weight: the module of one that is called so, other parameters by themselves."""
+    return kernel.removesuffix(".weight")
 
 
 def narrow(*several: Tensor) -> list[Tensor]:
@@ -175,6 +201,13 @@ def compact(labels: Tensor) -> Tensor:
     dims = set(_different(labels))
     first = tuple(slice(None) if dim in dims else slice(0, 1) for dim in range(labels.dim()))
     return labels[first].expand(labels.shape)
+
+
+def first(labels: Tensor, dims: int) -> Tensor:
+    """Returns the first entry along each of the last dimensions, which stay."""
+    for dim in range(labels.dim() - dims, labels.dim()):
+        labels = labels.narrow(dim, 0, 1)
+    return labels
 
 
 def entries(labels: Tensor) -> set[int]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
 from profilesearch.files import write_json
-from profilesearch.networks.cost import CostModel, FloatArray, evaluating, watch_layers
+from profilesearch.networks.cost import CostModel, FloatArray, evaluating
+from profilesearch.networks.counting import Use
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
 
@@ -26,7 +28,10 @@ Say = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer as the table knows it: all that its time depends on but its widths."""
+    """A convolution or linear layer as the table knows it: all that its time depends on but its widths.
+
+    Of a transposed convolution, whose kernel has its inputs first, `outputs` are these and `inputs` the outputs.
+    """
 
     kind: str
     outputs: int
@@ -46,9 +51,12 @@ class Layer:
         groups = max(1, self.groups * outputs // self.outputs) if self.groups > 1 else 1
         inputs = self.inputs * groups if self.groups > 1 else inputs  # `inputs` are those of one group of channels
         outputs = self.outputs // self.groups * groups if self.groups > 1 else outputs
-        convolution = nn.Conv2d(
-            inputs, outputs, self.kernel, self.stride, self.padding, self.dilation, groups, bias=False  # type: ignore[arg-type]
-        )  # fmt: skip
+        made: Any = nn.Conv2d
+        if self.kind == "transposed":
+            made, inputs, outputs = nn.ConvTranspose2d, outputs, inputs
+        convolution = made(
+            inputs, outputs, self.kernel, self.stride, self.padding, groups=groups, bias=False, dilation=self.dilation
+        )
         block = nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()).eval()
         return block, torch.rand(1, inputs, self.height, self.width)
 
@@ -71,14 +79,14 @@ class LatencyModel(CostModel):
         self, model: nn.Module, table: GroupTable, example: Tensor, cache: Path | None = None, say: Say | None = None
     ) -> None:
         super().__init__(model, table, example)
-        layers = _layers(model, example)
+        layers = _layers(self.uses)
         tables = _Tables(cache or default_cache())
-        missing = [layer for layer in dict.fromkeys(layers.values()) if tables.get(layer) is None]
+        missing = [layer for layer in dict.fromkeys(each for each, _ in layers.values()) if tables.get(layer) is None]
         for done, layer in enumerate(missing, 1):
             tables.put(layer, _measure(layer))
             if say:
                 say(done, len(missing))
-        self._prices = [(name, _Price(layer, tables.get(layer) or {})) for name, layer in layers.items()]
+        self._prices = [(n, _Price(layer, tables.get(layer) or {}), turned) for n, (layer, turned) in layers.items()]
         self._scale = 1.0
         self._scale = _time(model, example) / float(self._nanoseconds(self._channels))
 
@@ -91,9 +99,9 @@ class LatencyModel(CostModel):
 
     def _nanoseconds(self, widths: IntArray) -> FloatArray:
         total: FloatArray = np.zeros(np.asarray(widths).shape[:-1])
-        for name, price in self._prices:
-            outputs, inputs = self.dimensions(f"{name}.weight", widths)
-            total = total + price(outputs, inputs)
+        for name, price, turned in self._prices:
+            sizes = self.dimensions(name, widths)
+            total = total + price(*(sizes[::-1] if turned else sizes))
         return total * self._scale
 
 
@@ -180,31 +188,20 @@ def latency_error(widths: IntArray, cost: LatencyModel, networks: Sequence[nn.Mo
     return float(np.abs(cost.cost(widths, "latency") / measured - 1).mean())
 
 
-def _layers(model: nn.Module, example: Tensor) -> dict[str, Layer]:
-    """Returns the layers with weights that the network uses, by name, in the order of their use."""
-    seen: dict[str, Layer] = {}
-
-    def note(name: str, module: nn.Conv2d | nn.Linear, given: Tensor, _: Tensor) -> None:
-        outputs, inputs = module.weight.shape[:2]
-        if isinstance(module, nn.Linear):
-            rows = given[0].numel() // given.shape[-1]
-            seen[name] = Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1)
-            return
-        padding = _padding(module)
-        height, width = given.shape[2:]
-        seen[name] = Layer("conv", outputs, inputs, module.kernel_size, module.stride, padding, module.dilation,
-                           module.groups, height, width)  # fmt: skip
-
-    watch_layers(model, example, note)
+def _layers(uses: Sequence[Use]) -> dict[str, tuple[Layer, bool]]:
+    """Returns what has a kernel, by its name, and whether that has its inputs first; in the order of their use."""
+    seen: dict[str, tuple[Layer, bool]] = {}
+    for use in uses:
+        if use.operation != "convolution" and len(use.shape) == 2:
+            outputs, inputs = use.shape[::-1] if use.turned else use.shape
+            rows = use.macs // (outputs * inputs)
+            seen[use.kernel] = Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1), use.turned
+        elif use.operation == "convolution" and len(use.shape) == 4:
+            stride, padding, dilation, transposed, _, groups = use.settings
+            kind = "transposed" if transposed else "conv"
+            kernel, settings = use.shape[2:], (tuple(stride), tuple(padding), tuple(dilation))
+            seen[use.kernel] = Layer(kind, *use.shape[:2], kernel, *settings, groups, *use.given[2:]), False
     return seen
-
-
-def _padding(module: nn.Conv2d) -> tuple[int, ...]:
-    """Returns a convolution's padding as numbers; that of `same` rounded up where its sides differ."""
-    if not isinstance(module.padding, str):
-        return module.padding
-    reach = [d * (size - 1) for d, size in zip(module.dilation, module.kernel_size, strict=True)]
-    return tuple(-(-each // 2) if module.padding == "same" else 0 for each in reach)
 
 
 def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:

@@ -1,20 +1,23 @@
 """Surgery: networks with really smaller tensors, cut by plain indices."""
 
 import copy
+import traceback
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from profilesearch.errors import UsageError
-from profilesearch.networks.cost import evaluating
+from profilesearch.networks.cost import CostModel, evaluating
+from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
+_TRIALS = 2
 
 
 class Pruner:
@@ -60,7 +63,7 @@ class Pruner:
             removed[keep[group.name]] = False
             mask = stays.setdefault(dim, torch.ones(tensor.shape[dim], dtype=torch.bool))
             mask[rows[removed].flatten()] = False
-        if len(stays) == 2:  # one copy instead of two
+        if stays.keys() == {0, 1}:  # one copy instead of two
             return tensor[stays[0].nonzero(), stays[1].nonzero()[:, 0]]
         for dim, mask in stays.items():
             tensor = tensor.index_select(dim, mask.nonzero()[:, 0].to(tensor.device))
@@ -71,38 +74,55 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Replaces parameters and buffers by tensors of other shapes, and fits the layers' attributes to them.
 
     Args:
-        model: Changed in place.
-        tensors: New values by state-dict name; a parameter stays a parameter.
+        model: Changed in place. Buffers of another shape become part of its state dict, if they were not: a file of it
+            must be able to rebuild it.
+        tensors: New values by name; a parameter stays a parameter.
     """
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        for leaf, old in module._parameters.items():
-            if old is not None and prefix + leaf in tensors:
-                module._parameters[leaf] = nn.Parameter(tensors[prefix + leaf], requires_grad=old.requires_grad)
-        for leaf, buffer in module._buffers.items():
-            if buffer is not None and prefix + leaf in tensors:
-                module._buffers[leaf] = tensors[prefix + leaf]
-        _fit(module)
+        sizes: dict[int, set[int]] = defaultdict(set)
+        for leaf, old in (*module._parameters.items(), *module._buffers.items()):
+            new = tensors.get(prefix + leaf)
+            if old is None or new is None:
+                continue
+            for was, now in zip(old.shape, new.shape, strict=False):
+                sizes[was].add(now)
+            if leaf in module._parameters:
+                module._parameters[leaf] = nn.Parameter(new, requires_grad=old.requires_grad)
+            else:
+                kept = leaf not in module._non_persistent_buffers_set
+                module.register_buffer(leaf, new, kept or new.shape != old.shape)
+        _fit(module, sizes)
 
 
-def _fit(module: nn.Module) -> None:
-    """Makes the attributes of a layer agree with its tensors."""
-    if isinstance(module, nn.Conv2d):
+def _fit(module: nn.Module, sizes: Mapping[int, set[int]]) -> None:
+    """Makes the attributes of a layer agree with its tensors.
+
+    Args:
+        module: Of any kind; whole numbers that a module of an unknown kind keeps are taken for the width that they
+            are equal to, if all dimensions of this size became one other. The check of the plan tells where that is
+            wrong.
+        sizes: The new sizes of its tensors' dimensions, by the old ones.
+    """
+    if isinstance(module, nn.modules.conv._ConvNd):
+        rows, columns = module.weight.shape[:2]
         if module.groups > 1:  # whole groups stay or go
-            module.groups = module.groups * len(module.weight) // module.out_channels
-        module.out_channels = len(module.weight)
-        module.in_channels = module.weight.shape[1] * module.groups
+            module.groups = module.groups * rows // (module.in_channels if module.transposed else module.out_channels)
+        columns *= module.groups
+        module.in_channels, module.out_channels = (rows, columns) if module.transposed else (columns, rows)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight is not None:
-        module.num_features = len(module.weight)
+    else:
+        for name, value in vars(module).items():
+            if type(value) is int and len(sizes.get(value, ())) == 1:
+                setattr(module, name, *sizes[value])
 
 
 def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTable:
-    """Checks that pruning equals masking, and excludes the groups for which it does not.
+    """Checks that pruning equals masking and costs what it should, and excludes the groups for which it does not.
 
-    The pruned network must give the same output as the full network with the pruned channels set to zero where they
-    are made. All groups are checked together, at random widths; only if that fails, one by one.
+    The pruned network must give the same output as the full network whose layers ignore the pruned channels. All
+    groups are checked together, at random widths; only if that fails, one after the other, beside those that passed.
 
     Args:
         model: The full network; never changed.
@@ -111,16 +131,23 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
 
     Returns:
         The table with the groups that passed.
+
+    Raises:
+        UsageError: Torch's counter of multiply-adds and ours differ on the full network.
     """
     double, batch = probe(model, example)
-    if _pruned_equals_masked(double, table.groups, batch):
+    cost = CostModel(double, table, batch)
+    if not table.groups or not _fault(double, table, table.groups, batch, cost):
         return table
-    passed = tuple(group for group in table.groups if _pruned_equals_masked(double, (group,), batch))
-    reason = "the pruned network differs from the masked one"
-    failed = tuple(OutOfScope(g.name, g.channels, reason) for g in table.groups if g not in passed)
-    if not _pruned_equals_masked(double, passed, batch):
-        raise UsageError("pruning this network changes more than the pruned channels; its structure is not supported")
-    return replace(table, groups=passed, excluded=(*table.excluded, *failed))
+    passed: list[ChannelGroup] = []
+    failed = []
+    for group in table.groups:
+        fault = _fault(double, table, (*passed, group), batch, cost)
+        if fault:
+            failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
+        else:
+            passed.append(group)
+    return replace(table, groups=tuple(passed), excluded=(*table.excluded, *failed))
 
 
 def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
@@ -136,11 +163,30 @@ def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     return double, torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
 
 
-def _pruned_equals_masked(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Tensor) -> bool:
-    try:
-        return pruning_error(model, groups, batch) < TOLERANCE
-    except (RuntimeError, ValueError, IndexError):
-        return False
+def _fault(
+    model: nn.Module, table: GroupTable, groups: tuple[ChannelGroup, ...], batch: Tensor, cost: CostModel
+) -> str:
+    """Says why some groups of a table cannot be pruned together; empty where they can."""
+    for seed in range(_TRIALS):
+        keep = _random_channels(groups, seed)
+        widths = np.array([len(keep[g.name]) if g.name in keep else g.channels for g in table.groups])
+        with evaluating(model), torch.no_grad():
+            expected = _run(mask(model, groups, keep), batch)
+            try:
+                pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+                given = _run(pruned, batch)
+                macs = counted_macs(pruned, batch)
+            except Exception as error:  # whatever the network's own code raises
+                return f"the forward pass holds this width itself ({_where(error)})"
+            if given.shape != expected.shape:
+                return f"the forward pass holds this width itself: it gives {tuple(given.shape)}, pruned"
+            if not _difference(given, expected) < TOLERANCE:
+                again = _difference(_run(model, batch, 1), _run(model, batch, 2))
+                chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
+                return f"the pruned network differs from the masked one{chance}"
+        if macs != int(cost.macs(widths)):
+            return "its multiply-adds do not follow its width"
+    return ""
 
 
 def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Tensor, seed: int = 0) -> float:
@@ -152,29 +198,60 @@ def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Ten
         batch: Images.
         seed: Of the widths and the kept channels.
     """
+    keep = _random_channels(groups, seed)
+    with evaluating(model), torch.no_grad():
+        pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+        return _difference(_run(pruned, batch), _run(mask(model, groups, keep), batch))
+
+
+def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, Tensor]:
     random = np.random.default_rng(seed)
     keep = {}
     for group in groups:
         width = random.integers(1, group.channels)
         kept = random.choice(group.channels, size=width, replace=False)
         keep[group.name] = torch.from_numpy(np.sort(kept))
-    pruner = Pruner(model, GroupTable(groups))
-    with evaluating(model), torch.inference_mode():
-        pruned = pruner.prune(keep).eval()(batch)
-        expected = mask(model, groups, keep)(batch)
-    return float((pruned - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    return keep
+
+
+def _run(model: nn.Module, batch: Tensor, seed: int = 0) -> Tensor:
+    """Runs a network, which may draw random numbers even in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: Tensor = model(batch)
+    return made
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
+
+
+def _where(error: Exception) -> str:
+    """Names the line of the network's own code in which an error arose, and what it says."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(str(Path(torch.__file__).parent)) and frame.filename != __file__
+    ]
+    place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}: " if own else ""
+    said = (str(error).splitlines() or [""])[0]
+    return f"{place}{type(error).__name__}{f': {said}' if said else ''}"
 
 
 def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, Tensor]) -> nn.Module:
-    """Returns a copy of the full network whose pruned channels are zero where they are made."""
+    """Returns a copy of the full network whose layers ignore the pruned channels.
+
+    What they compute still runs through the network: activations, shifts and normalizations that make something of
+    nothing reach no layer all the same.
+    """
     masked = copy.deepcopy(model)
-    tensors = dict(masked.named_parameters())
+    tensors = _tensors(masked)
     with torch.no_grad():
         for group in groups:
             removed = np.setdiff1d(np.arange(group.channels), keep[group.name].numpy())
             for part in group.slices:
-                if part.dim == 0 and part.tensor in tensors:
-                    tensors[part.tensor][torch.from_numpy(part.rows[removed].ravel())] = 0
+                if part.takes:
+                    tensors[part.tensor].index_fill_(part.dim, torch.from_numpy(part.rows[removed].ravel()), 0)
     return masked
 
 

@@ -18,8 +18,8 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches
-from profilesearch.tasks.training import input_channels
 
 Statistics = Literal["sample", "batch", "reestimate", "none"]
 STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
@@ -112,7 +112,8 @@ class Scorer:
         about += data.preparation
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
-        channels = input_channels(model)
+        channels = input_channels(model, data.image_shape)
+        self._order_in_memory = layout(model, (channels, *data.image_shape[1:]))
         sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion == "taylor" else None
         self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
         self._dtype = DTYPES[settings.precision]
@@ -125,7 +126,7 @@ class Scorer:
             self._foldable = foldable(model)
         if settings.statistics == "reestimate":
             self._train_batches = self._prepare(data.normalize(train.pixels, channels))
-        self._pruner = Pruner(_cast(model, self._dtype).to(device), table)
+        self._pruner = Pruner(_cast(model, self._dtype, self._order_in_memory).to(device), table)
 
     def key(self, widths: IntArray) -> str:
         """Returns the ledger's key for widths of shape (G,)."""
@@ -140,7 +141,7 @@ class Scorer:
                 use_batch_statistics(norms)
             elif self.settings.statistics == "sample":
                 reestimate(pruned, norms, self._sample)
-                fold(pruned, self._foldable)
+                fold(pruned, self._foldable, self._order_in_memory)
             elif self.settings.statistics == "reestimate":
                 reestimate(pruned, norms, self._train_batches)
             predicted = torch.cat([pruned(batch).argmax(dim=1) for batch in self._batches])
@@ -152,7 +153,7 @@ class Scorer:
         if self.settings.statistics == "sample":
             most = min(most, max(_FEWEST, _PIXELS // pixels[0, 0].numel()))
         return [
-            pixels[part].to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
+            arrange(pixels[part].to(self._device, self._dtype), self._order_in_memory)
             for part in batches(len(pixels), most)
         ]
 
@@ -204,9 +205,9 @@ class _Average:
         norm.momentum = len(given[0]) / self._seen
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision."""
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=order)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)

@@ -13,9 +13,10 @@ from profilesearch.networks.architectures import build, folder_name, stem_channe
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import Progress, accuracy, input_channels, suited, train
+from profilesearch.tasks.training import Progress, accuracy, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]
@@ -96,7 +97,7 @@ def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:
 
 def example_shape(model: nn.Module, data: DataSet) -> tuple[int, int, int]:
     """Shape of one input, (C, H, W): the network's channels, the data set's resolution."""
-    return input_channels(model), *data.image_shape[1:]
+    return input_channels(model, data.image_shape), *data.image_shape[1:]
 
 
 def pool_path(folder: Path, architecture: str, data: str, seed: int) -> Path:

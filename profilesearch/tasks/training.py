@@ -15,6 +15,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
@@ -73,8 +74,10 @@ def train(
     """
     if len(images) < 2:
         raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
-    check_trains(model, data.normalize(images[:2].pixels, input_channels(model)), data.num_classes)
-    model.to(memory_format=torch.channels_last)
+    shape = (input_channels(model, data.image_shape), *data.image_shape[1:])
+    check_trains(model, data.normalize(images[:2].pixels, shape[0]), data.num_classes)
+    order = layout(model, shape)
+    model.to(memory_format=order)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,
@@ -93,7 +96,7 @@ def train(
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
-                _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook)
+                _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook, shape[0], order)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
@@ -103,7 +106,7 @@ def train(
 
 def suited(recipe: Recipe, model: nn.Module, data: DataSet) -> Recipe:
     """Returns the recipe, without smaller images in its first epochs where the network takes one size alone."""
-    pixels = data.normalize(data.train[:2].pixels, input_channels(model))
+    pixels = data.normalize(data.train[:2].pixels, input_channels(model, data.image_shape))
     try:
         check_trains(model, _smaller(pixels), data.num_classes)
     except UsageError:
@@ -133,22 +136,19 @@ def accuracy(
     """
     device = device_of(model)
     dtype = DTYPES[precision or best_precision(device)]
+    channels = input_channels(model, data.image_shape)
+    order = layout(model, (channels, *data.image_shape[1:]))
 
     def right(size: int) -> int:
         correct = 0
         for part in batches(len(images), size):
             batch = images[part]
-            pixels = data.normalize(batch.pixels, input_channels(model)).to(device, memory_format=torch.channels_last)
+            pixels = arrange(data.normalize(batch.pixels, channels), order).to(device)
             correct += int((model(pixels).argmax(dim=1).cpu() == batch.labels).sum())
         return correct
 
     with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         return fitting(right, say) / len(images)
-
-
-def input_channels(model: nn.Module) -> int:
-    """Returns how many channels the first convolution of a network takes."""
-    return next(module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
 def _epoch(
@@ -161,6 +161,8 @@ def _epoch(
     step: Step,
     progress: Progress | None,
     hook: Hook | None,
+    channels: int,
+    memory_order: torch.memory_format,
 ) -> None:
     model.train()
     generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
@@ -174,12 +176,11 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(number, count * recipe.epochs)
         batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
-        channels = input_channels(model)
         grey = 1 if channels == 1 else None  # of coloured images; grey ones are repeated last
         pixels = augment(data.normalize(batch.pixels, grey), generator, recipe.shift, data.flips)
         if epoch < recipe.small * recipe.epochs:
             pixels = _smaller(pixels)
-        pixels = pixels.expand(-1, channels, -1, -1)
+        pixels = arrange(pixels.expand(-1, channels, -1, -1), memory_order)
         total += step(pixels, batch.labels)
         if not math.isfinite(total):
             raise NotFinite(

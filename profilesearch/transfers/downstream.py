@@ -10,10 +10,11 @@ from torch.nn import functional
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import accuracy, input_channels, train
+from profilesearch.tasks.training import accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.masks import Masks, classifier_name, sparsity
 
@@ -121,6 +122,8 @@ def finetune_linear(model: nn.Module, data: DataSet, seed: int, features: tuple[
 
 def extract(model: nn.Module, data: DataSet, images: Images, precision: Precision | None = None) -> Tensor:
     """Returns what the classifier sees of every image, shape (N, F)."""
+    channels = input_channels(model, data.image_shape)
+    order = layout(model, (channels, *data.image_shape[1:]))
     seen: list[Tensor] = []
     classifier = model.get_submodule(classifier_name(model))
     handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float().cpu()))
@@ -130,8 +133,8 @@ def extract(model: nn.Module, data: DataSet, images: Images, precision: Precisio
     def pass_over(size: int) -> None:
         seen.clear()
         for part in batches(len(images), size):
-            pixels = data.normalize(images[part].pixels, input_channels(model))
-            model(pixels.to(device, memory_format=torch.channels_last))
+            pixels = data.normalize(images[part].pixels, channels)
+            model(arrange(pixels, order).to(device))
 
     try:
         with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.training import input_channels
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.transfers.masks import Masks, prunable_layers
 from profilesearch.transfers.upstream import Upstream
 
@@ -46,10 +46,11 @@ def fisher_diagonal(model: nn.Module, data: DataSet, images: Images) -> dict[str
 
     total = {name: torch.zeros_like(weights[full]) for full, name in names.items()}
     each = vmap(grad(loss), in_dims=(None, 0, 0))
+    channels = input_channels(model, data.image_shape)
     with evaluating(model):
         for start in range(0, len(images), _AT_ONCE):
             batch = images[start : start + _AT_ONCE]
-            gradients = each(weights, data.normalize(batch.pixels, input_channels(model)), batch.labels)
+            gradients = each(weights, data.normalize(batch.pixels, channels), batch.labels)
             for full, name in names.items():
                 total[name] += gradients[full].square().sum(dim=0)
     return {name: tensor / len(images) for name, tensor in total.items()}

@@ -12,16 +12,17 @@ from torch import nn
 
 from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_matched, load_pruned, save_network
-from profilesearch.networks.cost import watch_layers
+from profilesearch.networks.cost import evaluating
+from profilesearch.networks.counting import uses
 from profilesearch.networks.latency import hardware_name
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import Precision, device_of
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_once
-from profilesearch.tasks.training import input_channels
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
@@ -146,7 +147,7 @@ def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None
         about = {
             "architecture": setting.source.architecture,
             "num_classes": upstream.data.num_classes,
-            "in_channels": input_channels(model),
+            "in_channels": input_channels(model, upstream.data.image_shape),
             "method": method,
             "level": level,
             "seconds": round(time.perf_counter() - start, 1),
@@ -207,18 +208,14 @@ def left_of(model: nn.Module, source: nn.Module, shape: tuple[int, int, int]) ->
 
 def size(model: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Returns how many weights are not zero, and how many multiply-adds they make for one image; without classifier."""
+    tensors = dict(model.named_parameters())
+    with evaluating(model):
+        used = [use for use in uses(model, torch.zeros(1, *shape)) if use.kernel in tensors]
     counts = [0, 0]
-    layers: list[tuple[int, int]] = []
-
-    def note(_: str, module: nn.Conv2d | nn.Linear, __: torch.Tensor, output: torch.Tensor) -> None:
-        there = int((module.weight != 0).sum())
-        places = output[0, 0].numel() if isinstance(module, nn.Conv2d) else output[0].numel() // output.shape[-1]
-        layers.append((there, there * places))
-
-    watch_layers(model, torch.zeros(1, *shape), note)
-    for there, macs in layers[:-1]:
+    for use in used[:-1]:
+        there = int((tensors[use.kernel] != 0).sum())
         counts[0] += there
-        counts[1] += macs
+        counts[1] += there * use.macs // tensors[use.kernel].numel()
     return counts[0], counts[1]
 
 

@@ -16,8 +16,9 @@ from profilesearch.pruning import reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import Precision
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
-from profilesearch.tasks.training import Hook, input_channels, suited, train
+from profilesearch.tasks.training import Hook, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 _STATISTICS = 2000
@@ -59,7 +60,8 @@ class Upstream:
         """Returns the architecture with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(self.source.architecture, self.data.num_classes, input_channels(self.trained()))
+            channels = input_channels(self.trained(), self.data.image_shape)
+            return build(self.source.architecture, self.data.num_classes, channels)
 
     def original(self) -> nn.Module:
         """Returns the weights that the source's training started from.
@@ -99,7 +101,8 @@ class Upstream:
             return load_pruned(path, self.source.architecture)
         model = make()
         if path is not None:
-            sizes = {"num_classes": self.data.num_classes, "in_channels": input_channels(model)}
+            channels = input_channels(model, self.data.image_shape)
+            sizes = {"num_classes": self.data.num_classes, "in_channels": channels}
             save_network(path, model, {"architecture": self.source.architecture, **sizes})
             if name in self._unfinished:
                 self._unfinished.pop(name).remove()

@@ -11,6 +11,11 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.engines.base import Engine, Task, remembered
 from profilesearch.scoring.score import Scorer
 
+ANSWER_S = 10.0
+"""How long a cluster may take for its first word."""
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
+"""How both sides of HTTP/2 begin (RFC 9113, section 3.4)."""
 RETRIES = 3
 """How often a score is given to another worker when its worker died."""
 
@@ -20,8 +25,8 @@ class RayEngine(Engine):
 
     Args:
         workers: Processes of a cluster that is started here; ignored for a running one.
-        address: Of a running cluster, such as `ray://host:10001` or `auto`; starts one on this machine where None. Its
-            machines need this package installed.
+        address: Of a running cluster, such as `ray://host:10001` or `auto`; starts one on this machine where None, that
+            no other machine can reach. A running cluster's machines need this package installed.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
@@ -33,6 +38,8 @@ class RayEngine(Engine):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # scoring is the work, not something beside it
+        if address is None:
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there, all of Ray then listens on loopback alone
         try:
             import ray  # noqa: PLC0415  an extra
         except ImportError as error:
@@ -42,9 +49,9 @@ class RayEngine(Engine):
             _check_reachable(address)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
-            quiet |= {"num_cpus": workers, "include_dashboard": False}
+            quiet |= {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
-            ray.init(address=address, **quiet)
+            ray.init(address=address or "local", **quiet)  # `local`: whatever RAY_ADDRESS says
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _nobody(address) from error
         self._score = ray.remote(max_retries=RETRIES)(_score)
@@ -52,6 +59,22 @@ class RayEngine(Engine):
 
     def scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
         """Yields scores as they come."""
+        ray = self._ray
+        try:
+            yield from self._scores(scorers, tasks)
+        except ray.exceptions.RayTaskError:
+            raise  # what scoring itself says
+        except ray.exceptions.WorkerCrashedError as error:
+            raise UsageError(
+                "Ray workers die again and again, perhaps for lack of memory; give each more of it"
+            ) from error
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise UsageError(
+                "the Ray cluster is gone; every score so far is in the ledger, so give the same command once there is "
+                "a cluster again"
+            ) from error
+
+    def _scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
         ray = self._ray
         for place, _ in tasks:
             scorer = scorers[place]
@@ -64,12 +87,7 @@ class RayEngine(Engine):
             pending[self._score.remote(digest, [self._stored[digest]], widths)] = index
         while pending:
             for done in ray.wait(list(pending))[0]:
-                try:
-                    yield pending.pop(done), ray.get(done)
-                except ray.exceptions.WorkerCrashedError as error:
-                    raise UsageError(
-                        "Ray workers die again and again, perhaps for lack of memory; give each more of it"
-                    ) from error
+                yield pending.pop(done), ray.get(done)
 
     def close(self) -> None:
         """Leaves the cluster; one that was started here ends."""
@@ -77,13 +95,17 @@ class RayEngine(Engine):
 
 
 def _check_reachable(address: str) -> None:
-    """Finds out in seconds that nobody listens at HOST:PORT, which Ray itself may try for many minutes."""
+    """Finds out in seconds that nobody at HOST:PORT speaks as Ray does, which itself may try for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # such as `auto`
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
+        with socket.create_connection((host, int(port)), timeout=ANSWER_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                connection.sendall(_HELLO)
+                if connection.recv(len(_SETTINGS))[3:4] != _SETTINGS[3:4]:
+                    raise ConnectionError("what listens there is no Ray")
+    except (OSError, OverflowError) as error:  # OverflowError: a port beyond 65535
         raise _nobody(address) from error
 
 

@@ -1,0 +1,74 @@
+"""What images a network takes: how many channels, and in what order they lie in memory."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import evaluating
+from profilesearch.tasks.hardware import device_of
+
+
+def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Returns how many channels a network takes, found by running it.
+
+    Args:
+        model: In any mode, on any device; not changed.
+        image_shape: Of one image, (C, H, W); its own channels are tried first.
+
+    Raises:
+        UsageError: The network takes no such images, whatever their channels.
+    """
+    first = [module.in_channels for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd)]
+    reasons: dict[int, Exception] = {}
+    for channels in dict.fromkeys([image_shape[0], 3, 1, *first]):
+        try:
+            _run(model, _images(model, (channels, *image_shape[1:])))
+            return channels
+        except Exception as error:  # whatever a network of one's own raises
+            reasons[channels] = error
+    likely = first[0] if first else image_shape[0]
+    said = (str(reasons[likely]).splitlines() or [type(reasons[likely]).__name__])[0]
+    raise UsageError(
+        f"{type(model).__name__} cannot take a batch of images of shape {(likely, *image_shape[1:])}: {said}; check "
+        "--arch, and the images' size (--data NAME@SIZE)"
+    ) from reasons[likely]
+
+
+def layout(model: nn.Module, image_shape: tuple[int, ...]) -> torch.memory_format:
+    """Returns the order of values in memory that a network runs fastest in: channels last, where it runs so.
+
+    A network that flattens its images with `view` needs them contiguous.
+
+    Args:
+        model: In any mode, on any device; not changed.
+        image_shape: Of one image as the network takes it, (C, H, W).
+    """
+    images = _images(model, image_shape).contiguous(memory_format=torch.channels_last)
+    weights = {
+        name: tensor.detach().contiguous(memory_format=torch.channels_last)
+        for name, tensor in model.named_parameters()
+        if tensor.dim() == 4
+    }
+    try:
+        with evaluating(model), torch.no_grad():
+            functional_call(model, weights, (images,))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def arrange(images: Tensor, order: torch.memory_format) -> Tensor:
+    """Returns images in an order in memory; those of one channel may look like both, and are copied for one."""
+    if order == torch.contiguous_format:
+        return images.clone(memory_format=order)
+    return images.contiguous(memory_format=order)
+
+
+def _images(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(2, *shape, device=device_of(model), dtype=next(model.parameters()).dtype)
+
+
+def _run(model: nn.Module, images: Tensor) -> None:
+    with evaluating(model), torch.no_grad():
+        model(images)
