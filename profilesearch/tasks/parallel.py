@@ -93,9 +93,10 @@ def joined(device: torch.device) -> Iterator[World]:
         device: Where to train. For `cuda`, every process of a machine takes a device of its own.
 
     Raises:
-        UsageError: The processes cannot find each other, or there are more of them than devices.
+        UsageError: The processes cannot find each other, there are more of them than devices, or the environment that
+            torchrun sets makes no sense.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _setting("WORLD_SIZE", 1, 1, 4096)
     if device.type == "cuda":
         device = device if size == 1 else _own_device(device)
         if device.index is not None:  # the one that NCCL uses, and that is waited for when times are taken
@@ -103,8 +104,11 @@ def joined(device: torch.device) -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
+    _setting("RANK", 0, 0, size - 1)
+    _setting("MASTER_PORT", 1, 1, 65535)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group(backend)
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
@@ -113,9 +117,20 @@ def joined(device: torch.device) -> Iterator[World]:
     distributed.destroy_process_group()  # not after an error: the others may be waiting for this process
 
 
+def _setting(name: str, default: int, least: int, most: int) -> int:
+    """Reads a number that torchrun puts into the environment of each process."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise UsageError(
+            f"the environment's {name} must be from {least} to {most}, got '{text}'; start processes with torchrun, or "
+            "unset WORLD_SIZE"
+        )
+    return int(text)
+
+
 def _own_device(asked: torch.device) -> torch.device:
     """Returns the CUDA device of this process."""
-    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    place, there = _setting("LOCAL_RANK", 0, 0, 4095), torch.cuda.device_count()
     if asked.index is not None:
         raise UsageError(f"processes of torchrun share out the devices themselves; write --device cuda, not {asked}")
     if place >= there:
