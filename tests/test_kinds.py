@@ -258,9 +258,9 @@ def test_networks_that_need_contiguous_images_get_them(digits: DataSet, tmp_path
     network = Flattening()
     assert layout(network, (1, 8, 8)) == torch.contiguous_format
     assert layout(Chain(), SHAPE) == torch.channels_last
-    train(network, digits, digits.train[:256], Recipe(epochs=2, batch=64, shift=1, small=0.6))
+    train(network, digits, digits.train[:256], Recipe(epochs=1, batch=64, shift=1))
     assert 0 <= accuracy(network, digits, digits.train[:64]) <= 1
-    member = train_member("test_kinds:Flattening", digits, 0, tmp_path, Recipe(epochs=1, batch=64, shift=1))
+    member = train_member("test_kinds:Flattening", digits, 0, tmp_path, Recipe(epochs=1, batch=64, shift=1, small=0.6))
     for images in (64, 1000):
         problem = Problem([member], {"digits": digits}, Budget("macs", 0.6), default_settings(images), Ledger())
         assert problem.evaluate(problem.space.uniform()[None]).shape == (1, 1)
