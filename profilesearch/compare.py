@@ -25,7 +25,7 @@ from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.tasks.hardware import open_device
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.pools import Member, check_unseen
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -164,10 +164,7 @@ def _targets(
     targets = list(given)
     if not targets:
         targets = [workspace.trained(name, max(options.seeds) + 1) for name in workspace.names]
-    seen = {member.path.resolve() for member in pool}
-    for target in targets:
-        if target.path.resolve() in seen:
-            raise UsageError(f"{target.path} is in the pool; a target must be a model that the search does not see")
+    check_unseen(targets, pool)
     return targets
 
 

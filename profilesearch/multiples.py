@@ -11,6 +11,7 @@ from profilesearch.errors import UsageError
 from profilesearch.files import write_json
 from profilesearch.latency import measure_speed
 from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.identity import code_identity
 from profilesearch.networks.latency import default_cache, device_name
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
@@ -44,7 +45,8 @@ def multiple_times(
         UsageError: No multiple reaches the budget.
     """
     file = cache or default_cache().with_name("multiples.json")
-    key = f"{plan.architecture} {plan.table.within(scope).fingerprint} {tuple(plan.example.shape)} {scope} {budget}"
+    code = code_identity(plan.network, plan.image_shape)
+    key = f"{plan.table.within(scope).fingerprint} {code} {tuple(plan.example.shape)} {scope} {budget}"
     known, where = _read(file), device_name(device)
     if key not in known.get(where, {}):
         times = {str(multiple): list(pair) for multiple, pair in _measure(plan, budget, scope, device).items()}

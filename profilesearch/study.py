@@ -21,7 +21,7 @@ from profilesearch.networks.architectures import folder_name
 from profilesearch.options import add_pool_options, add_precision_option, said_precision
 from profilesearch.store import Store
 from profilesearch.tasks.hardware import DTYPES
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.pools import Member, check_unseen
 from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
@@ -136,6 +136,7 @@ def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
     pool = workspace.pool() if not options.map_from else []
     if not targets:
         targets = [workspace.trained(workspace.names[0], max(options.seeds) + 1)]
+    check_unseen(targets, pool)
     members = (*pool, *targets)
     names = [member.name for member in members]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -11,12 +11,14 @@ import torch
 from profilesearch import ranges
 from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
+from profilesearch.experiments.identities import check_identities
 from profilesearch.experiments.records import Records, Row
 from profilesearch.experiments.workers import results
 from profilesearch.files import check_writable, write_text
+from profilesearch.networks.identity import network_identity
 from profilesearch.options import add_precision_option, said_precision
 from profilesearch.tasks.hardware import DTYPES
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import check_data
 from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, remember
 from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
@@ -134,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = options.checkpoint is None
     source = workspace.trained(options.upstream, options.seed) if own else workspace.foreign([options.checkpoint])[0]
     setting = _setting(options, workspace, source)
+    check_identities(options.out, _identities(setting), "give another --out folder")
     records = Records(options.out / "rows.csv", COLUMNS)
     recorded = [float(row["level"]) for row in records.rows() if row["method"].startswith("profile")]
     setting, reachable, skipped = feasible(setting, options.method, options.level, recorded)
@@ -179,6 +182,14 @@ def _setting(options: argparse.Namespace, workspace: Workspace, source: Member) 
         options.metric,
         options.precision,
     )
+
+
+def _identities(setting: Setting) -> dict[str, str]:
+    """Returns the identities of the comparison's data sets, and of its source's network."""
+    network, upstream = setting.source.load(), setting.data(setting.folders[0][0])
+    source = network_identity(network, example_shape(network, upstream))
+    images = {f"data set {name}": setting.data(name).identity for name, _ in setting.folders[1:]}
+    return {f"data set {upstream.name}, upstream": upstream.identity, **images, f"source {setting.identity}": source}
 
 
 def _runs(

@@ -88,6 +88,11 @@ class Workspace:
             mean, std = (getattr(self._options, each, None) for each in ("mean", "std"))
             text = with_size(name, self._size)
             data = open_for(self._options.arch, text, self._options.data_dir, self._options.download, mean, std)
+            for line in data.left_out:
+                self._output.say(line)
+            known = self.loaded.get(data.name)
+            if known is not None and known.identity != data.identity:  # another folder of the same name
+                data = data.told_apart()
             self.loaded[name] = self.loaded[data.name] = data
             self.asked[data.name] = text
         return self.loaded[name]
@@ -130,7 +135,7 @@ class Workspace:
         there = trained_member(arch, self.data(data), seed, folder)
         if there is not None:
             return there
-        path = pool_path(folder, arch, self.data(data).name, seed)
+        path = pool_path(folder, arch, self.data(data).own_name, seed)
         self._output.say(
             f"there is no {path} yet; training it once (if interrupted, it goes on where it was); --checkpoint FILE "
             "uses a trained model instead"

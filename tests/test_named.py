@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from profilesearch.tasks.named import NAMED
 from profilesearch.tasks.sources import open_data
 
 
-def picture(path: Path, shade: int = 100) -> None:
+def picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    shade = zlib.crc32(str(path).encode()) % 256
     Image.new("RGB", (30, 24), (shade, shade, shade)).save(path)
 
 
@@ -56,7 +58,7 @@ def dtd(root: Path) -> None:
         names = [f"{name}/{name}_{index}.jpg" for name in ("banded", "dotted")]
         write(base / "labels" / f"{part}1.txt", "\n".join(names) + "\n")
         for name in names:
-            picture(base / "images" / name, 50 * index)
+            picture(base / "images" / name)
 
 
 def flowers102(root: Path) -> None:

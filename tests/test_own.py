@@ -224,10 +224,13 @@ def test_pools_of_two_folders_of_one_name_are_not_mixed_up(tmp_path: Path) -> No
     first = open_data(f"{sorted_folder(tmp_path / 'one' / 'photos')}@8")
     second = open_data(f"{sorted_folder(tmp_path / 'two' / 'photos', count=20)}@8")
     assert first.name == second.name
-    train_member("resnet20", first, 0, tmp_path / "pools", Recipe(epochs=1, batch=16, shift=1))
-    assert trained_member("resnet20", first, 0, tmp_path / "pools") is not None
-    with pytest.raises(UsageError, match="other images that are called photos@8 too"):
-        trained_member("resnet20", second, 0, tmp_path / "pools")
+    pools, recipe = tmp_path / "pools", Recipe(epochs=1, batch=16, shift=1)
+    members = [train_member("test_own:Small", data, 0, pools, recipe) for data in (first, second)]
+    assert [trained_member("test_own:Small", data, 0, pools) for data in (first, second)] == members
+    assert members[0].path != members[1].path
+    other = replace(second, name=first.own_name)  # as a file that somebody has renamed
+    with pytest.raises(UsageError, match="was trained on other images"):
+        trained_member("test_own:Small", other, 0, pools)
 
 
 def whole_and_interrupted(make: Callable[[], nn.Module], data: DataSet, folder: Path) -> tuple[nn.Module, nn.Module]:

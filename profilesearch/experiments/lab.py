@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from profilesearch.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.experiments import rows
+from profilesearch.experiments.identities import check_identities
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -30,6 +31,7 @@ from profilesearch.experiments.workers import results
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_matched
 from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.identity import network_identity
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
@@ -101,7 +103,7 @@ class Lab:
         return self._spaces[keep]
 
     def _check_models(self, known: Records) -> None:
-        """Records whose names go by models; the weights behind a name must stay the same.
+        """Records go by names of models and data sets; what is behind a name must stay the same.
 
         Raises:
             UsageError: They changed.
@@ -115,6 +117,12 @@ class Lab:
                     "another --results folder, or the old weights"
                 )
             known.put({"model": member.name, "data": member.data, "weights": digest})
+        found = {}
+        for member in self.sources.members:
+            data, network = data_of(self.sources, member), member.load()
+            found[f"data set {member.data}"] = data.identity
+            found[f"network {member.name}"] = network_identity(network, example_shape(network, data))
+        check_identities(self.folder, found, "give another --results folder")
 
     @property
     def subject(self) -> str:

@@ -33,7 +33,7 @@ from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
-from profilesearch.tasks.sources import open_once
+from profilesearch.tasks.sources import open_labelled
 from profilesearch.tasks.training import accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
 
@@ -131,8 +131,9 @@ def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tup
 
 
 def data_of(sources: Sources, member: Member) -> DataSet:
-    """Loads a member's data set, once a process."""
-    return open_once(member.architecture, dict(sources.folders).get(member.data, member.data), sources.data_dir)
+    """Loads a member's data set, once a process, under the member's name for it and with the labels that it knows."""
+    asked = dict(sources.folders).get(member.data, member.data)
+    return replace(open_labelled(member.architecture, asked, sources.data_dir, member.path), name=member.data)
 
 
 @cache

@@ -14,7 +14,7 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.networks.criteria import CRITERIA, DRAWN, keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.networks.reading import tensor_digest
+from profilesearch.networks.identity import network_identity
 from profilesearch.networks.surgery import Pruner
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
@@ -106,13 +106,13 @@ class Scorer:
         device = device_of(model)
         model = copy.deepcopy(model).cpu().eval().float()
         images, train = images[: settings.images], train[: settings.statistics_images]
-        about = [tensor_digest(model.state_dict()), table.fingerprint, images.digest, asdict(settings)]
+        channels = input_channels(model, data.image_shape)
+        identity = network_identity(model, (channels, *data.image_shape[1:]))
+        about = [identity, table.fingerprint, images.digest, data.preparation, asdict(settings)]
         about += [train.digest] if uses_train else []
         about += [device.type] if device.type != "cpu" else []
-        about += data.preparation
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
-        channels = input_channels(model, data.image_shape)
         self._order_in_memory = layout(model, (channels, *data.image_shape[1:]))
         sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion == "taylor" else None
         self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)

@@ -1,6 +1,7 @@
 """Data sets by name, in memory, as bytes."""
 
 import hashlib
+import json
 import math
 import pickle
 from collections.abc import Callable, Sequence
@@ -63,8 +64,9 @@ class DataSet:
         std: Likewise.
         flips: Mirrored images have the same label.
         size: Height and width that images are enlarged to when they are normalized; their own where 0.
-        renormalized: Mean and standard deviation are not the data set's own.
         held_out: Fraction of the training images that pools do not learn from, so that searches can score on them.
+        classes: Names of the class folders, where it is a folder.
+        left_out: What was found beside the images and does not count, in words.
     """
 
     name: str
@@ -75,14 +77,33 @@ class DataSet:
     std: tuple[float, ...]
     flips: bool
     size: int = 0
-    renormalized: bool = False
     held_out: float = 0.1
+    classes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def preparation(self) -> list[Any]:
         """What makes the same images another input, and so belongs to the key of whatever is measured on them."""
-        size: list[Any] = [self.size] if self.size else []
-        return size + ([self.mean, self.std] if self.renormalized else [])
+        return [*self.image_shape, self.mean, self.std]
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of everything that a measurement on this data set depends on: images, labels, size, normalization."""
+        about = [self.train.digest, self.test.digest, self.num_classes, self.flips, self.preparation]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+    @property
+    def own_name(self) -> str:
+        """A name that no data set with other training images has: with their digest where it is that of a folder."""
+        return self.told_apart().name if self.classes else self.name
+
+    def told_apart(self) -> "DataSet":
+        """Returns the same images under a name that says which they are: there may be others of the same name."""
+        digest = self.train.digest[:8]
+        if digest in self.name:
+            return self
+        name, at, size = self.name.partition("@")
+        return replace(self, name=f"{name}-{digest}{at}{size}")
 
     def renormalize(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> "DataSet":
         """Returns the same images for a network that was trained with another normalization.
@@ -105,7 +126,7 @@ class DataSet:
         own, deviation = (values * channels if len(values) == 1 else values for values in given)
         if (own, deviation) == (self.mean, self.std):
             return self
-        return replace(self, mean=own, std=deviation, renormalized=True)
+        return replace(self, mean=own, std=deviation)
 
     def without_test(self) -> "DataSet":
         """Returns the data set as searches see it: with no test image at all."""

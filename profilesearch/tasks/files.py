@@ -13,47 +13,57 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 from torchvision import datasets
-from torchvision.transforms import functional
 
 from profilesearch.errors import UsageError
+from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
+from profilesearch.tasks.decoding import bring_to, decode, is_dim, quiet, shown
+from profilesearch.tasks.listing import ClassFolder, list_classes
 
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _WNID = re.compile(r"n\d{8}")
+_IMAGENET_CLASSES = 1000
 _LEAST = 10
-_RESIZE = 256 / 224
-"""The shorter side before the centre is cut out, over the image size: what ImageNet's networks are tested with."""
+_LOOKED_AT = 16
+"""Images whose values are looked at before any work."""
+_READING = 1
+"""How files become pixels: raise it when that changes, so that older scores are not taken for new ones."""
 
 
 class FileImages(Images):
     """Images that are decoded when their pixels are asked for.
 
     Args:
-        source: A torchvision data set, without transforms.
+        source: A torchvision data set, without transforms, or a `ClassFolder`.
         labels: Of all its images, int64.
         indices: Those that are meant, shape (N,).
         size: Height and width to which they are brought: the shorter side is scaled, then the centre is cut out.
+        contents: Of the source's files, where they are known; found out where None.
     """
 
     _source: Any
     _every: Tensor
     _indices: Tensor
     _size: int
+    _contents: Contents | None
 
-    def __init__(self, source: Any, labels: Tensor, indices: Tensor, size: int) -> None:
+    def __init__(
+        self, source: Any, labels: Tensor, indices: Tensor, size: int, contents: Contents | None = None
+    ) -> None:
         object.__setattr__(self, "labels", labels[indices])
-        self.__dict__.update(_source=source, _every=labels, _indices=indices, _size=size)
+        files = None if contents else files_of(source)
+        contents = Contents(files) if files else contents
+        self.__dict__.update(_source=source, _every=labels, _indices=indices, _size=size, _contents=contents)
 
     def relabelled(self, labels: Tensor) -> "FileImages":
         """Returns the same images, where label i is now `labels[i]`."""
-        return FileImages(self._source, labels[self._every], self._indices, self._size)
+        return FileImages(self._source, labels[self._every], self._indices, self._size, self._contents)
 
     def __getitem__(self, index: Tensor | slice) -> "FileImages":
-        return FileImages(self._source, self._every, self._indices[index], self._size)
+        return FileImages(self._source, self._every, self._indices[index], self._size, self._contents)
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -62,32 +72,51 @@ class FileImages(Images):
         Raises:
             UsageError: A file is no image, or is damaged.
         """
-        with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        with quiet(), ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
             return torch.stack(list(pool.map(self._decode, self._indices.tolist())))
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the files' names and sizes where the files are known, else of the pixels in memory, and labels."""
-        files = files_of(self._source)
+        """Hash of the files' content where the files are known, else of the pixels in memory; of labels and size.
+
+        Raises:
+            UsageError: A file cannot be read.
+        """
         chosen = self._indices.tolist()
-        if files is None:
+        if self._contents is None:
             held = getattr(self._source, "data", None)
             pixels = [self._source[i][0] for i in chosen] if held is None else np.asarray(held)[chosen]
             inside = hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in pixels)).hexdigest()
-            text = f"{type(self._source).__name__} {inside} {chosen} {self.labels.tolist()}"
         else:
-            paths = [files[index] for index in chosen]
-            text = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths)
-        return hashlib.sha256(f"{self._size}\n{text}".encode()).hexdigest()[:16]
+            inside = " ".join(self._contents.digests(chosen))
+        text = f"{_READING} {self._size} {inside} {self.labels.tolist()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def check_range(self) -> None:
+        """Looks at some of the images.
+
+        Raises:
+            UsageError: Those of 16 bits a channel are all dark: they hold 12 bits, or fewer, and white is not known.
+        """
+        if self._contents is None:
+            return
+        first, files = self._indices[:_LOOKED_AT].tolist(), self._contents.files
+        with quiet():
+            dim = {files[index]: is_dim(self._contents.read(index), files[index]) for index in first}
+        wide = [path for path, each in dim.items() if each is not None]
+        if wide and all(dim[path] for path in wide):
+            raise UsageError(
+                f"{shown(wide[0])} and other images have 16 bits, of which they use 14 or fewer; convert them to 8 "
+                "bits, or scale their values so that white is 65535"
+            )
 
     def _decode(self, index: int) -> Tensor:
+        if self._contents is not None:
+            return decode(self._contents.read(index), self._contents.files[index], self._size)
         try:
-            image = self._source[index][0]
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            files = files_of(self._source)
-            where = files[index] if files else f"image {index}"
-            raise UsageError(f"{where} cannot be decoded ({error}); remove it or fetch it again") from error
-        return _bring_to(image, self._size)
+            return bring_to(self._source[index][0], self._size)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UsageError(f"image {index} cannot be decoded ({error}); fetch the data set again") from error
 
 
 def files_of(source: Any) -> list[Path] | None:
@@ -108,41 +137,57 @@ def load_folder(folder: Path, size: int) -> DataSet:
     """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
 
     A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
-    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index, until
-    `for_network` finds a network that knows these classes alone.
+    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index if that is
+    there, until `for_network` finds a network that knows these classes alone.
 
     Args:
         folder: The data set.
         size: Height and width of the images.
 
     Raises:
-        UsageError: There is no class folder, one class alone, or no image.
+        UsageError: There is no class folder, one class alone, or no image; or what is white in its images is not known.
     """
     parts = {kind: next((folder / n for n in names if (folder / n).is_dir()), None)
              for kind, names in (("train", _TRAIN), ("test", _TEST))}  # fmt: skip
     if parts["train"] and parts["test"]:
-        sources = [_read_folder(path) for path in (parts["train"], parts["test"])]
+        sources = [list_classes(path) for path in (parts["train"], parts["test"])]
         if sources[0].classes != sources[1].classes:
-            raise UsageError(f"{parts['train']} and {parts['test']} have other class folders; make them the same")
-        classes = sources[0].classes
-        images = [FileImages(s, _labels_of(s, classes), shuffled(len(s)), size) for s in sources]
+            raise UsageError(
+                f"{shown(parts['train'])} and {shown(parts['test'])} have other class folders; make them the same"
+            )
+        images = [FileImages(s, _labels_of(s), shuffled(len(s.samples)), size) for s in sources]
     else:
-        source = _read_folder(parts["train"] or parts["test"] or folder)
-        classes = source.classes
-        if len(source) < _LEAST:
-            raise UsageError(f"{folder} has {len(source)} images; {_LEAST} or more can be split for training and tests")
-        order = shuffled(len(source))
-        labels, fifth = _labels_of(source, classes), torch.arange(len(source)) % 5 == 4
-        images = [FileImages(source, labels, order[chosen], size) for chosen in (~fifth, fifth)]
+        sources = [list_classes(parts["train"] or parts["test"] or folder)]
+        count = len(sources[0].samples)
+        if count < _LEAST:
+            raise UsageError(
+                f"{shown(folder)} has {count} images; {_LEAST} or more can be split for training and tests"
+            )
+        order, fifth = shuffled(count), torch.arange(count) % 5 == 4
+        whole = FileImages(sources[0], _labels_of(sources[0]), order, size)
+        images = [whole[~fifth], whole[fifth]]
+    images[0].check_range()
+    classes = sources[0].classes
     count = len(_imagenet_index(classes) or classes)
-    name = f"{folder.resolve().name}@{size}"
-    return DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+    name = f"{shown(Path(folder.resolve().name))}@{size}"
+    data = DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+    left_out = tuple(source.left_out for source in sources if source.left_out)
+    return replace(data, classes=classes, left_out=left_out)
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:
-    """Returns a part of ImageNet with labels of its own classes, where a network knows just as many; else as it is."""
+    """Returns a part of ImageNet with labels of its own classes where a network knows just as many; else as it is.
+
+    Raises:
+        UsageError: The network knows all of ImageNet's classes, and the index of them is not there.
+    """
     if not isinstance(data.train, FileImages) or not isinstance(data.test, FileImages) or classes == data.num_classes:
         return data
+    if classes == _IMAGENET_CLASSES and _is_part_of_imagenet(data.classes):
+        raise UsageError(
+            "these folders are some of ImageNet's 1,000 classes; `pip install 'profilesearch[timm]'` brings the index "
+            "of all of them, which a network of 1,000 classes needs"
+        )
     present = torch.unique(torch.cat([data.train.labels, data.test.labels]))
     if len(present) != classes:
         return data
@@ -156,43 +201,23 @@ def shuffled(count: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
-def _read_folder(folder: Path) -> Any:
-    try:
-        source = datasets.ImageFolder(str(folder))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(
-            f"{folder} is no image data set: it needs one folder a class, with images in each, directly or under "
-            f"train/ and val/ ({(str(error).splitlines() or [''])[0]})"
-        ) from error
-    if len(source.classes) < 2:
-        raise UsageError(f"{folder} has one class alone, '{source.classes[0]}'; a classifier needs two or more")
-    return source
+def _labels_of(source: ClassFolder) -> Tensor:
+    labels = torch.tensor([label for _, label in source.samples])
+    index = _imagenet_index(source.classes)
+    return labels if index is None else torch.tensor([index.index(name) for name in source.classes])[labels]
 
 
-def _labels_of(source: Any, classes: Sequence[str]) -> Tensor:
-    labels = torch.tensor(source.targets)
-    index = _imagenet_index(classes)
-    return labels if index is None else torch.tensor([index.index(name) for name in classes])[labels]
+def _is_part_of_imagenet(classes: Sequence[str]) -> bool:
+    return 0 < len(classes) < _IMAGENET_CLASSES and all(_WNID.fullmatch(name) for name in classes)
 
 
 def _imagenet_index(classes: Sequence[str]) -> list[str] | None:
-    """Returns the names of ImageNet's 1,000 classes in order where a part of them is given, else nothing."""
-    if len(classes) >= 1000 or not all(_WNID.fullmatch(name) for name in classes):
+    """Returns the names of ImageNet's 1,000 classes in order where a part of them is given and they are known."""
+    if not _is_part_of_imagenet(classes):
         return None
     try:
         index = importlib.import_module("timm.data")
-    except ImportError as error:
-        raise UsageError(
-            "these folders are some of ImageNet's 1,000 classes; `pip install 'profilesearch[timm]'` brings the index "
-            "of all of them"
-        ) from error
+    except ImportError:
+        return None
     names = list(index.ImageNetInfo().label_names())
     return names if set(classes) <= set(names) else None
-
-
-def _bring_to(image: Any, size: int) -> Tensor:
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        image = functional.resize(image, [round(size * _RESIZE)] if min(image.size) > size else [size])
-        image = functional.center_crop(image, [size, size])
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,6 +1,7 @@
 """Model pools: several trained models of one architecture."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from torch import nn
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
+from profilesearch.networks.identity import code_identity
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.inputs import input_channels
@@ -20,6 +22,8 @@ from profilesearch.tasks.training import Progress, accuracy, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]
+_ROUNDING = 2**-7
+"""Relative size of what rounding to bfloat16 changes, at most, and little enough to be no training."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Member:
 def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     """Takes a checkpoint from elsewhere into a pool.
 
+    What it says of the images that it learned from is believed if these are the same images in the same order; else it
+    may have learned from every training image.
+
     Raises:
         UsageError: The checkpoint is broken, of another architecture, or has another number of classes than `data`.
     """
@@ -62,10 +69,45 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
         raise UsageError(
             f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with --data"
         )
-    trained_on: TrainedOn = "train" if metadata.get("trained_on") == "train" else "all"
+    seed = metadata.get("split_seed", 0)
+    apart = metadata.get("trained_on") == "train" and metadata.get("images") == data.train.digest
+    trained_on: TrainedOn = "train" if apart and _held_out(metadata, data, seed) else "all"
     file, entry = entry_of(path)
     name = f"{file.stem}#{entry}" if entry else file.stem
-    return Member(name, architecture, data.name, path, trained_on, metadata.get("split_seed", 0))
+    return Member(name, architecture, data.name, path, trained_on, seed)
+
+
+def _held_out(metadata: Mapping[str, Any], data: DataSet, seed: int) -> bool:
+    """Says whether the images that a network of ours did not learn from are those that the split holds out today."""
+    digest = split(data, seed).digest
+    return bool(metadata.get("held_out", digest) == digest)
+
+
+def check_unseen(targets: Sequence[Member], pool: Sequence[Member]) -> None:
+    """Checks that no target is a model of the pool, under whatever name and in whatever precision.
+
+    Raises:
+        UsageError: One is.
+    """
+    known = [(member, member.load()) for member in pool]
+    for target, (member, network) in itertools.product(targets, known):
+        if _same_weights(target.load(), network):
+            raise UsageError(
+                f"{target.path} has the weights of {member.path}, which is in the pool; a target must be a model that "
+                "the search does not see"
+            )
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Says whether two networks are one but for rounding to half precision, of either kind."""
+    ours, theirs = (dict(network.named_parameters()) for network in (one, other))
+    if {name: each.shape for name, each in ours.items()} != {name: each.shape for name, each in theirs.items()}:
+        return False
+    with torch.no_grad():
+        return all(
+            torch.linalg.vector_norm(ours[name] - theirs[name]) <= _ROUNDING * torch.linalg.vector_norm(ours[name])
+            for name in ours
+        )
 
 
 def _check_normalization(path: Path, metadata: Mapping[str, Any], data: DataSet) -> None:
@@ -129,18 +171,27 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     Raises:
         UsageError: Its file is broken.
     """
-    path = pool_path(folder, architecture, data.name, seed)
+    path = pool_path(folder, architecture, data.own_name, seed)
     if not path.exists():
         return None
     metadata = load_metadata(path)
-    if "images" in metadata and metadata["images"] != data.train.digest:
+    seed_of_split = metadata.get("split_seed", 0)
+    same = metadata.get("images", data.train.digest) == data.train.digest
+    if not same or not _held_out(metadata, data, seed_of_split):
         raise UsageError(
-            f"{path} was trained on other images that are called {data.name} too; give another --pool-dir, or rename "
-            "the folder"
+            f"{path} was trained on other images that are called {data.name} too, or other ones were held out; give "
+            "another --pool-dir, or remove the file"
         )
     _check_normalization(path, metadata, data)
-    name = f"{architecture}-{data.name}-seed{seed}"
-    return Member(name, architecture, data.name, path, "train", metadata.get("split_seed", 0))
+    member = Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", seed_of_split)
+    network = member.load()
+    code = code_identity(network, example_shape(network, data))
+    if metadata.get("code", code) != code:
+        raise UsageError(
+            f"{path} was trained when {architecture} computed something else; give another --pool-dir, or remove the "
+            "file"
+        )
+    return member
 
 
 def train_member(
@@ -173,7 +224,7 @@ def train_member(
     member = trained_member(architecture, data, seed, folder)
     if member is not None:
         return member
-    path = pool_path(folder, architecture, data.name, seed)
+    path = pool_path(folder, architecture, data.own_name, seed)
     recipe = replace(recipe or default_recipe(data), seed=seed)
     recipe = replace(recipe, precision=recipe.precision or best_precision(device))
     channels = stem_channels(architecture, data.image_shape[0])
@@ -197,6 +248,8 @@ def train_member(
             "std": data.std,
             "seed": seed,
             "split_seed": parts.seed,
+            "code": code_identity(model, example_shape(model, data)),
+            "held_out": parts.digest,
             "trained_on": "train",
             "recipe": asdict(recipe),
             "start": start.stem if start else "",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.architectures import published_normalization
+from profilesearch.networks.checkpoints import load_matched
 from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
-from profilesearch.tasks.files import FileImages, load_folder
+from profilesearch.tasks.files import FileImages, for_network, load_folder
 from profilesearch.tasks.named import NAMED, load_named
 from profilesearch.tasks.smallnorb import load_smallnorb
 
@@ -116,6 +117,13 @@ def open_for(
 def open_once(architecture: str, text: str, folder: Path | None = None) -> DataSet:
     """Loads a data set as `open_for` does, once a process."""
     return open_for(architecture, text, folder)
+
+
+@cache
+def open_labelled(architecture: str, text: str, folder: Path | None, weights: Path) -> DataSet:
+    """Loads a data set as `open_once` does, with the labels that a checkpoint's network knows (see `for_network`)."""
+    data = open_once(architecture, text, folder)
+    return for_network(data, load_matched(architecture, weights).classes) if data.classes else data
 
 
 def _parts(text: str) -> tuple[str, int]:

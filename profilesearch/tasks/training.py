@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import evaluating
-from profilesearch.networks.reading import tensor_digest
+from profilesearch.networks.identity import network_identity
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
@@ -87,7 +87,7 @@ def train(
     )
     world = world or World()
     recipe = replace(recipe, precision=recipe.precision or best_precision(device_of(model)))
-    about = _identity(data, images, recipe, teacher) if resume and world.leads else {}
+    about = _identity(model, teacher, data, images, recipe) if resume and world.leads else {}
     state = State(resume if world.leads else None, model, optimizer, about)
     start = world.agree(state.load(), optimizer)
     devices = [world.device] if world.device.type == "cuda" else []
@@ -195,13 +195,11 @@ def _epoch(
         )
 
 
-def _identity(data: DataSet, images: Images, recipe: Recipe, teacher: nn.Module | None) -> dict[str, Any]:
-    about = {
-        "recipe": asdict(recipe),
-        "images": images.digest,
-        "preparation": data.preparation,
-        "normalization": [data.mean, data.std],
-        "flips": data.flips,
-    }
-    taught = teacher is not None and recipe.distill > 0
-    return about | ({"teacher": tensor_digest(teacher.state_dict())} if teacher is not None and taught else {})
+def _identity(
+    model: nn.Module, teacher: nn.Module | None, data: DataSet, images: Images, recipe: Recipe
+) -> dict[str, Any]:
+    networks = [model, *([teacher] if teacher is not None and recipe.distill else [])]
+    shapes = [(input_channels(network, data.image_shape), *data.image_shape[1:]) for network in networks]
+    who = [network_identity(network, shape) for network, shape in zip(networks, shapes, strict=True)]
+    about = [images.digest, data.preparation, data.flips]
+    return {"networks": who, "recipe": asdict(recipe), "images": about}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import Precision, device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
-from profilesearch.tasks.sources import open_once
+from profilesearch.tasks.sources import open_labelled, open_once
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.transfers.downstream import extract, finetune_full, finetune_linear
 from profilesearch.transfers.masks import sparsity
@@ -70,8 +70,10 @@ class Setting:
     carried: tuple[tuple[float, str], ...] = ()
 
     def data(self, name: str) -> DataSet:
-        """Loads a data set, once a process."""
-        return open_once(self.source.architecture, dict(self.folders)[name], self.data_dir)
+        """Loads a data set, once a process; the upstream's with the labels that the source knows."""
+        where = self.source.architecture, dict(self.folders)[name], self.data_dir
+        known = name == self.folders[0][0]
+        return replace(open_labelled(*where, self.source.path) if known else open_once(*where), name=name)
 
     def knows(self, name: str) -> bool:
         """Says whether a data set belongs to the comparison, as the command describes it."""
