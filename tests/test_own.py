@@ -228,9 +228,9 @@ def test_pools_of_two_folders_of_one_name_are_not_mixed_up(tmp_path: Path) -> No
     members = [train_member("test_own:Small", data, 0, pools, recipe) for data in (first, second)]
     assert [trained_member("test_own:Small", data, 0, pools) for data in (first, second)] == members
     assert members[0].path != members[1].path
-    other = replace(second, name=first.own_name)  # as a file that somebody has renamed
-    with pytest.raises(UsageError, match="was trained on other images"):
-        trained_member("test_own:Small", other, 0, pools)
+    members[0].path.replace(members[1].path)
+    with pytest.raises(UsageError, match="was trained on other images that are called photos@8 too"):
+        trained_member("test_own:Small", second, 0, pools)
 
 
 def whole_and_interrupted(make: Callable[[], nn.Module], data: DataSet, folder: Path) -> tuple[nn.Module, nn.Module]:
