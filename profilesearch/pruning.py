@@ -1,16 +1,18 @@
 """The applier: a trained network and a profile in, a smaller network out. Also the library's three-line use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
+from profilesearch.latency import peak_memory
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.refit import RIDGE, refit
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
@@ -20,6 +22,10 @@ from profilesearch.tasks.hardware import device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import BATCH, batches, fitting
 
+_REFIT_IMAGES = 500
+_REFIT_BYTES = 4_000_000_000
+_FEWEST = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
@@ -28,14 +34,16 @@ class Pruned:
     Attributes:
         network: With smaller tensors, independent of the full network.
         table: The channel groups that the profile covers, G of them.
-        widths: Kept channels, shape (G,).
+        widths: Number of kept channels, shape (G,).
         cost: The cost model of the full network.
+        keep: The kept channels of every group, sorted ascending, by group name.
     """
 
     network: nn.Module
     table: GroupTable
     widths: IntArray
     cost: CostModel
+    keep: Mapping[str, Tensor]
 
 
 def prune_with_profile(
@@ -63,8 +71,53 @@ def prune_with_profile(
     table = plan.table.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
     order = rank_channels(model, table, criterion, seed, batch)
-    network = Pruner(model, table).prune(keep_channels(order, table, widths)).eval()
-    return Pruned(network, table, widths, CostModel(model, table, plan.example))
+    keep = keep_channels(order, table, widths)
+    network = Pruner(model, table).prune(keep).eval()
+    return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)
+
+
+def refit_weights(
+    pruned: Pruned,
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    inputs: str = "sequential",
+    say: Callable[[str], None] | None = None,
+    ridge: float = RIDGE,
+) -> tuple[str, ...]:
+    """Refits a pruned network in closed form, in place, so that its layers give again what the full network's gave.
+
+    Args:
+        pruned: What `prune_with_profile` made, on the device of `model`.
+        model: The full network; never changed.
+        data: Gives the normalization.
+        images: Training images; the first of them are used, as many as memory is set aside for, 500 at most.
+        inputs: On what layers are fitted: `sequential`, what the refitted layers before give; `full`, what is left of
+            the full network's.
+        say: Called with a line for people when memory runs out and images are halved.
+        ridge: Pull towards the weights as cut.
+
+    Returns:
+        Names of the refitted weights.
+
+    Raises:
+        UsageError: There are no images, or `inputs` is unknown.
+    """
+    device, channels = device_of(model), input_channels(model)
+    start = {name: tensor.clone() for name, tensor in pruned.network.state_dict().items()}
+
+    def work(size: int) -> tuple[str, ...]:
+        pruned.network.load_state_dict(start)
+        pixels = data.normalize(images[:size].pixels, channels).to(device)
+        return refit(pruned.network, model, pruned.table, pruned.keep, pixels, inputs, ridge)
+
+    return fitting(work, say, _refit_images(model, (channels, *data.image_shape[1:])))
+
+
+def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Returns how many images may be refitted on at once, by what a forward pass needs for each."""
+    one, two = (peak_memory(model, image_shape, batch) for batch in (1, 2))
+    return max(_FEWEST, min(_REFIT_IMAGES, _REFIT_BYTES // (2 * max(1, two - one))))
 
 
 def reestimate_statistics(

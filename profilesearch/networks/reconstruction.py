@@ -1,0 +1,108 @@
+"""The criterion `reconstruction`: keep the channels without which the layers that read them cannot be mended."""
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.networks.cost import evaluating
+from profilesearch.networks.groups import ChannelGroup, GroupTable
+from profilesearch.networks.inputs import Call, Calls
+
+POSITIONS = 64
+"""Output positions of every image that inputs are looked at."""
+WIDEST = 8192
+"""Most inputs of a layer for which the matrix of their second moments is held; 268 MB."""
+_AT_ONCE = 64
+_RIDGE = 1e-2
+
+
+def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -> dict[str, Tensor]:
+    """Orders the channels of every group by what the layers behind would lose, refitted, the most important first.
+
+    Channels are removed one by one. Each time the one goes whose loss, after the weights that read the others are
+    fitted anew by least squares, is smallest: Optimal Brain Surgeon (Hassibi and Stork 1993) for blocks of weights, with
+    its updates of the inverse, as in Frantar and Alistarh 2022 (arXiv 2208.11580). So the orders serve all widths.
+
+    Args:
+        model: The full network.
+        table: Its channel groups.
+        images: Normalized training images, (N, C, H, W).
+
+    Returns:
+        Channel indices, shape (channels,), by group name; groups that no layer reads, or only layers of more than
+        `WIDEST` inputs, are left out.
+    """
+    readers = {part.tensor for group in table.groups for part in group.slices if part.dim == 1}
+    moments = _moments(model, readers, images)
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters() if name in moments}
+    orders = {}
+    for group in table.groups:
+        blocks = [
+            _Reader(weights[part.tensor], moments[part.tensor], part.rows)
+            for part in group.slices
+            if part.dim == 1 and part.tensor in moments
+        ]
+        if blocks:
+            orders[group.name] = _order(group, blocks)
+    return orders
+
+
+class _Reader:
+    """A layer that reads a group: its weights on these channels, and the inverse moments of its inputs.
+
+    Args:
+        weight: Shape (O, I, ...).
+        moments: Second moments of its inputs, (d, d), where an input channel has d / I of them.
+        rows: Input channels that belong to each channel of the group, (channels, r).
+    """
+
+    def __init__(self, weight: Tensor, moments: Tensor, rows: object) -> None:
+        flat = weight.flatten(2).double() if weight.dim() > 2 else weight[:, :, None].double()
+        each = flat.shape[2]
+        own = (torch.as_tensor(rows, device=weight.device)[:, :, None] * each + torch.arange(each)).flatten(1)
+        self._channels, self._size = own.shape
+        moments = moments.double()
+        self._scale = torch.einsum("oi,ij,oj->", flat.flatten(1), moments, flat.flatten(1)).clamp_min(1e-30)
+        moments.diagonal().add_(_RIDGE * moments.diagonal().mean().clamp_min(1e-30))
+        inverse = torch.linalg.inv(moments)[own.flatten()[:, None], own.flatten()]
+        self._inverse = inverse.reshape(self._channels, self._size, self._channels, self._size)
+        self._weight = flat.flatten(1)[:, own.flatten()].reshape(-1, self._channels, self._size)
+
+    def losses(self, left: Tensor) -> Tensor:
+        """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
+        blocks = self._inverse[left, :, left]
+        weight = self._weight[:, left].permute(1, 2, 0)
+        return (weight * torch.linalg.solve(blocks, weight)).sum(dim=(1, 2)) / self._scale
+
+    def remove(self, channel: int) -> None:
+        """Takes a channel out, and fits the weights on the others anew."""
+        across = self._inverse[channel].flatten(1)  # (r, all)
+        step = torch.linalg.solve(self._inverse[channel, :, channel], across)
+        self._weight -= (self._weight[:, channel] @ step).reshape(self._weight.shape)
+        self._inverse -= (across.T @ step).reshape(self._inverse.shape)
+
+
+def _order(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
+    left = torch.arange(group.channels)
+    gone = []
+    while len(left) > 1:
+        place = int(torch.stack([reader.losses(left) for reader in readers]).sum(dim=0).argmin())
+        gone.append(int(left[place]))
+        for reader in readers:
+            reader.remove(gone[-1])
+        left = torch.cat([left[:place], left[place + 1 :]])
+    return torch.tensor([int(left[0]), *reversed(gone)])
+
+
+def _moments(model: nn.Module, readers: set[str], images: Tensor) -> dict[str, Tensor]:
+    """Second moments of the inputs of layers, by the name of the weight."""
+    found: dict[str, Tensor] = {}
+
+    def note(call: Call) -> None:
+        if call.weight in readers and call.value[0].numel() <= WIDEST:
+            rows = call.rows(POSITIONS)
+            found[call.weight] = found.get(call.weight, 0) + rows.T @ rows / len(images)
+
+    with torch.no_grad(), evaluating(model), Calls(model, note):
+        for batch in images.split(_AT_ONCE):
+            model(batch)
+    return found

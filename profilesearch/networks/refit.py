@@ -1,0 +1,145 @@
+"""Refit: weights of a pruned network in closed form, by which its layers give again what the full network's gave.
+
+Where the inputs of a layer are cut, its weights are fitted anew by least squares on images, without a gradient, as in
+He et al. 2017 (arXiv 1707.06168) and ThiNet (Luo et al. 2017, arXiv 1707.06342). `sequential` fits all layers in one
+forward pass of the pruned network over all images: when it comes to a layer, the inputs that arrive there are those
+that the layers before, refitted already, make of the images, so each layer also mends what they left. `full` fits each
+layer whose inputs are cut on what is left of the full network's. BatchNorm keeps the full network's statistics, since
+what it receives is fitted to what it was made for.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.cost import evaluating
+from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.inputs import Call, Calls
+
+Inputs = Literal["sequential", "full"]
+INPUTS: tuple[Inputs, ...] = ("sequential", "full")
+RIDGE = 1e-2
+"""Pull towards the weights as cut, relative to the mean square of the inputs."""
+POSITIONS = 64
+"""Output positions of every image that a layer is fitted on."""
+_ROWS = 32_768
+"""Most rows of one fit."""
+_EXACT = 1e-10
+"""Part of a layer's output below which what is left to mend is rounding."""
+
+
+def refit(
+    pruned: nn.Module,
+    full: nn.Module,
+    table: GroupTable,
+    keep: Mapping[str, Tensor],
+    images: Tensor,
+    inputs: str = "sequential",
+    ridge: float = RIDGE,
+) -> tuple[str, ...]:
+    """Fits the weights of a pruned network so that its layers give what those of the full network give.
+
+    Convolutions and linear layers are fitted that read all of their input channels and run once; depthwise and grouped
+    ones stay as cut, since what they read is not cut within their groups. Needs memory for one forward pass over all
+    images and for the full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a
+    layer has inputs, or as there are rows where these are fewer.
+
+    Args:
+        pruned: Changed in place; on the device of `full`.
+        full: The network that it was cut from, never changed.
+        table: The channel groups.
+        keep: Kept channels of every group, sorted ascending, by group name.
+        images: Normalized training images, (N, C, H, W), on that device.
+        inputs: On what layers are fitted, one of `INPUTS`.
+        ridge: Pull towards the weights as cut.
+
+    Returns:
+        Names of the refitted weights.
+
+    Raises:
+        UsageError: There are no images, or `inputs` is unknown.
+    """
+    choose("refit", inputs, INPUTS)
+    if not len(images):
+        raise UsageError("refitting weights needs training images, got none; --refit none leaves it")
+    positions = max(1, min(POSITIONS, _ROWS // len(images)))
+    targets: dict[str, tuple[Tensor, Tensor | None]] = {}
+    again: set[str] = set()
+    kept = _kept(full, table, keep)
+
+    def record(call: Call) -> None:
+        again.update({call.weight} & targets.keys())
+        rows = call.rows(positions)
+        made = _apply(call, rows)
+        outputs, columns = (kept.get((call.weight, dim)) for dim in (0, 1))
+        own = rows if columns is None else rows.unflatten(1, (len(columns), -1))[:, columns].flatten(1)
+        if inputs == "sequential" or columns is not None:
+            target = made if outputs is None else made[:, outputs]
+            targets[call.weight] = target, None if inputs == "sequential" else own
+
+    fitted = []
+
+    def fit(call: Call) -> None:
+        target, rows = targets.pop(call.weight, (None, None))
+        if target is None or call.weight in again:
+            return
+        if _fit(call, call.rows(positions) if rows is None else rows, target, ridge):
+            fitted.append(call.weight)
+
+    with torch.no_grad(), evaluating(full), evaluating(pruned):
+        with Calls(full, record):
+            full(images)
+        with Calls(pruned, fit):
+            pruned(images)
+    return tuple(fitted)
+
+
+def _fit(call: Call, rows: Tensor, target: Tensor, ridge: float) -> bool:
+    """Fits one layer on rows (n, I) and the outputs to reach (n, O); says whether there was anything to mend."""
+    missing = target - _apply(call, rows)
+    if not missing.square().sum() > _EXACT * target.square().sum():  # also where it is not finite
+        return False
+    mean, shift = (rows.mean(dim=0), missing.mean(dim=0)) if call.bias is not None else (None, None)
+    if mean is not None and shift is not None:
+        rows, missing = rows - mean, missing - shift
+    change = _least_squares(rows, missing, ridge).to(rows.dtype)
+    call.value.add_(change.reshape(call.value.shape))
+    if call.bias is not None and mean is not None and shift is not None:
+        call.bias.add_(shift - change @ mean)
+    return True
+
+
+def _least_squares(rows: Tensor, missing: Tensor, ridge: float) -> Tensor:
+    """Returns the weights (O, I) that explain `missing` (n, O) by `rows` (n, I), by the smaller of two equal ways."""
+    count, inputs = rows.shape
+    weight = ridge * rows.square().sum().double() / inputs
+    small = rows.T @ rows if inputs <= count else rows @ rows.T
+    moments = small.double()
+    moments.diagonal().add_(weight.clamp_min(1e-30))
+    if inputs <= count:
+        return torch.cholesky_solve((rows.T @ missing).double(), torch.linalg.cholesky(moments)).T
+    return torch.cholesky_solve(missing.double(), torch.linalg.cholesky(moments)).T @ rows.double()
+
+
+def _apply(call: Call, rows: Tensor) -> Tensor:
+    made = rows @ call.value.flatten(1).T
+    return made if call.bias is None else made + call.bias
+
+
+def _kept(full: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+    """Masks of what is kept of the outputs (dimension 0) and inputs (1) of every weight that is cut there."""
+    stays: dict[tuple[str, int], Tensor] = {}
+    parameters = dict(full.named_parameters())
+    for group in table.groups:
+        removed = torch.ones(group.channels, dtype=torch.bool)
+        removed[keep[group.name]] = False
+        for part in (part for part in group.slices if part.tensor in parameters):
+            like = parameters[part.tensor]
+            mask = stays.setdefault(
+                (part.tensor, part.dim), torch.ones(like.shape[part.dim], dtype=torch.bool, device=like.device)
+            )
+            mask[torch.from_numpy(part.rows)[removed].flatten()] = False
+    return stays

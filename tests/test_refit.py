@@ -1,0 +1,166 @@
+"""Refit: layers of a pruned network give again what the full network's gave."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import GroupTable
+from profilesearch.networks.inputs import Call, Calls
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.reconstruction import reconstruction_orders
+from profilesearch.networks.refit import INPUTS, refit
+from profilesearch.networks.surgery import Pruner
+from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights
+from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.training import accuracy
+
+
+class Plain(nn.Module):
+    """Convolutions and linear layers behind one another, with biases, and a map of several pixels flattened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 12, 3, padding=1)
+        self.two = nn.Conv2d(12, 8, 3, stride=2)
+        self.hidden = nn.Linear(8 * 9, 20)
+        self.out = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.two(functional.relu(self.one(x))))
+        return self.out(functional.relu(self.hidden(x.flatten(1))))
+
+
+def doubled(network: Plain) -> Plain:
+    """Makes every second channel of the first two layers a multiple of the one before."""
+    with torch.no_grad():
+        for layer in (network.one, network.two):
+            layer.weight[1::2] = 1.5 * layer.weight[::2]
+            layer.bias[1::2] = 1.5 * layer.bias[::2]
+    return network
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def keep_even(table: GroupTable, cut: set[str]) -> dict[str, Tensor]:
+    return {group.name: torch.arange(0, group.channels, 2 if group.name in cut else 1) for group in table.groups}
+
+
+@pytest.mark.parametrize("geometry", [
+    {}, {"stride": 2, "padding": 1}, {"padding": (2, 0), "stride": (1, 3)}, {"dilation": 2, "padding": "same"},
+    {"padding": "valid"},
+])  # fmt: skip
+def test_rows_times_weights_are_what_the_layer_gives(geometry: Mapping[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer, given = nn.Conv2d(3, 5, (3, 2), **geometry), torch.randn(4, 3, 9, 10)
+    seen: list[Call] = []
+    with torch.no_grad(), Calls(layer, seen.append):
+        made = layer(given)
+    rows = seen[0].rows(10_000) @ layer.weight.flatten(1).T + layer.bias
+    torch.testing.assert_close(rows, made.flatten(2).transpose(1, 2).flatten(0, 1), rtol=1e-4, atol=1e-5)
+    assert len(seen[0].rows(7)) == 4 * 7
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("few", [False, True], ids=["more rows than inputs", "fewer"])
+def test_what_follows_from_the_kept_channels_is_given_again_exactly(images: Tensor, inputs: str, few: bool) -> None:
+    torch.manual_seed(0)
+    network = doubled(Plain()).eval()
+    table = Plan("plain", network, (3, 8, 8)).table
+    keep = keep_even(table, {"one", "two"})
+    pruned = Pruner(network, table).prune(keep).eval()
+    given = images[:2] if few else images
+    expected = network(images[:2]).detach()
+    before = float((pruned(images[:2]).detach() - expected).abs().max())
+    fitted = refit(pruned, network, table, keep, given, inputs, ridge=1e-4)
+    assert {"two.weight", "hidden.weight"} <= set(fitted)
+    assert float((pruned(images[:2]).detach() - expected).abs().max()) < 0.05 * before
+
+
+def test_layers_whose_inputs_are_as_they_were_stay(images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = Plain().eval()
+    table = Plan("plain", network, (3, 8, 8)).table
+    keep = keep_even(table, {"hidden"})
+    pruned = Pruner(network, table).prune(keep).eval()
+    assert refit(pruned, network, table, keep, images) == ("out.weight",)
+    assert torch.equal(pruned.one.weight, network.one.weight)
+
+
+def test_a_layer_that_runs_twice_is_left(images: Tensor) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.out = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.two(functional.relu(self.two(functional.relu(self.one(x)))))
+            return self.out(x.mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = Twice().eval()
+    table = Plan("twice", network, (3, 8, 8)).table
+    keep = keep_even(table, set(table.names))
+    pruned = Pruner(network, table).prune(keep).eval()
+    assert "two.weight" not in refit(pruned, network, table, keep, images)
+
+
+def test_refit_needs_images_and_a_way(images: Tensor) -> None:
+    network = Plain().eval()
+    table = Plan("plain", network, (3, 8, 8)).table
+    keep = keep_even(table, set(table.names))
+    pruned = Pruner(network, table).prune(keep).eval()
+    with pytest.raises(UsageError, match="needs training images"):
+        refit(pruned, network, table, keep, images[:0])
+    with pytest.raises(UsageError, match="sequential"):
+        refit(pruned, network, table, keep, images, "sequental")
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_a_trained_network_is_better_refitted_than_with_statistics(
+    problem: Problem, digits: DataSet, inputs: str
+) -> None:
+    full, learn = problem.members[0].load(), digits.train[:500]
+    profile = problem.space.profile(problem.space.uniform(), {})
+    pruned, other = (prune_with_profile(full, profile, (1, 8, 8)) for _ in range(2))
+    reestimate_statistics(other.network, digits, learn)
+    before = {name: tensor.clone() for name, tensor in full.state_dict().items()}
+    assert len(refit_weights(pruned, full, digits, learn, inputs)) >= 9
+    assert all(torch.equal(tensor, before[name]) for name, tensor in full.state_dict().items())
+    assert accuracy(pruned.network, digits, digits.test) > accuracy(other.network, digits, digits.test) + 0.02
+
+
+def test_reconstruction_takes_first_what_the_next_layer_loses_least(images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = Plain().eval()
+    with torch.no_grad():  # so the second channel follows from the first
+        network.one.weight[1], network.one.bias[1] = 2 * network.one.weight[0], 2 * network.one.bias[0]
+    table = Plan("plain", network, (3, 8, 8)).table
+    orders = reconstruction_orders(network, table, images)
+    assert orders.keys() == set(table.names)
+    assert all(sorted(orders[g.name].tolist()) == list(range(g.channels)) for g in table.groups)
+    assert orders["one"][-1] in (0, 1)
+
+
+def test_reconstruction_leaves_less_to_mend_than_l1(images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = Plain().eval()
+    table = Plan("plain", network, (3, 8, 8)).table
+    widths = np.array([6 if name == "one" else channels for name, channels in zip(table.names, table.channels)])
+    left = []
+    for order in (reconstruction_orders(network, table, images), rank_channels(network, table, "l1")):
+        keep = keep_channels(order, table, widths)
+        pruned = Pruner(network, table).prune(keep).eval()
+        refit(pruned, network, table, keep, images)
+        left.append(float((pruned(images) - network(images)).square().mean()))
+    assert left[0] < left[1]
