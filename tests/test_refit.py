@@ -156,7 +156,7 @@ def test_reconstruction_leaves_less_to_mend_than_l1(images: Tensor) -> None:
     torch.manual_seed(0)
     network = Plain().eval()
     table = Plan("plain", network, (3, 8, 8)).table
-    widths = np.array([6 if name == "one" else channels for name, channels in zip(table.names, table.channels)])
+    widths = np.array([6 if group.name == "one" else group.channels for group in table.groups])
     left = []
     for order in (reconstruction_orders(network, table, images), rank_channels(network, table, "l1")):
         keep = keep_channels(order, table, widths)

@@ -18,9 +18,9 @@ _RIDGE = 1e-2
 def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -> dict[str, Tensor]:
     """Orders the channels of every group by what the layers behind would lose, refitted, the most important first.
 
-    Channels are removed one by one. Each time the one goes whose loss, after the weights that read the others are
-    fitted anew by least squares, is smallest: Optimal Brain Surgeon (Hassibi and Stork 1993) for blocks of weights, with
-    its updates of the inverse, as in Frantar and Alistarh 2022 (arXiv 2208.11580). So the orders serve all widths.
+    Channels are removed one by one. Each time the one goes whose loss is smallest when the weights that read the others
+    are fitted anew by least squares: Optimal Brain Surgeon (Hassibi and Stork 1993) for blocks of weights, with its
+    updates of the inverse, as in Frantar and Alistarh 2022 (arXiv 2208.11580). So the orders serve all widths.
 
     Args:
         model: The full network.
@@ -71,7 +71,8 @@ class _Reader:
         """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
         blocks = self._inverse[left, :, left]
         weight = self._weight[:, left].permute(1, 2, 0)
-        return (weight * torch.linalg.solve(blocks, weight)).sum(dim=(1, 2)) / self._scale
+        lost: Tensor = (weight * torch.linalg.solve(blocks, weight)).sum(dim=(1, 2)) / self._scale
+        return lost
 
     def remove(self, channel: int) -> None:
         """Takes a channel out, and fits the weights on the others anew."""
@@ -103,6 +104,6 @@ def _moments(model: nn.Module, readers: set[str], images: Tensor) -> dict[str, T
             found[call.weight] = found.get(call.weight, 0) + rows.T @ rows / len(images)
 
     with torch.no_grad(), evaluating(model), Calls(model, note):
-        for batch in images.split(_AT_ONCE):
-            model(batch)
+        for start in range(0, len(images), _AT_ONCE):
+            model(images[start : start + _AT_ONCE])
     return found

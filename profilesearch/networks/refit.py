@@ -75,7 +75,7 @@ def refit(
         rows = call.rows(positions)
         made = _apply(call, rows)
         outputs, columns = (kept.get((call.weight, dim)) for dim in (0, 1))
-        own = rows if columns is None else rows.unflatten(1, (len(columns), -1))[:, columns].flatten(1)
+        own = rows if columns is None else rows.reshape(len(rows), len(columns), -1)[:, columns].flatten(1)
         if inputs == "sequential" or columns is not None:
             target = made if outputs is None else made[:, outputs]
             targets[call.weight] = target, None if inputs == "sequential" else own
