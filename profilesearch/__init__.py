@@ -3,7 +3,7 @@
 from profilesearch.errors import UsageError
 from profilesearch.networks.checkpoints import load_network, load_pruned, save_network
 from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import prune_with_profile, reestimate_statistics
+from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights
 from profilesearch.tasks.data import load_data
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "load_pruned",
     "prune_with_profile",
     "reestimate_statistics",
+    "refit_weights",
     "save_network",
 ]
 __version__ = "0.1.0"

@@ -21,6 +21,7 @@ from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.refit import INPUTS
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.options import (
     add_device_option,
@@ -31,7 +32,7 @@ from profilesearch.options import (
 from profilesearch.outcome import both_sides, evidence_of, not_faster, report_of, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
-from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
+from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics, refit_weights
 from profilesearch.reaching import off_budget, reached_in
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision, device_of, open_device
@@ -47,8 +48,8 @@ from profilesearch.workspace import Workspace
 DESCRIPTION = """\
 Prune a trained model with a stored profile: no search, a smaller network at once.
 
-Channels are removed for real, BatchNorm statistics are re-estimated on training images, and the network is
-fine-tuned if asked (with distillation from the unpruned model). The file that is written rebuilds itself:
+Channels are removed for real, the weights that are left are refitted in closed form on a few training images, and the
+network is fine-tuned if asked (with distillation from the unpruned model). The file that is written rebuilds itself:
 
   from profilesearch import load_pruned
   network = load_pruned("applied/pruned.safetensors")"""
@@ -65,6 +66,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
   profile.json         the profile, with this result as evidence
   report.json          before and after
   profile.png          the widths"""
+REFITS = (*INPUTS, "none")
 CHECKED = 1000
 """Test images on which exported files are compared with the network."""
 
@@ -101,10 +103,15 @@ def parser() -> argparse.ArgumentParser:
     )
     add_multiple_option(which)
     which.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
-    tune = made.add_argument_group("fine-tuning")
-    tune.add_argument(
-        "--finetune", type=ranges.whole(0), default=0, metavar="EPOCHS", help="0: re-estimate BatchNorm alone"
+    which.add_argument(
+        "--refit",
+        default=REFITS[0],
+        metavar="NAME",
+        help="how layers are fitted in closed form to what they gave before the cut: sequential (on what the refitted "
+        "layers before them give), full (on what the full network's gave), or none, which re-estimates BatchNorm alone",
     )
+    tune = made.add_argument_group("fine-tuning")
+    tune.add_argument("--finetune", type=ranges.whole(0), default=0, metavar="EPOCHS", help="0: no fine-tuning")
     tune.add_argument(
         "--lr", type=ranges.real(0, 1000, "least"), default=0.02, metavar="RATE", help="peak learning rate"
     )
@@ -128,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     choose("criterion", options.criterion, CRITERIA)
     choose("scope", options.scope, SCOPES)
+    choose("refit", options.refit, REFITS)
     choose("schedule", options.schedule, ("cosine", "linear"))
     for kind in options.export:
         check_format(kind)
@@ -164,7 +172,10 @@ def _apply(options: argparse.Namespace, output: Output, world: World) -> None:
     cut = reached_in(profile, pruned)
     output.say(f"the profile keeps {cut.reached:.1%} of the {cut.budget.metric} of this network{off_budget(cut)}")
     _move((full, pruned.network), world.device)
-    reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
+    if options.refit == "none":
+        reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
+    else:
+        refit_weights(pruned, full, data, learn, options.refit, output.say)
     untuned = accuracy(pruned.network, data, data.test, "fp32", output.say) if options.finetune else None
     with Unfinished(options.out / "finetune") as resume:
         if options.finetune:
@@ -245,7 +256,7 @@ def _write(
         save_network(path, pruned.network, {"architecture": options.arch, **about})
         reloaded = load_pruned(path, options.arch).to(device_of(full))
         sides = both_sides(full, base, pruned, path, reloaded, data)
-        measured = {"model": about["model"], "criterion": options.criterion, "seed": options.seed}
+        measured = {"model": about["model"], "criterion": options.criterion, "refit": options.refit, "seed": options.seed}
         recipe = {"finetune": options.finetune, **_recipe(options, data, device_of(pruned.network))}
         entry = evidence_of(sides, untuned, data, measured, recipe)
         report = report_of(options.out / path.name, pruned, profile, sides, len(data.test), entry)
@@ -272,7 +283,7 @@ def _write(
 
 def _settings(options: argparse.Namespace, data: DataSet, full: nn.Module, profile: Profile) -> str:
     """Names a result by what it depends on."""
-    names = ("arch", "criterion", "seed", "finetune", "lr", "schedule", "label_smoothing", "distill", "export")
+    names = ("arch", "criterion", "refit", "seed", "finetune", "lr", "schedule", "label_smoothing", "distill", "export")
     return digest_of({
         **{name: getattr(options, name) for name in names},
         "weights": tensor_digest(full.state_dict()),

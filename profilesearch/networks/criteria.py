@@ -10,9 +10,12 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
+from profilesearch.networks.reconstruction import reconstruction_orders
 
-Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor"]
-CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor")
+Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction"]
+CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction")
+SEEING: tuple[Criterion, ...] = ("taylor", "reconstruction")
+"""Criteria that look at images."""
 Batch = tuple[Tensor, Tensor]
 """Normalized images (N, C, H, W) and labels (N,)."""
 DRAWN: tuple[Criterion, ...] = ("random",)
@@ -27,7 +30,8 @@ def rank_channels(
     `random`: a draw that depends on the seed and the group's name. `l1`, `l2`: norm of the filter (Li et al. 2017,
     arXiv 1608.08710). `fpgm`: sum of distances to the other filters (He et al. 2019, arXiv 1811.00250). `bn`: size of
     the BatchNorm scale (Liu et al. 2017, arXiv 1708.06519). `taylor`: squared first-order change of the loss when the
-    filter is removed (Molchanov et al. 2019, arXiv 1906.10771).
+    filter is removed (Molchanov et al. 2019, arXiv 1906.10771). `reconstruction`: what the layers that read the channel
+    lose without it when they are refitted; by `l1` where no such layer is small enough.
     Where several layers make a group's channels, their normalized importances are averaged.
 
     Args:
@@ -35,20 +39,24 @@ def rank_channels(
         table: Its channel groups.
         criterion: One of `CRITERIA`.
         seed: Of the random draw; criteria that are not in `DRAWN` ignore it.
-        batch: Training images and labels; needed by `taylor` alone.
+        batch: Training images and labels; needed by those in `SEEING` alone.
 
     Returns:
         Channel indices, shape (channels,), by group name.
 
     Raises:
-        UsageError: An unknown criterion, no batch for `taylor`, or a group without BatchNorm for `bn`.
+        UsageError: An unknown criterion, no batch for one that looks at images, or a group without BatchNorm for `bn`.
     """
     choose("criterion", criterion, CRITERIA)
     if criterion == "random":
         return {group.name: _draw(group, seed) for group in table.groups}
-    if criterion == "taylor":
-        if batch is None:
-            raise UsageError("criterion 'taylor' needs training images; use l1 where there are none")
+    if criterion in SEEING and batch is None:
+        raise UsageError(f"criterion '{criterion}' needs training images; use l1 where there are none")
+    if criterion == "reconstruction" and batch is not None:
+        found = reconstruction_orders(model, table, batch[0])
+        others = tuple(group for group in table.groups if group.name not in found)
+        return rank_channels(model, GroupTable(others), "l1") | found
+    if criterion == "taylor" and batch is not None:
         measure = _taylor(model, *batch)
     elif criterion == "bn":
         measure = _scale
