@@ -21,8 +21,8 @@ from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import INPUTS
 from profilesearch.networks.reading import tensor_digest
+from profilesearch.networks.refit import INPUTS
 from profilesearch.options import (
     add_device_option,
     add_image_size_option,
