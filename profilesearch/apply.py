@@ -256,7 +256,12 @@ def _write(
         save_network(path, pruned.network, {"architecture": options.arch, **about})
         reloaded = load_pruned(path, options.arch).to(device_of(full))
         sides = both_sides(full, base, pruned, path, reloaded, data)
-        measured = {"model": about["model"], "criterion": options.criterion, "refit": options.refit, "seed": options.seed}
+        measured = {
+            "model": about["model"],
+            "criterion": options.criterion,
+            "refit": options.refit,
+            "seed": options.seed,
+        }
         recipe = {"finetune": options.finetune, **_recipe(options, data, device_of(pruned.network))}
         entry = evidence_of(sides, untuned, data, measured, recipe)
         report = report_of(options.out / path.name, pruned, profile, sides, len(data.test), entry)

@@ -12,7 +12,7 @@ from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import RIDGE, refit
+from profilesearch.networks.refit import refit
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
@@ -62,7 +62,7 @@ def prune_with_profile(
         image_shape: Of one input image, (C, H, W).
         criterion: Which channels stay.
         seed: Of the `random` criterion.
-        batch: Normalized training images and labels, for `taylor`.
+        batch: Normalized training images and labels, for criteria that look at images.
 
     Raises:
         UsageError: The profile is of another architecture; the message has the first name that does not fit.
@@ -83,7 +83,6 @@ def refit_weights(
     images: Images,
     inputs: str = "sequential",
     say: Callable[[str], None] | None = None,
-    ridge: float = RIDGE,
 ) -> tuple[str, ...]:
     """Refits a pruned network in closed form, in place, so that its layers give again what the full network's gave.
 
@@ -95,7 +94,6 @@ def refit_weights(
         inputs: On what layers are fitted: `sequential`, what the refitted layers before give; `full`, what is left of
             the full network's.
         say: Called with a line for people when memory runs out and images are halved.
-        ridge: Pull towards the weights as cut.
 
     Returns:
         Names of the refitted weights.
@@ -103,13 +101,13 @@ def refit_weights(
     Raises:
         UsageError: There are no images, or `inputs` is unknown.
     """
-    device, channels = device_of(model), input_channels(model)
+    device, channels = device_of(model), input_channels(model, data.image_shape)
     start = {name: tensor.clone() for name, tensor in pruned.network.state_dict().items()}
 
     def work(size: int) -> tuple[str, ...]:
         pruned.network.load_state_dict(start)
         pixels = data.normalize(images[:size].pixels, channels).to(device)
-        return refit(pruned.network, model, pruned.table, pruned.keep, pixels, inputs, ridge)
+        return refit(pruned.network, model, pruned.table, pruned.keep, pixels, inputs)
 
     return fitting(work, say, _refit_images(model, (channels, *data.image_shape[1:])))
 

@@ -31,7 +31,7 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
         Channel indices, shape (channels,), by group name; groups that no layer reads, or only layers of more than
         `WIDEST` inputs, are left out.
     """
-    readers = {part.tensor for group in table.groups for part in group.slices if part.dim == 1}
+    readers = {part.tensor for group in table.groups for part in group.slices if part.takes and part.dim == 1}
     moments = _moments(model, readers, images)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters() if name in moments}
     orders = {}
@@ -39,7 +39,7 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
         blocks = [
             _Reader(weights[part.tensor], moments[part.tensor], part.rows)
             for part in group.slices
-            if part.dim == 1 and part.tensor in moments
+            if part.takes and part.dim == 1 and part.tensor in moments
         ]
         if blocks:
             orders[group.name] = _order(group, blocks)

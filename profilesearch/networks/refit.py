@@ -5,10 +5,11 @@ He et al. 2017 (arXiv 1707.06168) and ThiNet (Luo et al. 2017, arXiv 1707.06342)
 forward pass of the pruned network over all images: when it comes to a layer, the inputs that arrive there are those
 that the layers before, refitted already, make of the images, so each layer also mends what they left. `full` fits each
 layer whose inputs are cut on what is left of the full network's. BatchNorm keeps the full network's statistics, since
-what it receives is fitted to what it was made for.
+what it receives is fitted to what it was made for. How far the weights may move is chosen for each layer on images that
+its fit did not see.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -21,12 +22,14 @@ from profilesearch.networks.inputs import Call, Calls
 
 Inputs = Literal["sequential", "full"]
 INPUTS: tuple[Inputs, ...] = ("sequential", "full")
-RIDGE = 1e-2
-"""Pull towards the weights as cut, relative to the mean square of the inputs."""
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Pulls towards the weights as cut, relative to the mean square of the inputs, to choose from."""
 POSITIONS = 64
 """Output positions of every image that a layer is fitted on."""
 _ROWS = 32_768
 """Most rows of one fit."""
+_LEARNED = 0.75
+"""Part of the images that a fit learns from while its pull is chosen."""
 _EXACT = 1e-10
 """Part of a layer's output below which what is left to mend is rounding."""
 
@@ -38,7 +41,7 @@ def refit(
     keep: Mapping[str, Tensor],
     images: Tensor,
     inputs: str = "sequential",
-    ridge: float = RIDGE,
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[str, ...]:
     """Fits the weights of a pruned network so that its layers give what those of the full network give.
 
@@ -54,7 +57,7 @@ def refit(
         keep: Kept channels of every group, sorted ascending, by group name.
         images: Normalized training images, (N, C, H, W), on that device.
         inputs: On what layers are fitted, one of `INPUTS`.
-        ridge: Pull towards the weights as cut.
+        ridges: Pulls to choose from; a layer for which none helps on the images left out stays as it was cut.
 
     Returns:
         Names of the refitted weights.
@@ -86,7 +89,7 @@ def refit(
         target, rows = targets.pop(call.weight, (None, None))
         if target is None or call.weight in again:
             return
-        if _fit(call, call.rows(positions) if rows is None else rows, target, ridge):
+        if _fit(call, call.rows(positions) if rows is None else rows, target, ridges):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
@@ -97,31 +100,64 @@ def refit(
     return tuple(fitted)
 
 
-def _fit(call: Call, rows: Tensor, target: Tensor, ridge: float) -> bool:
-    """Fits one layer on rows (n, I) and the outputs to reach (n, O); says whether there was anything to mend."""
+def _fit(call: Call, rows: Tensor, target: Tensor, ridges: Sequence[float]) -> bool:
+    """Fits one layer on rows (n, I) and the outputs to reach (n, O); says whether that helps."""
     missing = target - _apply(call, rows)
     if not missing.square().sum() > _EXACT * target.square().sum():  # also where it is not finite
         return False
-    mean, shift = (rows.mean(dim=0), missing.mean(dim=0)) if call.bias is not None else (None, None)
-    if mean is not None and shift is not None:
-        rows, missing = rows - mean, missing - shift
-    change = _least_squares(rows, missing, ridge).to(rows.dtype)
+    learned = max(1, int(len(rows) * _LEARNED))  # rows come image by image
+    ridge = _chosen(
+        _Fit(rows[:learned], missing[:learned], call.bias is not None), rows[learned:], missing[learned:], ridges
+    )
+    if ridge is None:
+        return False
+    fit = _Fit(rows, missing, call.bias is not None)
+    change = fit.weights(ridge)
     call.value.add_(change.reshape(call.value.shape))
-    if call.bias is not None and mean is not None and shift is not None:
-        call.bias.add_(shift - change @ mean)
+    if call.bias is not None:
+        call.bias.add_(fit.bias(change))
     return True
 
 
-def _least_squares(rows: Tensor, missing: Tensor, ridge: float) -> Tensor:
-    """Returns the weights (O, I) that explain `missing` (n, O) by `rows` (n, I), by the smaller of two equal ways."""
-    count, inputs = rows.shape
-    weight = ridge * rows.square().sum().double() / inputs
-    small = rows.T @ rows if inputs <= count else rows @ rows.T
-    moments = small.double()
-    moments.diagonal().add_(weight.clamp_min(1e-30))
-    if inputs <= count:
-        return torch.cholesky_solve((rows.T @ missing).double(), torch.linalg.cholesky(moments)).T
-    return torch.cholesky_solve(missing.double(), torch.linalg.cholesky(moments)).T @ rows.double()
+def _chosen(fit: "_Fit", rows: Tensor, missing: Tensor, ridges: Sequence[float]) -> float | None:
+    """Returns the pull with the smallest error on other rows; None where the weights as cut are better."""
+    if not len(rows):
+        return max(ridges)
+    errors: dict[float | None, float] = {None: float(missing.square().sum())}
+    for ridge in ridges:
+        change = fit.weights(ridge)
+        errors[ridge] = float((missing - rows @ change.T - fit.bias(change)).square().sum())
+    return min(errors, key=lambda ridge: errors[ridge])
+
+
+class _Fit:
+    """Weights that explain `missing` (n, O) by `rows` (n, I), by the smaller of two equal ways.
+
+    Args:
+        rows: Inputs.
+        missing: What the outputs lack.
+        biased: Whether there is a bias to fit, too.
+    """
+
+    def __init__(self, rows: Tensor, missing: Tensor, biased: bool) -> None:
+        self._mean, self._shift = (each.mean(dim=0) * biased for each in (rows, missing))
+        self._rows = rows - self._mean if biased else rows
+        self._missing = missing - self._shift if biased else missing
+        self._few = rows.shape[0] < rows.shape[1]
+        self._moments = (self._rows @ self._rows.T if self._few else self._rows.T @ self._rows).double()
+        self._given = (self._missing if self._few else self._rows.T @ self._missing).double()
+        self._unit = float(self._rows.square().sum(dtype=torch.float64)) / rows.shape[1]
+
+    def weights(self, ridge: float) -> Tensor:
+        """Returns the weights (O, I) for a pull towards zero, relative to the mean square of the inputs."""
+        moments = self._moments.clone()
+        moments.diagonal().add_(max(ridge * self._unit, 1e-30))
+        solved = torch.cholesky_solve(self._given, torch.linalg.cholesky(moments)).to(self._rows.dtype)
+        return solved.T @ self._rows if self._few else solved.T
+
+    def bias(self, weights: Tensor) -> Tensor:
+        """Returns what is to be added to the bias with these weights; zeros where there is none."""
+        return self._shift - weights @ self._mean
 
 
 def _apply(call: Call, rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.criteria import CRITERIA, DRAWN, keep_channels, rank_channels
+from profilesearch.networks.criteria import CRITERIA, DRAWN, SEEING, keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
@@ -41,7 +41,7 @@ class ScoreSettings:
             scored images, a batch at a time, in one pass; faster for few images. `reestimate`: from a pass over
             training images (Li et al. 2020, arXiv 2007.02491). `none`: those of the full network.
         images: How many images are scored, at most.
-        statistics_images: How many training images `reestimate` passes over, and how many `taylor` sees.
+        statistics_images: How many training images `reestimate` passes over, and how many criteria in `SEEING` see.
         batch: Images a forward pass, at most.
         criterion: Which channels stay.
         seed: Of the `random` criterion.
@@ -80,7 +80,7 @@ class Scorer:
         table: Its channel groups.
         data: Gives the normalization.
         images: What to classify; the first `settings.images` of them are used.
-        train: Training images, for `reestimate` and `taylor`.
+        train: Training images, for `reestimate` and criteria that look at images.
         settings: How.
 
     Attributes:
@@ -98,7 +98,7 @@ class Scorer:
         settings: ScoreSettings,
     ) -> None:
         seed = settings.seed if settings.criterion in DRAWN else 0
-        uses_train = settings.statistics == "reestimate" or settings.criterion == "taylor"
+        uses_train = settings.statistics == "reestimate" or settings.criterion in SEEING
         learned = min(settings.statistics_images, len(train)) if uses_train else settings.statistics_images
         settings = replace(settings, images=min(settings.images, len(images)), statistics_images=learned, seed=seed)
         self.settings = settings
@@ -114,7 +114,7 @@ class Scorer:
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
         self._order_in_memory = layout(model, (channels, *data.image_shape[1:]))
-        sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion == "taylor" else None
+        sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion in SEEING else None
         self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
         self._dtype = DTYPES[settings.precision]
         self._device = device
