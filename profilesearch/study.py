@@ -136,12 +136,12 @@ def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
     pool = workspace.pool() if not options.map_from else []
     if not targets:
         targets = [workspace.trained(workspace.names[0], max(options.seeds) + 1)]
-    check_unseen(targets, pool)
     members = (*pool, *targets)
     names = [member.name for member in members]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"{twice} is given twice; a target must not be in the pool")
+    check_unseen(targets, pool)
     sources = Sources(
         options.arch,
         members,
