@@ -1,6 +1,8 @@
 """Refit: layers of a pruned network give again what the full network's gave."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from profilesearch import apply
 from profilesearch.errors import UsageError
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable
@@ -164,3 +167,28 @@ def test_reconstruction_leaves_less_to_mend_than_l1(images: Tensor) -> None:
         refit(pruned, network, table, keep, images)
         left.append(float((pruned(images) - network(images)).detach().square().mean()))
     assert left[0] < left[1]
+
+
+def test_apply_refits_unless_told_otherwise(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for name in ("sequential", "full", "none"):
+        command = [
+            "--arch",
+            "resnet20",
+            "--data",
+            "digits",
+            "--profile",
+            "uniform",
+            "--keep",
+            "0.4",
+            "--json",
+            "--quiet",
+        ]
+        apply.main([*command, *([] if name == "sequential" else ["--refit", name]), "--out", f"out-{name}"])
+        report = json.loads(capsys.readouterr().out)
+        assert report["evidence"]["refit"] == name
+        found[name] = report["after"]["accuracy"]
+    assert found["sequential"] > found["none"] + 0.02
+    assert found["full"] > found["none"]
+    with pytest.raises(UsageError, match="unknown refit 'all'"):
+        apply.main(["--arch", "resnet20", "--data", "digits", "--refit", "all"])
