@@ -109,5 +109,13 @@ def test_one_image_is_refused_in_one_sentence(network: Pooled, digits: DataSet) 
         train(network, digits, digits.train[:1], Recipe(epochs=1))
     with pytest.raises(UsageError, match="two images or more"):
         ScoreSettings(images=1)
-    with pytest.raises(UsageError, match="60 training images; holding some out for a search needs 80 or more"):
-        split(replace(digits, held_out=0.1, train=digits.train[:60]))
+    with pytest.raises(UsageError, match="19 training images; holding some out for a search needs 20 or more"):
+        split(replace(digits, held_out=0.1, train=digits.train[:19]))
+
+
+@pytest.mark.parametrize("count", [20, 48, 79, 80, 200])
+def test_no_part_of_a_split_has_one_image_alone(digits: DataSet, count: int) -> None:
+    parts = split(replace(digits, held_out=0.1, train=digits.train[:count]))
+    sizes = [len(part) for part in (parts.train, parts.search, parts.choose, parts.fresh)]
+    assert sum(sizes) == count
+    assert min(sizes) >= 2

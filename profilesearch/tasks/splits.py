@@ -1,7 +1,6 @@
 """The three-way split: weights learn, searches score, reports test; each on its own images."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,7 +13,9 @@ from profilesearch.tasks.data import DataSet, Images
 
 Part = Literal["train", "search", "choose", "fresh"]
 _FEWEST = 4
-"""Images to search on, and as many to choose and score a winner."""
+"""Images to search on, and as many to choose and score a winner: BatchNorm averages over two of each part at least."""
+_ENOUGH = 20
+"""Training images of which so few can be spared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,10 @@ def split(data: DataSet, seed: int = 0) -> Split:
     """
     count = len(data.train)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    half = int(count * data.held_out) // 2
-    if half < _FEWEST:
+    if count < _ENOUGH:
         raise UsageError(
-            f"{data.name} has {count} training images; holding some out for a search needs "
-            f"{math.ceil(2 * _FEWEST / data.held_out)} or more"
+            f"{data.name} has {count} training images; holding some out for a search needs {_ENOUGH} or more"
         )
+    half = max(_FEWEST, int(count * data.held_out) // 2)
     search, choose, fresh, train = order.tensor_split((half, half + half // 2, 2 * half))
     return Split(seed, train, search, choose, fresh)
