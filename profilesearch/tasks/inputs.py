@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.hardware import device_of
 
@@ -23,9 +23,11 @@ def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
     reasons: dict[int, Exception] = {}
     for channels in dict.fromkeys([image_shape[0], 3, 1, *first]):
         try:
-            _run(model, _images(model, (channels, *image_shape[1:])))
+            _run(model, _images(model, (channels, *image_shape[1:]))[:1])
             return channels
         except Exception as error:  # whatever a network of one's own raises
+            if any(text in str(error) for text in NO_MEMORY):
+                raise
             reasons[channels] = error
     likely = first[0] if first else image_shape[0]
     said = (str(reasons[likely]).splitlines() or [type(reasons[likely]).__name__])[0]
