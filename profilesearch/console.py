@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from profilesearch import ranges
+from profilesearch import ranges, starting
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
@@ -159,6 +159,7 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
     _open_streams()
     try:
         try:
+            starting.done()
             command(arguments)
         finally:
             with _to_stdout():
@@ -170,7 +171,7 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
             raise
         _fail("not enough memory; use smaller images (--data NAME@SIZE) or a smaller network")
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing is lost, the same command goes on from here\n")
+        sys.stderr.write(starting.INTERRUPTED)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
