@@ -65,6 +65,25 @@ def read_json(path: Path, what: str = "file") -> Any:
         ) from error
 
 
+def read_cache(path: Path, fits: Callable[[Any], bool]) -> dict[str, dict[str, Any]]:
+    """Returns what was measured, by device and by what it is about.
+
+    Args:
+        path: A JSON file that can be made again; there may be none.
+        fits: Says whether a value is one that was written; others are left out, and so are measured again.
+    """
+    try:
+        known = read_json(path)
+    except UsageError:
+        return {}
+    devices = known.items() if isinstance(known, dict) else ()
+    return {
+        device: {name: value for name, value in values.items() if fits(value)}
+        for device, values in devices
+        if isinstance(values, dict)
+    }
+
+
 def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place.
 

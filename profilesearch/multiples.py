@@ -1,14 +1,15 @@
 """Which multiple of channels is worth asking for: networks of equal cost, really pruned, timed side by side."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from profilesearch.amounts import is_number
 from profilesearch.errors import UsageError
-from profilesearch.files import write_json
+from profilesearch.files import read_cache, write_json
 from profilesearch.latency import measure_speed
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.identity import code_identity
@@ -23,6 +24,7 @@ MULTIPLES = (1, 2, 4, 8, 16, 32)
 _RANDOM = 2
 _WORTH = 0.05
 _OFF = 0.02
+_LEAST = 1e-9
 Times = dict[int, tuple[float, float]]
 """Mean milliseconds of one image, and of 64, by multiple."""
 
@@ -47,7 +49,7 @@ def multiple_times(
     file = cache or default_cache().with_name("multiples.json")
     code = code_identity(plan.network, plan.image_shape)
     key = f"{plan.table.within(scope).fingerprint} {code} {tuple(plan.example.shape)} {scope} {budget}"
-    known, where = _read(file), device_name(device)
+    known, where = read_cache(file, _is_times), device_name(device)
     if key not in known.get(where, {}):
         times = {str(multiple): list(pair) for multiple, pair in _measure(plan, budget, scope, device).items()}
         known.setdefault(where, {})[key] = times
@@ -89,9 +91,11 @@ def _measure(plan: Plan, budget: Budget, scope: Scope, device: torch.device | No
     }
 
 
-def _read(file: Path) -> dict[str, dict[str, dict[str, list[float]]]]:
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+def _is_times(value: Any) -> bool:
+    """Says whether something is `Times` as JSON."""
+    if not isinstance(value, dict) or not value or not value.keys() <= set(map(str, MULTIPLES)):
+        return False
+    pairs = value.values()
+    return all(
+        isinstance(pair, list) and len(pair) == 2 and all(is_number(ms, _LEAST) for ms in pair) for pair in pairs
+    )

@@ -1,7 +1,6 @@
 """Reads what commands have written, as parts of a report."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
-from profilesearch.files import regular_file
+from profilesearch.files import read_json, regular_file
 from profilesearch.folders import APPLIED, SEARCHED, check_whole
 from profilesearch.plots import profile_figure, search_figure
 from profilesearch.profiles import Profile
@@ -51,7 +50,7 @@ def read_part(path: Path) -> Part:
             return _in_range(_stored(path))
         for name, reader in readers.items():
             if (path / name).is_file():
-                value = json.loads((path / name).read_text(encoding="utf-8"))
+                value = read_json(path / name)
                 check_whole(path, value)
                 return _in_range(reader(path, value))
     except UsageError:

@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default = ["shipping"] if options.map_from else EXPERIMENTS
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     sizes = _sizes(options)
+    read_entries(options.results, options.arch)  # before anything is measured
     for keep in sizes.keeps if options.map_from else ():
         Store(options.store).best(options.map_from, keep, "macs", "")  # before a target is trained
     lab = _lab(options, sizes, output)

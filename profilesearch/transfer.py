@@ -20,7 +20,7 @@ from profilesearch.options import add_precision_option, said_precision
 from profilesearch.tasks.hardware import DTYPES
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import check_data
-from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, remember
+from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, read_commands, remember
 from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.transfers.figure import draw
 from profilesearch.transfers.methods import METHODS, from_random
@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check(options)
     for folder in (options.out, options.pool_dir):
         check_writable(folder)
+    read_commands(options.out / "commands.json")  # before anything is trained
     options.data = [options.upstream] if options.upstream else None
     workspace = Workspace(options, output)
     options.upstream = workspace.names[0]

@@ -1,6 +1,6 @@
 """The page that the study writes: every experiment with its test, its figures, its intervals and a verdict."""
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.experiments.jobs import Job
-from profilesearch.files import write_json, write_text
+from profilesearch.files import read_json, write_json, write_text
 from profilesearch.folders import file_digest
 from profilesearch.networks.architectures import architecture_of, folder_name
 
@@ -101,11 +101,12 @@ def read_entries(folder: Path, architecture: str) -> dict[str, Entry]:
         UsageError: The file is broken.
     """
     path = folder / folder_name(architecture) / "sections.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
+    known = read_json(path, "list of a study's sections")
     try:
-        entries = [_entry(stored) for stored in json.loads(path.read_text(encoding="utf-8"))["sections"]]
-    except (ValueError, KeyError, TypeError) as error:
+        entries = [_entry(stored) for stored in known["sections"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is broken; remove it, and the study writes it again from its records") from error
     return {entry.section.name: entry for entry in entries}
 
@@ -114,6 +115,9 @@ def _entry(stored: dict[str, Any]) -> Entry:
     about = {name: stored.pop(name) for name in ("setting", "command")}
     lines = tuple(Line(tuple(line["cells"])) for line in stored.pop("lines"))
     head, figures = tuple(stored.pop("head")), tuple(stored.pop("figures"))
+    texts = [*about.values(), *stored.values(), *head, *figures, *(cell for line in lines for cell in line.cells)]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("all that a section shows is text")
     return Entry(Section(lines=lines, head=head, figures=figures, **stored), **about)
 
 

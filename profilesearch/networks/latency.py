@@ -1,11 +1,11 @@
 """Latency as a cost: a table of measured layers, made once on a device, that prices profiles without building them."""
 
-import json
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
-from profilesearch.files import write_json
+from profilesearch.amounts import is_number
+from profilesearch.files import read_cache, write_json
 from profilesearch.networks.cost import CostModel, FloatArray, evaluating
 from profilesearch.networks.counting import Use
 from profilesearch.networks.groups import GroupTable, IntArray
@@ -134,12 +135,7 @@ class _Tables:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._device = device_name()
-        try:
-            self._all = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._all = {}
-        if not isinstance(self._all, dict):
-            self._all = {}
+        self._all = read_cache(path, _is_measured)
 
     def get(self, layer: Layer) -> dict[str, list[float] | list[list[float]]] | None:
         found: dict[str, list[float] | list[list[float]]] | None = self._all.get(self._device, {}).get(_key(layer))
@@ -208,6 +204,18 @@ def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:
     outputs, inputs = _grid(layer.outputs), _grid(layer.inputs) if layer.groups == 1 else [layer.inputs]
     times = [[_time(*layer.build(many, few)) for few in inputs] for many in outputs]
     return {"outputs": list(map(float, outputs)), "inputs": list(map(float, inputs)), "times": times}
+
+
+def _is_measured(value: Any) -> bool:
+    """Says whether something is what `_measure` returns."""
+    if not isinstance(value, dict) or value.keys() != {"outputs", "inputs", "times"}:
+        return False
+    lists = [value["outputs"], value["inputs"], *(value["times"] if isinstance(value["times"], list) else [None])]
+    if not all(isinstance(each, list) and each and all(is_number(item, 1) for item in each) for each in lists):
+        return False
+    outputs, inputs, *times = lists
+    rising = all(low < high for axis in (outputs, inputs) for low, high in pairwise(axis))
+    return rising and len(times) == len(outputs) and all(len(row) == len(inputs) for row in times)
 
 
 def _grid(channels: int) -> list[int]:

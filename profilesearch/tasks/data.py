@@ -17,6 +17,7 @@ from torch.nn import functional
 from torchvision import datasets
 
 from profilesearch.errors import UsageError, choose
+from profilesearch.files import regular_file
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Also for CIFAR: the public checkpoints of the small-image ResNets were trained with these."""
@@ -219,6 +220,9 @@ def _read(kind: Callable[..., Any], name: str, folder: Path, train: bool, downlo
     fix = f"put the files there, or add --download to fetch them into {folder}"
     if not download and not place.exists():
         raise UsageError(f"{name} is not in {place}; {fix}")
+    for file in place.glob("*"):
+        if not file.is_dir():
+            regular_file(file, f"part of {name}")
     try:
         return kind(str(folder), train=train, download=download)
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from profilesearch.errors import UsageError
+from profilesearch.files import regular_file
 from profilesearch.tasks.data import DataSet, Images
 
 _PARTS = ("smallnorb-5x46789x9x18x6x2x96x96-training", "smallnorb-5x01235x9x18x6x2x96x96-testing")
@@ -33,8 +34,11 @@ def _part(folder: Path, name: str) -> Images:
 def _matrix(path: Path) -> np.ndarray:
     """Reads the data set's own format: a magic number for the type, the number of axes, their sizes (three or more)."""
     packed = path.with_name(path.name + ".gz")
+    file = packed if packed.exists() else path
+    if file.exists():
+        regular_file(file, "part of smallnorb")
     try:
-        content = gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
+        content = gzip.decompress(file.read_bytes()) if file == packed else file.read_bytes()
         magic, axes = np.frombuffer(content, "<i4", 2)
         sizes = np.frombuffer(content, "<i4", max(3, axes), 8)[:axes]
         start = 8 + 4 * max(3, int(axes))

@@ -1,12 +1,13 @@
 """What a comparison started from, in words, and what it says of the profiles that it carried."""
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from profilesearch.errors import UsageError
 from profilesearch.experiments.records import Row
-from profilesearch.files import write_json
+from profilesearch.files import read_json, write_json
 from profilesearch.profiles import Profile
 from profilesearch.transfers.downstream import recipe_of
 from profilesearch.transfers.setting import Setting
@@ -45,6 +46,19 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         )
 
 
+def read_commands(path: Path) -> dict[str, list[str]]:
+    """Returns the commands that filled a folder, by setting; nothing where there is no file of them.
+
+    Raises:
+        UsageError: The file is broken.
+    """
+    known = read_json(path, "list of commands") if os.path.lexists(path) else {}
+    lists = list(known.values()) if isinstance(known, dict) else [None]
+    if not all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in lists):
+        raise UsageError(f"{path} is no list of commands; move it away, and the next commands begin another")
+    return dict(known)
+
+
 def remember(path: Path, setting: str, command: str) -> tuple[list[str], str]:
     """Adds a command to those that filled a folder.
 
@@ -56,13 +70,12 @@ def remember(path: Path, setting: str, command: str) -> tuple[list[str], str]:
     Returns:
         All commands of this setting, in the order in which they were first given; and what the names of its files end
         with, so that settings that share a folder leave each other's alone: nothing for the first one.
+
+    Raises:
+        UsageError: The file is broken, or cannot be written.
     """
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    known = known if isinstance(known, dict) else {}
-    commands: list[str] = known.setdefault(setting, [])
+    known = read_commands(path)
+    commands = known.setdefault(setting, [])
     if command not in commands:
         commands.append(command)
         write_json(path, known)
