@@ -145,7 +145,7 @@ def test_any_text_in_a_section_is_needed(tmp_path: Path) -> None:
     whole = path.read_text()
     assert list(read_entries(tmp_path, "resnet20")) == ["ranks"]
     for word in ("ranks", "Ranks", "Do they?", "a", "1", "Yes.", "Here.", "command"):
-        path.write_text(re.sub(rf'"{word}"(?!:)', "7", whole))
+        path.write_text(re.sub(rf'"{re.escape(word)}"(?!:)', "7", whole))
         with pytest.raises(UsageError, match=r"sections.json is broken; remove it"):
             read_entries(tmp_path, "resnet20")
 

@@ -82,7 +82,10 @@ class Records:
             text = regular_file(path, "records").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}; move it away, and its rows are measured again") from error
-        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        try:
+            lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        except csv.Error as error:
+            raise UsageError(f"{path} is damaged ({error}); move it away, and its rows are measured again") from error
         if lines and tuple(lines[0]) != self.columns:
             raise UsageError(f"{path} was written by another version; move it away, and its rows are measured again")
         for cells in lines[1:]:
