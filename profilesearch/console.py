@@ -176,10 +176,11 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None:
-            raise
-        sys.stderr.write(f"error: cannot use {error.filename}: {error.strerror}; name a path that can be used\n")
-        sys.exit(2)
+        named = [os.fsdecode(each) for each in (error.filename, error.filename2) if isinstance(each, str | bytes)]
+        place = f"use {' or '.join(named)}" if named else "go on"
+        _fail(
+            f"cannot {place}: {error.strerror or error}; see to that, or name another path, and run the command again"
+        )
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,14 +1,16 @@
 """Files that are none: pipes, devices, folders, links to nowhere."""
 
+import errno
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from profilesearch.console import run
 from profilesearch.errors import UsageError
 from profilesearch.experiments.page import Entry, Line, Section, read_entries, write_page
 from profilesearch.files import read_cache, read_json, regular_file, write_json
@@ -159,3 +161,24 @@ def test_pipes_among_the_files_of_a_data_set_are_not_waited_for(tmp_path: Path) 
     pipe(tmp_path / "smallnorb" / "smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat")
     with pytest.raises(UsageError, match=r"cannot read the part of smallnorb .*it is a pipe"):
         load_smallnorb(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "cannot go on: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", b"a\xff"), r"cannot use a\udcff: Permission denied"),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"),
+            "cannot use a or b: Invalid cross-device link",
+        ),
+        (OSError("odd"), "cannot go on: odd"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+    def command(_: Sequence[str] | None) -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        run(command)
+    assert capsys.readouterr().err == f"error: {said}; see to that, or name another path, and run the command again\n"
