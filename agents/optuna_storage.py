@@ -47,11 +47,13 @@ def check_storage(storage: str) -> None:
 def open_storage(storage: str) -> optuna.storages.BaseStorage:
     """Opens a storage: a database by its URL, or a journal by its file."""
     path = _file(storage)
-    if path is None or "://" in storage:
-        if path is not None:
-            _wait_for_database(path)
+    if path is None:
         return optuna.storages.get_storage(storage)
-    return optuna.storages.JournalStorage(_journal(str(path)))
+    if "://" not in storage:
+        return optuna.storages.JournalStorage(_journal(str(path)))
+    _wait_for_database(path)
+    # Without it, SQLite waits for 5 seconds at each write, less than a slow disk may take for those of others.
+    return optuna.storages.RDBStorage(storage, {"connect_args": {"timeout": PATIENCE_S}})
 
 
 @contextmanager
@@ -62,7 +64,8 @@ def answering(storage: str, what: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:  # of whichever database it is
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        first = error.__cause__ or error  # Optuna's own sentence says of every failure that it may be invalid data
+        reason = (str(first).splitlines() or [type(first).__name__])[0]
         raise StorageError(
             f"{what} the Optuna storage {_shown(storage)}: {reason}; give sqlite:///FILE, the URL of a database, or a "
             "file for a journal; once it answers, the same command goes on"

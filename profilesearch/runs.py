@@ -161,7 +161,11 @@ def _study(folder: Path, value: dict[str, Any]) -> Part:
 
 
 def _stored(file: Path) -> Part:
-    profile = reached_anew(Profile.load(file))
+    profile, doubt = Profile.load(file), []
+    try:
+        profile = reached_anew(profile)
+    except UsageError as error:
+        doubt = [f"It does not fit {profile.architecture}, and is shown as the file says: {error}."]
     rows, points = [], {}
     for entry in profile.evidence:
         after = entry.get("finetuned_accuracy")
@@ -181,9 +185,9 @@ def _stored(file: Path) -> Part:
     keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
     title = f"{profile.architecture}: {profile.reached:.1%} of the {profile.budget.metric}, widths in percent"
     bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title))
-    text = (f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries.",)
+    found = f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries."
     head = ("model", "data", "pruned", "fine-tuned", "points over uniform")
-    return Part((Block(f"Profile: {file.stem}", text, (bars,), head, tuple(rows)),), points=points)
+    return Part((Block(f"Profile: {file.stem}", (found, *doubt), (bars,), head, tuple(rows)),), points=points)
 
 
 def _bars(profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None = None) -> str:

@@ -167,7 +167,7 @@ def test_a_cut_profile_does_not_stop_the_search_that_its_message_asks_for(tmp_pa
     store, profile = Store(tmp_path, shipped=tmp_path / "none"), stored_profile()
     first = store.add(profile, "mine")
     first.write_text(first.read_text()[:40])
-    with pytest.raises(UsageError, match=r"broken JSON .* remove it, and fetch or search it again"):
+    with pytest.raises(UsageError, match=r"broken JSON .* remove it, and fetch or make it again"):
         Profile.load(first)
     assert store.add(profile, "mine").name == "mine-2.json"
     first.unlink()
@@ -228,6 +228,8 @@ def test_a_profile_that_transfer_wrote_is_shown(tmp_path: Path) -> None:
     part = read_part(tmp_path / "cifar100.json")
     assert part.blocks[0].rows == (("m", "cifar100", "", "50.00%", ""),)
     assert [point[:2] for point in part.points.values()] == [(0.5, 0.5)]
+    assert "It does not fit resnet20" in part.blocks[0].text[1]
+    assert "no keep ratio for group 'layer1.1.conv1'" in part.blocks[0].text[1]
 
 
 def test_a_study_of_an_architecture_with_a_colon_lies_in_one_folder(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.experiments.analysis import (
@@ -28,8 +30,11 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.reaching import reached_anew, reached_in
 from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.hardware import Precision
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import _identity
+from profilesearch.tasks.training import train
+from profilesearch.tasks.unfinished import Unfinished
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +185,12 @@ def test_measurements_in_another_precision_are_others(tmp_path: Path) -> None:
         part_of(rows[0] | {"after": "7"}, "after")
 
 
-def test_a_training_is_not_resumed_in_another_precision(digits: Any) -> None:
-    images = digits.train[:10]
-    recipes = [Recipe(1, precision=precision) for precision in ("fp32", "bf16")]  # type: ignore[arg-type]
-    assert _identity(digits, images, recipes[0], None) != _identity(digits, images, recipes[1], None)
+def test_a_training_is_not_resumed_in_another_precision(digits: DataSet, tmp_path: Path) -> None:
+    def batches(precision: Precision) -> int:
+        torch.manual_seed(0)
+        network, done = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), []
+        recipe, resume = Recipe(2, precision=precision), Unfinished(tmp_path / "member")
+        train(network, digits, digits.train[:10], recipe, None, lambda *said: done.append(said), resume)
+        return len(done)
+
+    assert [batches(precision) for precision in ("fp32", "fp32", "bf16", "bf16", "fp32")] == [2, 0, 2, 0, 0]

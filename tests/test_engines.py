@@ -193,10 +193,11 @@ def test_two_processes_share_one_optuna_study(members: list[Member], tmp_path: P
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
     assert len(histories[0].splitlines()) == 1 + 24
-    # Together they scored 24 profiles and at most one more that was under way. Each of them also scored the uniform and
-    # the full one, on search and on fresh images, and 8 finalists on fresh images.
+    # Together they scored 24 profiles and at most one more that was under way. Each of them also scored the full and
+    # the uniform one on search images, the full one and 8 finalists on the images that choose, and the full one, the
+    # uniform one and 8 finalists on fresh images.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 24 <= sum(scored) <= 24 + 1 + 2 * (2 + 2 + 8)
+    assert 24 <= sum(scored) <= 24 + 1 + 2 * (2 + 9 + 10)
     replay = [*command, "--runs", "runs0", "--store", "s"]
     again = subprocess.run(replay, cwd=tmp_path, capture_output=True, check=True, env=alone)
     assert json.loads(again.stdout)["score"] == results[0]["score"]

@@ -128,6 +128,28 @@ def test_a_storage_that_fails_in_the_midst_of_a_search_is_one_sentence(monkeypat
         search("journal.log", 5, problem)
 
 
+def test_a_database_that_others_write_to_in_the_midst_of_a_search_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem, real = Quick(), Quick.evaluate
+
+    def evaluate(self: Quick, widths: np.ndarray, each: Callable[[int, np.ndarray], None]) -> np.ndarray:
+        other = sqlite3.connect("study.db", check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(held, other.close).start()
+        return real(self, widths, each)
+
+    monkeypatch.setattr(Quick, "evaluate", evaluate)
+    monkeypatch.setattr(optuna_storage, "PATIENCE_S", 0.2)
+    held = 1.0  # less than SQLite waits by itself
+    with pytest.raises(UsageError, match=r"cannot go on with .*database is locked; .*same command goes on"):
+        search("sqlite:///study.db", 1, problem)
+    time.sleep(1)
+    monkeypatch.setattr(optuna_storage, "PATIENCE_S", 20.0)
+    held = 0.3
+    assert len(search("sqlite:///study.db", 1, problem)) == 1
+
+
 class Later(datetime):
     """The time of a clock that is a minute ahead."""
 
