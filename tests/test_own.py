@@ -393,7 +393,8 @@ def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.Capt
     space.profile(space.uniform(), {}).save(place / "mine.json")
     call("apply", "--arch", "resnet20", "--data", "digits", "--profile", "mine.json", "--keep", "0.3", "--json")
     said = capsys.readouterr()
-    assert "it keeps 69.9% of the macs of resnet20" in said.err
+    assert "of resnet20 in scope 'block', whatever --keep" in said.err
+    assert "the profile keeps 69.9% of the macs of this network" in said.err
     report = json.loads(said.out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.7, abs=0.02)
 
