@@ -15,6 +15,9 @@ from torch.utils._pytree import tree_leaves
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.hardware import device_of
 
+_BLOCK_S = 0.1
+"""How long one network is timed at a stretch."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -53,7 +56,7 @@ def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
                 model(images)
         for _ in range(5):
             for timer, seen in zip(timers, rounds, strict=True):
-                seen.append(timer.blocked_autorange(min_run_time=0.1).median * 1000)
+                seen.append(timer.blocked_autorange(min_run_time=_BLOCK_S).median * 1000)
     return [float(np.median(seen)) for seen in rounds]
 
 

@@ -6,6 +6,8 @@ _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _WORKERS > 1:  # before torch is imported, and for the commands that tests start
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
+import fcntl
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from profilesearch import latency
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
@@ -32,9 +35,23 @@ def pool_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def members(digits: DataSet, pool_dir: Path) -> list[Member]:
-    """Two ResNet-20s, trained on digits in a few seconds."""
+def members(digits: DataSet, pool_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    """Two ResNet-20s, trained on digits in a few seconds: once for all workers, each of which has its own copy."""
+    worker, base = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
+    shared = (base.parent if worker else base) / "trained"
+    shared.mkdir(exist_ok=True)
+    for seed in (1, 0) if worker == "gw1" else (0, 1):  # so that two workers train one each
+        with (shared / f"{seed}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            train_member("resnet20", digits, seed, shared)
+    shutil.copytree(shared / "resnet20", pool_dir / "resnet20", dirs_exist_ok=True)
     return [train_member("resnet20", digits, seed, pool_dir) for seed in (0, 1)]
+
+
+@pytest.fixture(autouse=True)
+def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast a pruned network is matters to no test, and its timing is most of the time that `apply` takes."""
+    monkeypatch.setattr(latency, "_BLOCK_S", 0.005)
 
 
 @pytest.fixture

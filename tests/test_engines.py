@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from agents import RandomSearcher, make_searcher
+from agents.base import Result
 from profilesearch import train
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
@@ -72,7 +73,12 @@ def test_an_engine_gives_the_local_scores(make: Make, engine: Engine) -> None:
     assert len(ledger) == 8  # four profiles on two members; what was asked twice was scored once
 
 
-def test_a_search_survives_its_workers(make: Make, engine: Engine, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(make: Make) -> Result:
+    return RandomSearcher().search(make(LocalEngine(), Ledger()), 40)
+
+
+def test_a_search_survives_its_workers(make: Make, engine: Engine, undisturbed: Result, tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill(done: int, _: int, __: float) -> None:
@@ -82,10 +88,9 @@ def test_a_search_survives_its_workers(make: Make, engine: Engine, tmp_path: Pat
 
     ledger = Ledger(tmp_path / "ledger.jsonl")
     result = RandomSearcher().search(make(engine, ledger), 40, progress=kill)
-    expected = RandomSearcher().search(make(LocalEngine(), Ledger()), 40)
     assert len(set(killed)) == 2
-    assert [e.fitness for e in result.history] == [e.fitness for e in expected.history]
-    assert result.winner.fresh == expected.winner.fresh
+    assert [e.fitness for e in result.history] == [e.fitness for e in undisturbed.history]
+    assert result.winner.fresh == undisturbed.winner.fresh
     again = Ledger(tmp_path / "ledger.jsonl")
     assert (len(again), again.damaged) == (len(ledger), 0)
 
@@ -179,9 +184,16 @@ def test_ray_says_when_there_is_no_cluster() -> None:
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///study.db", "journal.log"])
-def test_two_processes_share_one_optuna_study(members: list[Member], tmp_path: Path, storage: str) -> None:
-    command = [sys.executable, "-m", "profilesearch.train", "--arch", "resnet20", "--data", "digits", "--json"]
-    command += ["--checkpoint", str(members[0].path), "--searcher", "tpe", "--evaluations", "24", "--storage", storage]
+def test_two_processes_share_one_optuna_study(
+    members: list[Member],
+    tmp_path: Path,
+    storage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--json"]
+    options += ["--searcher", "tpe", "--evaluations", "16", "--storage", storage]
+    command = [sys.executable, "-m", "profilesearch.train", *options]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads of two processes on few cores wait for one another
     started = [
         subprocess.Popen(
@@ -192,15 +204,15 @@ def test_two_processes_share_one_optuna_study(members: list[Member], tmp_path: P
     results = [json.loads(process.communicate(timeout=300)[0]) for process in started]
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
-    assert len(histories[0].splitlines()) == 1 + 24
-    # Together they scored 24 profiles and at most one more that was under way. Each of them also scored the full and
+    assert len(histories[0].splitlines()) == 1 + 16
+    # Together they scored 16 profiles and at most one more that was under way. Each of them also scored the full and
     # the uniform one on search images, the full one and 8 finalists on the images that choose, and the full one, the
     # uniform one and 8 finalists on fresh images.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 24 <= sum(scored) <= 24 + 1 + 2 * (2 + 9 + 10)
-    replay = [*command, "--runs", "runs0", "--store", "s"]
-    again = subprocess.run(replay, cwd=tmp_path, capture_output=True, check=True, env=alone)
-    assert json.loads(again.stdout)["score"] == results[0]["score"]
+    assert 16 <= sum(scored) <= 16 + 1 + 2 * (2 + 9 + 10)
+    monkeypatch.chdir(tmp_path)
+    train.main([*options, "--runs", "runs0", "--store", "s"])
+    assert json.loads(capsys.readouterr().out)["score"] == results[0]["score"]
     assert len(Ledger(tmp_path / "runs0" / "ledger.jsonl")) == scored[0]
 
 
