@@ -29,7 +29,7 @@ POSITIONS = 64
 _ROWS = 32_768
 """Most rows of one fit."""
 _LEARNED = 0.75
-"""Part of the images that a fit learns from while its pull is chosen."""
+"""Part of the images that fits learn from; pulls are chosen on the others."""
 _EXACT = 1e-10
 """Part of a layer's output below which what is left to mend is rounding."""
 
@@ -105,13 +105,11 @@ def _fit(call: Call, rows: Tensor, target: Tensor, ridges: Sequence[float]) -> b
     missing = target - _apply(call, rows)
     if not missing.square().sum() > _EXACT * target.square().sum():  # also where it is not finite
         return False
-    learned = max(1, int(len(rows) * _LEARNED))  # rows come image by image
-    ridge = _chosen(
-        _Fit(rows[:learned], missing[:learned], call.bias is not None), rows[learned:], missing[learned:], ridges
-    )
+    learned = max(1, int(len(rows) * _LEARNED))  # rows come image by image; those behind are seen by no layer's fit
+    fit = _Fit(rows[:learned], missing[:learned], call.bias is not None)
+    ridge = _chosen(fit, rows[learned:], missing[learned:], ridges)
     if ridge is None:
         return False
-    fit = _Fit(rows, missing, call.bias is not None)
     change = fit.weights(ridge)
     call.value.add_(change.reshape(call.value.shape))
     if call.bias is not None:
