@@ -17,17 +17,15 @@ _FOLDER = "profilesearch.scratch-"
 
 @contextmanager
 def temporary_file(folder: Path, suffix: str) -> Iterator[Path]:
-    """Makes an empty file for the time of a `with` block; its name is short, however long that of the result is.
+    """Gives a path for the time of a `with` block; its name is short, however long that of the result is.
+
+    It lies in a locked folder of its own: some writers replace the file that they are given, and with it a lock on it.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    _remove_abandoned(folder, _FILE)
-    with _locked(lambda: tempfile.mkstemp(prefix=_FILE, suffix=suffix, dir=folder)) as path:
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+    with folder_beside(folder / "new", _FILE) as own:
+        yield own / f"new{suffix}"
 
 
 @contextmanager

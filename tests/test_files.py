@@ -358,3 +358,14 @@ def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest
         published_weights("resnet18", "IMAGENET1K_V1")
     with pytest.raises(UsageError, match="rescales its images"):
         published_weights("googlenet", "DEFAULT")
+
+
+def test_a_writer_that_replaces_its_file_is_not_taken_for_abandoned(tmp_path: Path) -> None:
+    def replaced(temporary: Path) -> None:  # as safetensors does
+        other = temporary.with_name("other")
+        other.write_text("content")
+        other.replace(temporary)
+        write_atomically(tmp_path / "neighbour", lambda path: path.write_text("their own"))
+
+    write_atomically(tmp_path / "file", replaced)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "content", "neighbour": "their own"}
