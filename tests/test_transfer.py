@@ -380,7 +380,9 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     assert 0.5 < float(speeds[0]["batch64"]) < 2
     assert "And at equal measured speed?" in page
     main([*COMMAND, *first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
-    page = (place / "transferred" / "transfer.md").read_text()
+    assert (place / "transferred" / "transfer.md").read_text() == page  # each setting has a page of its own
+    (other,) = (place / "transferred").glob("transfer-*.md")
+    page = other.read_text()
     assert "| profile | 0.4 | " not in page
     assert "At 0.4 the profile is" not in page
 
