@@ -53,8 +53,10 @@ def read_part(path: Path) -> Part:
                 value = read_json(path / name)
                 check_whole(path, value)
                 return _in_range(reader(path, value))
-    except UsageError:
-        raise
+    except UsageError as error:
+        if path.is_file():
+            raise
+        raise UsageError(f"{path} is broken: {error}") from error
     except Exception as error:  # whatever is wrong with what the file says
         raise UsageError(f"{path} is broken ({type(error).__name__}: {error}); run its command again") from error
     raise UsageError(
