@@ -23,7 +23,7 @@ def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
     reasons: dict[int, Exception] = {}
     for channels in dict.fromkeys([image_shape[0], 3, 1, *first]):
         try:
-            _run(model, _images(model, (channels, *image_shape[1:]))[:1])
+            _run(model, _images(model, (channels, *image_shape[1:])))
             return channels
         except Exception as error:  # whatever a network of one's own raises
             if any(text in str(error) for text in NO_MEMORY):
@@ -73,4 +73,9 @@ def _images(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
 
 def _run(model: nn.Module, images: Tensor) -> None:
     with evaluating(model), torch.no_grad():
-        model(images)
+        try:
+            model(images)
+        except RuntimeError as error:
+            if not any(text in str(error) for text in NO_MEMORY):
+                raise
+            model(images[:1])  # memory may suffice for one
