@@ -2,6 +2,7 @@
 
 import socket
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -44,3 +45,19 @@ def test_an_environment_that_torchrun_did_not_set_is_one_sentence(
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=said), parallel.joined(torch.device("cpu")):
         pass
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_process_alone_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    for name, value in {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, value)
+    start = time.monotonic()
+    with (
+        pytest.raises(UsageError, match=r"WORLD_SIZE is 2, but (?i:.*timed out).*; start processes with torchrun"),
+        parallel.joined(torch.device("cpu"), timedelta(seconds=1)),
+    ):
+        pass
+    assert time.monotonic() - start < 20

@@ -4,15 +4,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from profilesearch.errors import UsageError
 
 Value = TypeVar("Value")
+MEETING = timedelta(minutes=3)
+"""How long the processes wait until all of them are there; once they are, nothing has to be as fast."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,12 @@ class World:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def joined(device: torch.device, meeting: timedelta = MEETING) -> Iterator[World]:
     """Joins the processes that `torchrun` started, if it did; leaves them at the end.
 
     Args:
         device: Where to train. For `cuda`, every process of a machine takes a device of its own.
+        meeting: How long to wait for the other processes.
 
     Raises:
         UsageError: The processes cannot find each other, there are more of them than devices, or the environment that
@@ -108,8 +113,10 @@ def joined(device: torch.device) -> Iterator[World]:
     _setting("MASTER_PORT", 1, 1, 65535)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend)
-    except ValueError as error:
+        store, rank, size = next(rendezvous("env://", timeout=meeting))
+        store.set_timeout(distributed.default_pg_timeout)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
         ) from error
