@@ -42,13 +42,16 @@ class Draft:
     aside: Path | None = None
 
     def seal(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the main file with the digests of all others, and returns what it holds; call it last.
+        """Writes the main file with the digests of all others and its own, and returns what it holds; call it last.
 
         Raises:
             UsageError: The file cannot be written.
         """
         files = {path.name: file_digest(path) for path in sorted(self.folder.iterdir()) if path.name != self.main}
-        sealed = {**value, "settings": self.settings, "files": files}
+        sealed: dict[str, Any] = json.loads(
+            json.dumps({**value, "settings": self.settings, "files": files})
+        )  # as it is read
+        sealed["digest"] = digest_of(sealed)
         write_json(self.folder / self.main, sealed)
         return sealed
 
@@ -140,8 +143,11 @@ def check_whole(folder: Path, value: Mapping[str, Any]) -> None:
         value: What its main file holds; one without digests, of an earlier version, is taken as it is.
 
     Raises:
-        UsageError: A file is of another result.
+        UsageError: A file is of another result, or the main file is not as it was written.
     """
+    rest = {name: each for name, each in value.items() if name != "digest"}
+    if value.get("digest", digest_of(rest)) != digest_of(rest):
+        raise UsageError("its JSON file has changed since it was written; run its command again")
     for name, digest in value.get("files", {}).items():
         _check(folder / Path(name).name, digest)
 

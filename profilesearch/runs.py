@@ -66,8 +66,9 @@ def read_part(path: Path) -> Part:
 
 def _in_range(part: Part) -> Part:
     """Returns a part whose numbers can be drawn."""
-    runs = (run for several in part.curves.values() for run in several)
-    if any(abs(value) > _LARGEST for several in (*runs, *part.points.values()) for value in several):
+    fitness = [value for several in part.curves.values() for run in several for value in run]
+    points = [value for point in part.points.values() for value in point]  # an interval may be unknown: NaN
+    if not all(abs(value) <= _LARGEST for value in fitness) or any(abs(value) > _LARGEST for value in points):
         raise ValueError("a number is out of range")
     return part
 

@@ -1,14 +1,17 @@
 """The report: one page of real runs, opened in a real browser."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from profilesearch import apply, compare, report, train
 from profilesearch.errors import UsageError
+from profilesearch.runs import read_part
 from profilesearch.tasks.pools import Member
 from profilesearch.webpage import Block, render
 
@@ -91,6 +94,24 @@ def test_broken_runs_are_one_sentence(tmp_path: Path, name: str, content: str) -
     (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match="is broken"):
         written([tmp_path], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("name", ["history.csv", "result.json"])
+def test_any_flipped_bit_of_a_run_is_said_to_be_broken(runs: list[Path], tmp_path: Path, name: str) -> None:
+    shutil.copytree(runs[0], tmp_path / "run")
+    path = tmp_path / "run" / name
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for place in random.choice(8 * len(whole), 100, replace=False).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            read_part(tmp_path / "run")
+        except UsageError as error:
+            assert re.search("is broken|is not the file that was written", str(error))
+        else:  # the digest's own name, or a space between two things
+            now = {key: each for key, each in json.loads(content).items() if "dige" not in key}
+            assert now == {key: each for key, each in json.loads(whole).items() if key != "digest"}
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
