@@ -26,8 +26,8 @@ from profilesearch.transfers.figure import draw
 from profilesearch.transfers.methods import METHODS, from_random
 from profilesearch.transfers.page import HEAD, Page, grouped, table_of
 from profilesearch.transfers.reach import feasible, out_of_reach
-from profilesearch.transfers.setting import COLUMNS, Run, Setting, carry, compress, source_identity
-from profilesearch.transfers.speeds import measure, times
+from profilesearch.transfers.setting import FINETUNES, ROWS, Run, Setting, carry, compress, source_identity
+from profilesearch.transfers.speeds import SPEEDS, measure, times
 from profilesearch.transfers.upstream import source_epochs
 from profilesearch.workspace import Workspace
 
@@ -56,7 +56,6 @@ files, in --out:
   profile-LEVEL.json        the profile that was carried, with this evidence
                             (these three of a further setting in the same folder end with its name)"""
 _LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
-FINETUNES = ("linear", "full")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (options.out, options.pool_dir):
         check_writable(folder)
     read_commands(options.out / "commands.json")  # before anything is trained
+    records, _ = Records(options.out / "rows.csv", ROWS), Records(options.out / "speeds.csv", SPEEDS)
     options.data = [options.upstream] if options.upstream else None
     workspace = Workspace(options, output)
     options.upstream = workspace.names[0]
@@ -138,7 +138,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = workspace.trained(options.upstream, options.seed) if own else workspace.foreign([options.checkpoint])[0]
     setting = _setting(options, workspace, source)
     check_identities(options.out, _identities(setting), "give another --out folder")
-    records = Records(options.out / "rows.csv", COLUMNS)
     recorded = [float(row["level"]) for row in records.rows() if row["method"].startswith("profile")]
     setting, reachable, skipped = feasible(setting, options.method, options.level, recorded)
     for each in skipped:

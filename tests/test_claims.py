@@ -21,7 +21,7 @@ from profilesearch.experiments.analysis import (
     standing,
 )
 from profilesearch.experiments.jobs import FineTune, Score, Search, Tuned, identity
-from profilesearch.experiments.rows import FINETUNES, of_finetune, part_of
+from profilesearch.experiments.rows import FINETUNES, of_finetune
 from profilesearch.intervals import mean_interval
 from profilesearch.list import main as list_main
 from profilesearch.networks.architectures import build
@@ -181,8 +181,6 @@ def test_measurements_in_another_precision_are_others(tmp_path: Path) -> None:
     assert set(rows[0]) == set(FINETUNES)
     for each in (Score("m", "test", (3, 4)), Search("ppo", ("m",), 0.5, 10, 0, 125)):
         assert identity(each, "fp32") != identity(each, "bf16")
-    with pytest.raises(UsageError, match="have a 'after' of 7 under"):
-        part_of(rows[0] | {"after": "7"}, "after")
 
 
 def test_a_training_is_not_resumed_in_another_precision(digits: DataSet, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from test_commands import call
 from profilesearch import load_pruned
 from profilesearch.console import run
 from profilesearch.errors import UsageError
+from profilesearch.experiments.cells import text
 from profilesearch.experiments.records import Records
 from profilesearch.exports import export
 from profilesearch.files import check_writable, write_json
@@ -165,7 +166,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, profile: Profile) -> None:
     (small_disk / "old.json").write_text("{}\n")
-    ledger, records = Ledger(small_disk / "ledger.jsonl"), Records(small_disk / "rows.csv", ("id", "score"))
+    ledger, records = Ledger(small_disk / "ledger.jsonl"), Records(small_disk / "rows.csv", {"id": text, "score": text})
     ledger.put("first", 0.5)
     records.put({"id": "first", "score": "0.5"})
     filling = small_disk / "filling"
@@ -201,7 +202,7 @@ def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, pr
     ledger.put("later", 0.25)
     records.put({"id": "later", "score": "0.25"})
     assert Ledger(small_disk / "ledger.jsonl").get("later") == 0.25
-    rows = Records(small_disk / "rows.csv", ("id", "score"))
+    rows = Records(small_disk / "rows.csv", {"id": text, "score": text})
     assert [rows.get(name) for name in ("first", "later")] == [
         {"id": "first", "score": "0.5"},
         {"id": "later", "score": "0.25"},

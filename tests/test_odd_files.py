@@ -12,6 +12,7 @@ import pytest
 
 from profilesearch.console import run
 from profilesearch.errors import UsageError
+from profilesearch.experiments.cells import part, text
 from profilesearch.experiments.page import Entry, Line, Section, read_entries, write_page
 from profilesearch.experiments.records import Records
 from profilesearch.files import read_cache, read_json, regular_file, write_json
@@ -188,4 +189,4 @@ def test_what_the_system_refuses_is_one_sentence(capsys: pytest.CaptureFixture[s
 def test_records_that_are_no_table_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(f"id,score\n1,{'7' * 200_000}\n")
     with pytest.raises(UsageError, match=r"rows.csv is damaged .*move it away"):
-        Records(tmp_path / "rows.csv", ("id", "score"))
+        Records(tmp_path / "rows.csv", {"id": text, "score": part})

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from test_commands import call
 
 from profilesearch.errors import UsageError
 from profilesearch.experiments.analysis import correlation, correlation_gap, difference, rank_correlation, top_overlap
+from profilesearch.experiments.cells import text, whole
 from profilesearch.experiments.records import Records
 from profilesearch.experiments.thresholds import IMPORTANCES, global_threshold
 from profilesearch.networks.architectures import build
@@ -59,13 +61,16 @@ def test_top_overlap_counts_members_of_both_tops() -> None:
     assert top_overlap(first, second, top=3, within=5) == 3
 
 
+TABLE = {"id": text, "value": text}
+
+
 def test_first_writers_that_meet_lose_no_row(tmp_path: Path) -> None:
     writers = 8
     for number in range(40):
         path, meet = tmp_path / f"{number}.csv", threading.Barrier(writers)
 
         def write(name: str, path: Path = path, meet: threading.Barrier = meet) -> None:
-            records = Records(path, ("id", "value"))
+            records = Records(path, TABLE)
             meet.wait()
             records.put({"id": name, "value": "1"})
 
@@ -74,34 +79,39 @@ def test_first_writers_that_meet_lose_no_row(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(Records(path, ("id", "value"))) == writers
+        assert len(Records(path, TABLE)) == writers
 
 
 def test_readers_of_records_write_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     for content in (b"", b"id,va", b"id,value\na,1\n", b"id,value\na,1\nb,0.6"):
         path.write_bytes(content)
-        there = [row["id"] for row in Records(path, ("id", "value")).rows()]
+        there = [row["id"] for row in Records(path, TABLE).rows()]
         assert path.read_bytes() == content
-        records = Records(path, ("id", "value"))
+        records = Records(path, TABLE)
         records.put({"id": "c", "value": "2"})
-        assert path.read_bytes() == b"id,value\n" + b"a,1\n" * ("a" in there) + b"c,2\n"
+        assert path.read_bytes() == (
+            b"id,value\na,1\nc,2\n" if there else b"id,value,check\nc,2,%08x\n" % crc32(b"c,2\n")
+        )
 
 
 def test_records_survive_a_half_written_line_and_refuse_other_columns(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    records = Records(path, ("id", "value"))
+    records = Records(path, TABLE)
     records.put({"id": "a", "value": "1"})
     records.put({"id": "b", "value": "x,y"})
     records.put({"id": "a", "value": "2"})
     with path.open("a") as file:
         file.write("c,half")
-    again = Records(path, ("id", "value"))
+    again = Records(path, TABLE)
     assert [row["value"] for row in again.rows()] == ["1", "x,y"]
     again.put({"id": "c", "value": "3"})
-    assert path.read_text() == 'id,value\na,1\nb,"x,y"\nc,3\n'
+    lines = (b"a,1", b'b,"x,y"', b"c,3")
+    assert path.read_bytes() == b"id,value,check\n" + b"".join(
+        b"%s,%08x\n" % (line, crc32(line + b"\n")) for line in lines
+    )
     with pytest.raises(UsageError, match="another version"):
-        Records(path, ("id", "other"))
+        Records(path, {"id": text, "other": whole()})
 
 
 @pytest.mark.parametrize("importance", IMPORTANCES)

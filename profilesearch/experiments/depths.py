@@ -8,8 +8,9 @@ from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.records import Records, Row
-from profilesearch.experiments.rows import PROFILES, SEARCHES
+from profilesearch.experiments.rows import PROFILES, SEARCHES, check_profiles, recorded_widths
 from profilesearch.experiments.searchers import searches
+from profilesearch.networks.architectures import architecture_of
 from profilesearch.networks.mapping import map_by_place
 
 
@@ -77,13 +78,14 @@ def relatives(lab: Lab, keep: float) -> dict[str, list[Widths]]:
     carried = {}
     ours = lab.space(keep)
     for folder in sorted(lab.folder.parent.iterdir()):
-        name = folder.name
+        name = architecture_of(folder.name)
         if name == lab.sources.architecture or not (folder / "searches.csv").exists():
             continue
-        records = {row["profile"]: row["widths"] for row in Records(folder / "profiles.csv", PROFILES).rows()}
-        found = [row for row in Records(folder / "searches.csv", SEARCHES).rows() if _is_main(row, lab, keep)]
+        known, found = Records(folder / "profiles.csv", PROFILES), Records(folder / "searches.csv", SEARCHES)
         channels = lab.table_of(name).channels
-        profiles = [np.array([int(width) for width in records[row["profile"]].split("-")]) for row in found]
+        check_profiles(known, len(channels), found)
+        main = [row for row in found.rows() if _is_main(row, lab, keep)]
+        profiles = [np.array(recorded_widths(known[row["profile"]])) for row in main]
         ratios = [map_by_place(widths / channels, channels, ours.table.channels) for widths in profiles]
         if len(ratios) >= lab.sizes.seeds:
             carried[name] = [as_widths(row) for row in ours.project(np.array(ratios[: lab.sizes.seeds]))]

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from profilesearch.errors import UsageError
+from profilesearch.experiments.cells import Table, text
 from profilesearch.experiments.records import Records
 
-_COLUMNS = ("name", "identity")
+IDENTITIES: Table = {"name": text, "identity": text}
 
 
 def check_identities(folder: Path, identities: Mapping[str, str], fix: str) -> None:
@@ -20,7 +21,7 @@ def check_identities(folder: Path, identities: Mapping[str, str], fix: str) -> N
     Raises:
         UsageError: One of them is another than that of an earlier run.
     """
-    known = Records(folder / "identities.csv", _COLUMNS)
+    known = Records(folder / "identities.csv", IDENTITIES)
     for name, identity in identities.items():
         row = known.get(name)
         if row is not None and row["identity"] != identity:

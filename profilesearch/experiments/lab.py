@@ -1,8 +1,8 @@
 """The laboratory: hands measurements to worker processes, keeps every result, never takes one twice."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from profilesearch.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.experiments import rows
+from profilesearch.experiments.cells import Table
 from profilesearch.experiments.identities import check_identities
 from profilesearch.experiments.jobs import (
     FamilySearch,
@@ -80,8 +81,8 @@ class Lab:
     taken: int = 0
 
     def __post_init__(self) -> None:
-        def records(name: str, columns: Sequence[str]) -> Records:
-            return Records(self.folder / f"{name}.csv", columns)
+        def records(name: str, table: Table) -> Records:
+            return Records(self.folder / f"{name}.csv", table)
 
         self._profiles = records("profiles", rows.PROFILES)
         self._scores = records("scores", rows.SCORES)
@@ -92,14 +93,20 @@ class Lab:
         self._spaces: dict[float, ProfileSpace] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._check_models(records("models", rows.MODELS))
+        groups = len(self._plan.table.within("block").channels)
+        rows.check_profiles(self._profiles, groups, self._tuned, self._found, self._families)
+        rows.check_curves(self._found, self._curves)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        member = self.sources.members[0]
+        network = member.load()
+        return Plan(member.architecture, network, example_shape(network, data_of(self.sources, member)))
 
     def space(self, keep: float) -> ProfileSpace:
         """Returns the profiles of the architecture under a budget of MACs."""
         if keep not in self._spaces:
-            member = self.sources.members[0]
-            network = member.load()
-            shape = example_shape(network, data_of(self.sources, member))
-            self._spaces[keep] = Plan(member.architecture, network, shape).space(Budget("macs", keep))
+            self._spaces[keep] = self._plan.space(Budget("macs", keep))
         return self._spaces[keep]
 
     def _check_models(self, known: Records) -> None:
@@ -187,7 +194,7 @@ class Lab:
                 self._scores.put(rows.of_score(job, value, self._name, self.sources.precision))
 
         self._work("scoring", run_scores, tasks, record)
-        return [rows.part_of(self._row(self._scores, job), "score") for job in jobs]
+        return [float(self._row(self._scores, job)["score"]) for job in jobs]
 
     def finetunes(self, jobs: Sequence[FineTune]) -> list[Tuned]:
         """Measures fine-tunings; those on record are not taken again."""
@@ -197,7 +204,7 @@ class Lab:
             unfinished(self.sources, job).remove_all()
 
         self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
-        return [rows.as_tuned(self._row(self._tuned, job), self._widths) for job in jobs]
+        return [rows.as_tuned(job, self._row(self._tuned, job), self._widths) for job in jobs]
 
     def searches(self, jobs: Sequence[Search]) -> list[Found]:
         """Runs searches; those on record are not run again."""
@@ -210,7 +217,8 @@ class Lab:
 
         self._work("searching", run_search, self._missing(jobs, self._found), record)
         curves = rows.as_curves(self._curves.rows())
-        return [rows.as_found(self._row(self._found, job), curves[self.identity(job)], self._widths) for job in jobs]
+        found = [(self._row(self._found, job), curves[self.identity(job)].values()) for job in jobs]
+        return [rows.as_found(row, curve, self._widths) for row, curve in found]
 
     def families(self, jobs: Sequence[FamilySearch]) -> list[FoundFamily]:
         """Trains policies for a range of budgets; those on record are not trained again."""
@@ -268,16 +276,12 @@ class Lab:
 
     def _name(self, widths: Widths) -> str:
         """Names a profile by its hash, and keeps its widths."""
-        text = "-".join(map(str, widths))
-        name = hashlib.sha256(text.encode()).hexdigest()[:8]
-        self._profiles.put({"profile": name, "widths": text})
+        name, written = rows.profile_name(widths)
+        self._profiles.put({"profile": name, "widths": written})
         return name
 
     def _widths(self, name: str) -> Widths:
-        row = self._profiles.get(name)
-        if row is None:
-            raise NotMeasured
-        return tuple(int(width) for width in row["widths"].split("-"))
+        return rows.recorded_widths(self._profiles[name])
 
     def _row(self, records: Records, job: Job) -> Row:
         row = records.get(self.identity(job))

@@ -5,14 +5,19 @@ import errno
 import fcntl
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 from profilesearch.errors import UsageError
+from profilesearch.experiments.cells import Table
 from profilesearch.files import cannot_write, regular_file
 
 Row = dict[str, str]
+_CHECK = "check"
+_SHOWN = 40
+"""Characters of a wrong cell that a message shows."""
 
 
 class Records:
@@ -21,23 +26,30 @@ class Records:
     A row is written in one piece as soon as it is measured, under a lock, so that several processes may add rows. A
     half-written last line, from a kill, is not read, and cut off by the next row; its measurement is taken again.
 
+    Every row ends with a checksum, in a column of its own. A file of an earlier version has none, and gets none.
+
     Args:
         path: The file; created with its folders at the first row. None keeps the rows in memory.
-        columns: Names of all columns, the identity first.
+        table: All columns, the identity first, with what their cells may hold.
 
     Raises:
-        UsageError: The file has other columns, or cannot be read.
+        UsageError: The file has other columns, cannot be read, or holds a row that was not written like that.
     """
 
-    def __init__(self, path: Path | None, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path | None, table: Table) -> None:
         self.path = path
-        self.columns = tuple(columns)
+        self.columns = tuple(table)
+        self._table = table
+        self._checked = True
         self._rows: dict[str, Row] = {}
         if path is not None and path.exists():
             self._read(path)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __getitem__(self, identity: str) -> Row:
+        return self._rows[identity]
 
     def get(self, identity: str) -> Row | None:
         """Returns the row with this identity, or None."""
@@ -47,17 +59,22 @@ class Records:
         """Returns all rows in the order in which they were measured."""
         return list(self._rows.values())
 
+    def wrong(self, row: Row, column: str, reason: str = "") -> UsageError:
+        """Returns the sentence about a row with a wrong cell."""
+        return self._refused(_short(row[self.columns[0]]), f"'{_short(row[column])}' as its {column}{reason}")
+
     def put(self, row: Row) -> None:
         """Adds a row; one whose identity is there already changes nothing.
 
         Raises:
-            UsageError: The file cannot be written.
+            UsageError: The file cannot be written, or a cell is not what its column holds.
         """
         identity = row[self.columns[0]]
         if identity in self._rows:
             return
+        self._look_at(row)
         if self.path is not None:
-            self._append(self.path, _line(row.get(column, "") for column in self.columns))
+            self._append(self.path, _line(self._cells(row)))
         self._rows[identity] = row
 
     def _append(self, path: Path, line: str) -> None:
@@ -68,7 +85,7 @@ class Records:
                 with suppress(OSError):  # some network disks have no locks
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                 size = _cut(descriptor)
-                content = (line if size else _line(self.columns) + line).encode()
+                content = (line if size else _line(self._head) + line).encode()
                 if os.write(descriptor, content) < len(content):
                     os.ftruncate(descriptor, size)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -79,18 +96,54 @@ class Records:
 
     def _read(self, path: Path) -> None:
         try:
-            text = regular_file(path, "records").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            content = regular_file(path, "records").read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
             raise UsageError(f"cannot read {path}; move it away, and its rows are measured again") from error
+        reader = csv.reader(io.StringIO(content[: content.rfind("\n") + 1]), strict=True)
         try:
-            lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+            for cells in reader:
+                if reader.line_num == 1:
+                    self._take_head(path, cells)
+                elif cells:
+                    self._take(cells, reader.line_num)
         except csv.Error as error:
             raise UsageError(f"{path} is damaged ({error}); move it away, and its rows are measured again") from error
-        if lines and tuple(lines[0]) != self.columns:
+
+    def _take_head(self, path: Path, cells: list[str]) -> None:
+        self._checked = cells[-1:] == [_CHECK]
+        if tuple(cells) != self._head:
             raise UsageError(f"{path} was written by another version; move it away, and its rows are measured again")
-        for cells in lines[1:]:
-            if len(cells) == len(self.columns):
-                self._rows.setdefault(cells[0], dict(zip(self.columns, cells, strict=True)))
+
+    def _take(self, cells: list[str], line: int) -> None:
+        if len(cells) != len(self._head):
+            raise self._refused(f"in line {line}", f"{len(cells)} cells instead of {len(self._head)}")
+        row = dict(zip(self.columns, cells, strict=False))
+        self._look_at(row)
+        if cells != self._cells(row):
+            raise self._refused(_short(cells[0]), "cells that do not fit its checksum")
+        self._rows.setdefault(cells[0], row)
+
+    @property
+    def _head(self) -> tuple[str, ...]:
+        return (*self.columns, _CHECK) if self._checked else self.columns
+
+    def _cells(self, row: Row) -> list[str]:
+        """Returns what stands in a row's line."""
+        cells = [row[column] for column in self.columns]
+        return [*cells, f"{crc32(_line(cells).encode()):08x}"] if self._checked else cells
+
+    def _look_at(self, row: Row) -> None:
+        for column, fits in self._table.items():
+            if not fits(row[column]):
+                raise self.wrong(row, column)
+
+    def _refused(self, which: str, what: str) -> UsageError:
+        where = self.path or "the records"
+        return UsageError(f"{where} has a row {which} with {what}; take that row out, and it is measured again")
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}..."
 
 
 def _cut(descriptor: int) -> int:
@@ -102,7 +155,7 @@ def _cut(descriptor: int) -> int:
     return size
 
 
-def _line(cells: object) -> str:
+def _line(cells: Iterable[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()

@@ -1,10 +1,12 @@
 """Measurements as rows of records, and back; a profile stands in a row by its name."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from profilesearch.amounts import is_part
-from profilesearch.errors import UsageError
+from agents import SEARCHERS as SEARCHER_NAMES
+from agents import ExhaustiveSearcher
+from profilesearch.experiments.cells import Table, amount, hexadecimal, maybe, one_of, part, several, text, whole
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -16,22 +18,38 @@ from profilesearch.experiments.jobs import (
     Widths,
     identity,
 )
-from profilesearch.experiments.records import Row
-from profilesearch.tasks.hardware import Precision
+from profilesearch.experiments.records import Records, Row
+from profilesearch.tasks.hardware import DTYPES, Precision
 
-PROFILES = ("profile", "widths")
-MODELS = ("model", "data", "weights")
-SCORES = ("id", "model", "part", "images", "statistics", "criterion", "profile", "precision", "score")
-FINETUNES = (
-    "id", "model", "profile", "keep", "criterion", "epochs", "lr", "distill", "seed", "precision", "cost", "before",
-    "after",
-)  # fmt: skip
-SEARCHES = (
-    "id", "searcher", "pool", "whole_pool", "keep", "evaluations", "seed", "images", "target_weight",
-    "precision", "profile", "search", "choose", "fresh", "policy", "own_cost",
-)  # fmt: skip
-CURVES = ("id", "search", "evaluation", "fitness", "own_cost", "is_policy")
-FAMILIES = ("id", "pool", "keeps", "evaluations", "seed", "images", "precision", "profiles", "own_costs")
+_ID, _PROFILE = hexadecimal(10), hexadecimal(8)
+_FLAG = one_of(("0", "1"))
+_PRECISION = one_of(DTYPES)
+_COUNT = whole(1)
+
+PROFILES: Table = {"profile": _PROFILE, "widths": several(_COUNT, "-")}
+MODELS: Table = {"model": text, "data": text, "weights": text}
+SCORES: Table = {
+    "id": _ID, "model": text, "part": text, "images": _COUNT, "statistics": text, "criterion": text,
+    "profile": _PROFILE, "precision": _PRECISION, "score": part,
+}  # fmt: skip
+FINETUNES: Table = {
+    "id": _ID, "model": text, "profile": _PROFILE, "keep": part, "criterion": text, "epochs": whole(), "lr": amount,
+    "distill": amount, "seed": whole(), "precision": _PRECISION, "cost": part, "before": part,
+    "after": part,
+}  # fmt: skip
+SEARCHES: Table = {
+    "id": _ID, "searcher": one_of(SEARCHER_NAMES), "pool": text, "whole_pool": _FLAG, "keep": part,
+    "evaluations": _COUNT, "seed": whole(), "images": _COUNT, "target_weight": amount, "precision": _PRECISION,
+    "profile": _PROFILE, "search": amount, "choose": amount, "fresh": maybe(amount), "policy": maybe(_PROFILE),
+    "own_cost": part,
+}  # fmt: skip
+CURVES: Table = {
+    "id": text, "search": _ID, "evaluation": _COUNT, "fitness": amount, "own_cost": part, "is_policy": _FLAG,
+}  # fmt: skip
+FAMILIES: Table = {
+    "id": _ID, "pool": text, "keeps": several(part), "evaluations": _COUNT, "seed": whole(),
+    "images": _COUNT, "precision": _PRECISION, "profiles": several(_PROFILE), "own_costs": several(part),
+}  # fmt: skip
 
 Name = Callable[[Widths], str]
 """Names a profile."""
@@ -60,9 +78,10 @@ def of_finetune(job: FineTune, tuned: Tuned, name: Name, precision: Precision) -
     }  # fmt: skip
 
 
-def as_tuned(row: Row, read: Read) -> Tuned:
+def as_tuned(job: FineTune, row: Row, read: Read) -> Tuned:
     """Reads the row of a fine-tuning."""
-    return Tuned(part_of(row, "before"), part_of(row, "after"), part_of(row, "cost"), read(row["profile"]))
+    widths = job.widths or read(row["profile"])
+    return Tuned(float(row["before"]), float(row["after"]), float(row["cost"]), widths)
 
 
 def of_search(job: Search, found: Found, whole: tuple[str, ...], name: Name, precision: Precision) -> Row:
@@ -87,12 +106,12 @@ def of_curve(job: Search, found: Found, precision: Precision) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def as_curves(rows: Iterable[Row]) -> dict[str, list[Point]]:
-    """Reads the rows of curves; returns the points of each search."""
-    curves: dict[str, list[Point]] = {}
-    for row in rows:
+def as_curves(rows: Iterable[Row]) -> dict[str, dict[int, Point]]:
+    """Reads the rows of curves; returns the points of each search by their numbers, in order."""
+    curves: dict[str, dict[int, Point]] = {}
+    for row in sorted(rows, key=lambda row: int(row["evaluation"])):
         point = float(row["fitness"]), float(row["own_cost"]), int(row["is_policy"])
-        curves.setdefault(row["search"], []).append(point)
+        curves.setdefault(row["search"], {})[int(row["evaluation"])] = point
     return curves
 
 
@@ -118,21 +137,55 @@ def as_family(row: Row, read: Read) -> FoundFamily:
     return FoundFamily(tuple(map(read, row["profiles"].split())), tuple(map(float, row["own_costs"].split())))
 
 
-def part_of(row: Row, name: str) -> float:
-    """Returns a number of a row that must be in [0, 1].
+def profile_name(widths: Widths) -> tuple[str, str]:
+    """Returns the name of a profile, a hash, and its widths as records have them."""
+    written = "-".join(map(str, widths))
+    return hashlib.sha256(written.encode()).hexdigest()[:8], written
+
+
+def recorded_widths(row: Row) -> Widths:
+    """Reads the row of a profile."""
+    return tuple(map(int, row["widths"].split("-")))
+
+
+def check_profiles(profiles: Records, groups: int, *naming: Records) -> None:
+    """Checks profiles against their names, and that those whose widths no measurement says are there.
+
+    Args:
+        profiles: Rows of `PROFILES`.
+        groups: How many channel groups each must have.
+        naming: Rows with names of profiles.
 
     Raises:
-        UsageError: It is not.
+        UsageError: A row does not fit the others.
     """
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    if not is_part(value):
-        raise UsageError(
-            f"the records have a '{name}' of {row[name]} under {row['id']}; take that row out, and it is measured again"
-        )
-    return value
+    for row in profiles.rows():
+        widths = recorded_widths(row)
+        if profile_name(widths)[0] != row["profile"] or len(widths) != groups:
+            raise profiles.wrong(row, "widths", f", which are not {groups} that its name is a hash of")
+    for records in naming:
+        for row in records.rows():
+            for column in ("profile", "policy", "profiles"):
+                known = row.get("keep") == "0"  # a fine-tuning of widths that were given
+                if not known and any(profiles.get(name) is None for name in row.get(column, "").split()):
+                    raise records.wrong(row, column, f", which {profiles.path} does not have")
+            counts = {len(row[column].split()) for column in ("keeps", "profiles", "own_costs") if column in row}
+            if len(counts) > 1:
+                raise records.wrong(row, "keeps", ", which are not as many as its profiles or own costs")
+
+
+def check_curves(searches: Records, curves: Records) -> None:
+    """Checks that the whole curve of every search is there.
+
+    Raises:
+        UsageError: One is not.
+    """
+    found = as_curves(curves.rows())
+    for row in searches.rows():
+        points, asked = [*found.get(row["id"], ())], int(row["evaluations"])
+        ends = row["searcher"] == ExhaustiveSearcher.name or len(points) == asked  # a grid may have fewer
+        if not points or points != [*range(1, len(points) + 1)] or not ends:
+            raise searches.wrong(row, "evaluations", f", of which {curves.path} does not have all")
 
 
 def _joined(numbers: Iterable[float]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from profilesearch.experiments.cells import Table, amount, hexadecimal, one_of, part, real, text, whole
 from profilesearch.experiments.records import Row
 from profilesearch.networks.checkpoints import load_matched, load_pruned, save_network
 from profilesearch.networks.cost import evaluating
@@ -19,7 +20,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Metric, Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.hardware import Precision, device_of
+from profilesearch.tasks.hardware import DTYPES, Precision, device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_labelled, open_once
@@ -31,10 +32,13 @@ from profilesearch.transfers.upstream import Upstream
 
 _VERSION = 4
 """Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
-COLUMNS = (
-    "id", "method", "level", "removed", "zeros", "weights", "macs", "downstream", "finetune", "epochs", "seed",
-    "compression", "accuracy", "seconds", "precision", "device",
-)  # fmt: skip
+FINETUNES = ("linear", "full")
+ROWS: Table = {
+    "id": hexadecimal(10), "method": one_of(METHODS), "level": part, "removed": real(-1e6, 1), "zeros": part,
+    "weights": amount, "macs": amount, "downstream": text, "finetune": one_of(FINETUNES), "epochs": whole(),
+    "seed": whole(), "compression": whole(), "accuracy": part, "seconds": amount, "precision": one_of(DTYPES),
+    "device": text,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from profilesearch.experiments.cells import Table, amount, one_of, part, text
 from profilesearch.experiments.records import Records, Row
 from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import load_pruned
@@ -12,7 +13,9 @@ from profilesearch.transfers.answers import Key
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.setting import Setting
 
-COLUMNS = ("id", "method", "level", "batch1", "batch64", "device")
+SPEEDS: Table = {
+    "id": text, "method": one_of(METHODS), "level": part, "batch1": amount, "batch64": amount, "device": text,
+}  # fmt: skip
 """Times are relative to the source's in the same rounds; method and level are those of the network that was timed."""
 _TOGETHER = 8
 """More networks in alternation would let the machine's pace change within a round."""
@@ -29,7 +32,7 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
     Returns:
         Rows by method and level.
     """
-    records = Records(path, COLUMNS)
+    records = Records(path, SPEEDS)
     names = {key: f"{setting.identity}/{_shape(setting, key)}" for key in keys}
     timed = {name: key for key, name in names.items() if setting.network(*key).exists()}
     missing = [key for name, key in timed.items() if records.get(name) is None]
@@ -42,7 +45,7 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
         for key, speed in zip(several, speeds, strict=True):
             parts = f"{speed.batch1 / base.batch1:.3f}", f"{speed.batch64 / base.batch64:.3f}"
             cells = (names[key], key[0], f"{key[1]:g}", *parts, device_name())
-            records.put(dict(zip(COLUMNS, cells, strict=True)))
+            records.put(dict(zip(SPEEDS, cells, strict=True)))
     return {key: row for key, name in names.items() if (row := records.get(name))}
 
 
