@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from profilesearch import apply
+from profilesearch.applying import making, writing
 from profilesearch.console import Output
 from profilesearch.experiments.jobs import FineTune, Sources
 from profilesearch.experiments.lab import Lab
@@ -111,13 +112,13 @@ def test_apply_stopped_after_its_training_does_not_repeat_it(
     epochs.clear()
     command = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(member.path), "--profile", "uniform"]
     command += ["--finetune", "1", "--quiet"]
-    monkeypatch.setattr(apply, "not_faster", lambda *_: "")
-    monkeypatch.setattr(apply, "measure_speed", lambda *_: ())
+    monkeypatch.setattr(making, "not_faster", lambda *_: "")
+    monkeypatch.setattr(making, "measure_speed", lambda *_: ())
     for stage in ("save_network", "both_sides"):
-        with killed(monkeypatch, apply, stage):
+        with killed(monkeypatch, writing, stage):
             apply.main(command)
     assert len(list(Path().rglob("*resume*"))) == 1
-    monkeypatch.setattr(apply, "_write", lambda *_: None)
+    monkeypatch.setattr(apply, "write", lambda *_: None)
     apply.main(command)
     assert epochs == [0]
     assert not list(Path().rglob("*resume*"))

@@ -1,0 +1,90 @@
+"""From a full network and a profile to a pruned one: cut, refitted, and fine-tuned if asked."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from profilesearch.applying.settings import Applying, Subject
+from profilesearch.console import Output
+from profilesearch.errors import UsageError
+from profilesearch.latency import measure_speed
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.outcome import not_faster
+from profilesearch.profiles import Profile
+from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics, refit_weights
+from profilesearch.reaching import off_budget, reached_in
+from profilesearch.tasks.parallel import World
+from profilesearch.tasks.training import NotFinite, accuracy, train
+from profilesearch.tasks.unfinished import Unfinished
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A pruned network.
+
+    Attributes:
+        profile: With what it reaches in this network.
+        pruned: The network, and what was cut.
+        untuned: Accuracy on test images before fine-tuning; None where there was none.
+    """
+
+    profile: Profile
+    pruned: Pruned
+    untuned: float | None
+
+
+def make(
+    subject: Subject, profile: Profile, settings: Applying, resume: Unfinished, output: Output, world: World
+) -> Made:
+    """Prunes a network, refits it, and fine-tunes it if asked.
+
+    Args:
+        subject: The network and its data.
+        profile: Fitted to it.
+        settings: How.
+        resume: Where an interrupted fine-tuning goes on.
+        output: Says what happens.
+        world: The processes that train together.
+    """
+    full, data, learn = subject.network.cpu(), subject.data, subject.learn
+    batch = learn[:512]
+    images = data.normalize(batch.pixels, subject.shape[0])
+    pruned = prune_with_profile(full, profile, subject.shape, settings.criterion, settings.seed, (images, batch.labels))
+    cut = reached_in(profile, pruned)
+    output.say(f"the profile keeps {cut.reached:.1%} of the {cut.budget.metric} of this network{off_budget(cut)}")
+    for network in (full, pruned.network):
+        network.to(world.device)
+    if settings.refit == "none":
+        reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
+    else:
+        refit_weights(pruned, full, data, learn, settings.refit, output.say)
+    if not settings.finetune:
+        return Made(cut, pruned, None)
+    untuned = accuracy(pruned.network, data, data.test, "fp32", output.say)
+    _finetune(subject, pruned.network, settings, resume, output, world)
+    return Made(cut, pruned, untuned)
+
+
+def _finetune(
+    subject: Subject, pruned: nn.Module, settings: Applying, resume: Unfinished, output: Output, world: World
+) -> None:
+    """Fine-tunes a pruned network with the full one as its teacher."""
+    full, data = subject.network, subject.data
+    slow = not_faster(*measure_speed((full, pruned), subject.shape)) if world.leads else ""
+    if slow:
+        output.say(slow)  # before the fine-tuning, which would not be worth it
+    with output.progress("fine-tuning", 1) as move:
+        try:
+            train(pruned, data, subject.learn, settings.recipe(data), full, move, resume, output.say, world)
+        except NotFinite as error:
+            raise _kept(subject, pruned, settings, error, world) from error
+
+
+def _kept(subject: Subject, network: nn.Module, settings: Applying, error: NotFinite, world: World) -> UsageError:
+    """Saves the network of the last good epoch, if there was one; returns the error that says so."""
+    if not error.finished or not world.leads:
+        return error
+    path = settings.out / "last-good.safetensors"
+    about = {"num_classes": subject.data.num_classes, "in_channels": subject.shape[0]}
+    save_network(path, network, {"architecture": settings.arch, **about})
+    return UsageError(f"{error}; the network after epoch {error.finished} is in {path}")
