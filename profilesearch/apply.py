@@ -3,19 +3,22 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from profilesearch import ranges
+from profilesearch import ranges, train
+from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.making import make
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.applying.writing import write
 from profilesearch.baseline import state
 from profilesearch.choosing import chosen_profile, fitted_profile
-from profilesearch.console import Output, parser_for, run
-from profilesearch.errors import choose
+from profilesearch.console import Output, given_options, parser_for, run
+from profilesearch.errors import UsageError, choose
 from profilesearch.exports import check_format
 from profilesearch.files import check_writable
 from profilesearch.folders import check_place
@@ -34,7 +37,7 @@ from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images
 from profilesearch.tasks.step import check_trains
-from profilesearch.tasks.training import accuracy
+from profilesearch.tasks.training import predictions, right_part
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.workspace import Workspace
 
@@ -51,13 +54,16 @@ examples:
   profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --keep 0.5
   profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --profile my.json --finetune 10
   torchrun --nproc-per-node 2 -m profilesearch.apply --arch resnet56 --checkpoint resnet56.th --finetune 10
+  profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --finetune 10 --against uniform
   profilesearch apply --arch resnet18 --checkpoint mine.safetensors --data photos/ --finetune 10 --export onnx
 
 files, in --out, which appears whole (an earlier result of other settings there moves to DIR-2, ...):
   pruned.safetensors   weights and how to rebuild the network
+  against.safetensors  with --against, the rival's network
   pruned.onnx, .pt2    with --export, each read back and compared
   profile.json         the profile, with this result as evidence
   report.json          before and after
+  result.html          all of it to look at, with the test images whose class changed
   profile.png          the widths"""
 REFITS = (*INPUTS, "none")
 
@@ -82,6 +88,11 @@ def parser() -> argparse.ArgumentParser:
     add_normalization_options(made)
     which = made.add_argument_group("profile")
     which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
+    which.add_argument(
+        "--against",
+        metavar="FILE",
+        help="another profile, or `uniform`: made with the same recipe and seed, and set beside it with a verdict",
+    )
     which.add_argument("--keep", type=ranges.share, default=0.5, metavar="FRACTION", help="part of the cost to keep")
     which.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     which.add_argument("--scope", default="block", metavar="NAME", help="of `uniform`: block, or all")
@@ -146,7 +157,8 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
     data = workspace.data(workspace.names[0])
     if settings.finetune:
         settings.recipe(data)  # finds mistakes
-    profile = chosen_profile(options, data, output)
+    asked = [options, *([_with(options, profile=options.against)] if options.against else [])]
+    given = [chosen_profile(each, data, output) for each in asked]
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
@@ -154,30 +166,73 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
     shape = example_shape(full, data)
     if settings.finetune:
         check_trains(full, data.normalize(data.train[:2].pixels, shape[0]), data.num_classes)
-    plan, stored = Plan(options.arch, full, shape), profile
-    profile = world.first(lambda: fitted_profile(options, stored, plan, workspace, output))
-    plan.table.within(profile.scope).ratios(profile)  # or it is of another architecture
-    base = world.first(lambda: _base(full, member, data, profile, output, world.device))
-    subject = Subject(member, full, data, learning_images(member, data), shape)
+    plan = Plan(options.arch, full, shape)
+    with output.progress("finding what can be pruned"):
+        table = plan.table
+    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output))
+    for profile in profiles:
+        table.within(profile.scope).ratios(profile)  # or it is of another architecture
+    known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
+    subject = Subject(member, plan, data, learning_images(member, data))
     with Unfinished(settings.out / "finetune") as resume:
-        made = make(subject, profile, settings, resume, output, world)
+        made = [make(subject, profile, settings, resume, output, world) for profile in profiles]
         if world.leads:
-            write(settings, subject, base, made, output)
+            write(settings, subject, known, made, partial(_advise, options), output)
+
+
+def _with(options: argparse.Namespace, **changed: Any) -> argparse.Namespace:
+    """Returns a copy of the options in which some have other values."""
+    return argparse.Namespace(**{**vars(options), **changed})
+
+
+def _fitted(
+    asked: Sequence[argparse.Namespace],
+    given: Sequence[Profile | None],
+    plan: Plan,
+    workspace: Workspace,
+    output: Output,
+) -> list[Profile]:
+    """Returns the profile, and its rival on the same budget if there is one, as they are for the network at hand.
+
+    Raises:
+        UsageError: Both are the same.
+    """
+    profile = fitted_profile(asked[0], given[0], plan, workspace, output)
+    if not asked[1:]:
+        return [profile]
+    budget = {"metric": profile.budget.metric, "keep": profile.budget.keep, "scope": profile.scope}
+    rival = fitted_profile(_with(asked[1], **budget), given[1], plan, workspace, output)
+    if (rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)):
+        raise UsageError(f"--against {asked[1].profile} is the very profile that is applied; name another one")
+    return [profile, rival]
+
+
+def _advise(options: argparse.Namespace, facts: Facts) -> list[Step]:
+    """Returns what to do next, as commands with the options that were given."""
+    searching, unsaid = train.parser(), ("json", "quiet")
+
+    def again(**changed: Any) -> str:
+        given = given_options(options.parser, _with(options, **changed), unsaid)
+        return f"python -m profilesearch.apply{given}"
+
+    keep = _with(options, keep=facts.keep, checkpoint=[options.checkpoint] if options.checkpoint else [])
+    return next_steps(facts, again, f"python -m profilesearch.train{given_options(searching, keep, unsaid)}")
 
 
 def _base(
     full: nn.Module, member: Member, data: DataSet, profile: Profile, output: Output, device: torch.device
-) -> float:
-    """Measures and says what the full network reaches, before anything is made of it."""
-    reached = accuracy(full.to(device), data, data.test, "fp32", output.say)
+) -> Tensor:
+    """Measures and says what the full network reaches, before anything is made of it; returns what it says."""
+    with output.progress("classifying test images") as move:
+        predicted = predictions(full.to(device), data, data.test, "fp32", output.say, move)
     known = [
         float(entry["base_accuracy"])
         for entry in profile.evidence
         if (entry.get("model"), entry.get("data")) == (member.name, data.name) and "base_accuracy" in entry
     ]
-    state(output, member, reached, data.test, "test", data, known)
+    state(output, member, right_part(predicted, data.test), data.test, "test", data, known)
     full.cpu()
-    return reached
+    return predicted
 
 
 if __name__ == "__main__":

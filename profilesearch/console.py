@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from profilesearch import ranges, starting
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
+from profilesearch.progress import Move, shown
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
@@ -67,19 +67,15 @@ class Output:
                 sys.stdout.write(redacted(json.dumps(value)) + "\n")
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int, int, str], None]]:
-        """Shows a live bar with time left on standard error; yields the function (done, total, note) that moves it."""
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=12),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True, quiet=self.console.quiet)) as bar:
-            task = bar.add_task(_shown(what).plain, total=total, note="")
-            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=_shown(note).plain)
+    def progress(self, what: str, total: int | None = None) -> Iterator[Move]:
+        """Shows on standard error how far a part is, once it takes two seconds; yields what moves it.
+
+        Args:
+            what: The part's name.
+            total: Of what is counted; None where nothing is.
+        """
+        with shown(_shown(what).plain, Console(stderr=True, quiet=self.console.quiet), total) as move:
+            yield lambda done, total, note: move(done, total, _shown(note).plain)
 
     @contextmanager
     def search_progress(self, what: str, total: int) -> Iterator[Callable[[int, int, float], None]]:

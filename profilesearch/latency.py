@@ -2,7 +2,7 @@
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from profilesearch.tasks.hardware import device_of
 
 _BLOCK_S = 0.1
 """How long one network is timed at a stretch."""
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,30 @@ class Speed:
         return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
-def measure_speed(models: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[Speed]:
+def measure_speed(
+    models: Sequence[nn.Module],
+    image_shape: tuple[int, int, int],
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Speed]:
     """Times networks in alternation, so that a change of the machine's pace hits all of them.
 
     Args:
         models: Networks to compare, on one device.
         image_shape: (C, H, W).
+        progress: Called after every round with rounds done and rounds in all.
     """
-    device = device_of(models[0])
-    times = {batch: _median_times(models, torch.rand(batch, *image_shape, device=device)) for batch in (1, 64)}
-    return [Speed(one, many) for one, many in zip(times[1], times[64], strict=True)]
+    device, times = device_of(models[0]), []
+    for place, batch in enumerate((1, 64)):
+
+        def tell(number: int, place: int = place) -> None:
+            if progress:
+                progress(place * _ROUNDS + number, 2 * _ROUNDS, "")
+
+        times.append(_median_times(models, torch.rand(batch, *image_shape, device=device), tell))
+    return [Speed(one, many) for one, many in zip(*times, strict=True)]
 
 
-def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
+def _median_times(models: Sequence[nn.Module], images: Tensor, tell: Callable[[int], None]) -> list[float]:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for compilers, and says so
     from torch.utils.benchmark import Timer  # noqa: PLC0415
 
@@ -54,9 +66,10 @@ def _median_times(models: Sequence[nn.Module], images: Tensor) -> list[float]:
         for model in models:
             with evaluating(model):
                 model(images)
-        for _ in range(5):
+        for number in range(_ROUNDS):
             for timer, seen in zip(timers, rounds, strict=True):
                 seen.append(timer.blocked_autorange(min_run_time=_BLOCK_S).median * 1000)
+            tell(number + 1)
     return [float(np.median(seen)) for seen in rounds]
 
 

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from profilesearch.console import Output
 from profilesearch.intervals import accuracy_interval
-from profilesearch.latency import Speed, measure_speed, peak_memory
+from profilesearch.latency import Speed
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
 from profilesearch.store import gains
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import example_shape
-from profilesearch.tasks.training import accuracy
 
 _NO_FASTER = 0.95
 
@@ -43,30 +39,6 @@ class Side:
             "latency_ms": self.speed.to_json(),
             "peak_memory": self.memory,
         }
-
-
-def both_sides(
-    full: nn.Module, base: float, pruned: Pruned, file: Path, reloaded: nn.Module, data: DataSet
-) -> list[Side]:
-    """Measures the full network, whose accuracy is known, and the pruned one as it was read back from its file."""
-    shape = example_shape(full, data)
-    speeds = measure_speed([full, reloaded], shape)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in full.state_dict().values())
-    measured = (
-        (full, base, pruned.table.channels, size, speeds[0]),
-        (reloaded, accuracy(reloaded, data, data.test, "fp32"), pruned.widths, file.stat().st_size, speeds[1]),
-    )
-    return [
-        Side(
-            right,
-            int(pruned.cost.macs(widths)),
-            int(pruned.cost.params(widths)),
-            bytes_,
-            speed,
-            peak_memory(model, shape),
-        )
-        for model, right, widths, bytes_, speed in measured
-    ]
 
 
 def evidence_of(

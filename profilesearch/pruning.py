@@ -67,8 +67,14 @@ def prune_with_profile(
     Raises:
         UsageError: The profile is of another architecture; the message has the first name that does not fit.
     """
-    plan = Plan(profile.architecture, model, image_shape)
-    table = plan.table.within(profile.scope)
+    return prune_planned(Plan(profile.architecture, model, image_shape), profile, criterion, seed, batch)
+
+
+def prune_planned(
+    plan: Plan, profile: Profile, criterion: str = "l1", seed: int = 0, batch: Batch | None = None
+) -> Pruned:
+    """Does what `prune_with_profile` does to the network of a plan, on the processor, whose groups are known."""
+    model, table = plan.network, plan.table.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
     order = rank_channels(model, table, criterion, seed, batch)
     keep = keep_channels(order, table, widths)
@@ -83,6 +89,7 @@ def refit_weights(
     images: Images,
     inputs: str = "sequential",
     say: Callable[[str], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[str, ...]:
     """Refits a pruned network in closed form, in place, so that its layers give again what the full network's gave.
 
@@ -94,6 +101,7 @@ def refit_weights(
         inputs: On what layers are fitted: `sequential`, what the refitted layers before give; `full`, what is left of
             the full network's.
         say: Called with a line for people when memory runs out and images are halved.
+        progress: Called before every layer with layers done, layers in all, and its weight's name.
 
     Returns:
         Names of the refitted weights.
@@ -101,15 +109,30 @@ def refit_weights(
     Raises:
         UsageError: There are no images, or `inputs` is unknown.
     """
-    device, channels = device_of(model), input_channels(model, data.image_shape)
+    channels = input_channels(model, data.image_shape)
+    return refit_on(pruned, model, data.normalize(images[:_REFIT_IMAGES].pixels, channels), inputs, say, progress)
+
+
+def refit_on(
+    pruned: Pruned,
+    model: nn.Module,
+    images: Tensor,
+    inputs: str = "sequential",
+    say: Callable[[str], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[str, ...]:
+    """Does what `refit_weights` does, on normalized images of float32, (N, C, H, W), whatever they are from."""
+    device = device_of(model)
+    most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
     start = {name: tensor.clone() for name, tensor in pruned.network.state_dict().items()}
 
     def work(size: int) -> tuple[str, ...]:
         pruned.network.load_state_dict(start)
-        pixels = data.normalize(images[:size].pixels, channels).to(device)
-        return refit(pruned.network, model, pruned.table, pruned.keep, pixels, inputs)
+        return refit(
+            pruned.network, model, pruned.table, pruned.keep, images[:size].to(device), inputs, progress=progress
+        )
 
-    return fitting(work, say, _refit_images(model, (channels, *data.image_shape[1:])))
+    return fitting(work, say, most)
 
 
 def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

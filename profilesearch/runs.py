@@ -44,7 +44,7 @@ def read_part(path: Path) -> Part:
     Raises:
         UsageError: It is none of these, or broken.
     """
-    readers = {"sections.json": _study, APPLIED: _applied, SEARCHED: _searched}
+    readers = {"sections.json": _study, APPLIED: applied_part, SEARCHED: _searched}
     try:
         if path.is_file():
             return _in_range(_stored(path))
@@ -121,7 +121,8 @@ def _compared(folder: Path, value: dict[str, Any]) -> Part:
     return Part((Block(f"Comparison: {value['architecture']}", text, pictures, head, tuple(rows)),), value["curves"])
 
 
-def _applied(folder: Path, value: dict[str, Any]) -> Part:
+def applied_part(folder: Path, value: dict[str, Any]) -> Part:
+    """Returns what a report of `apply` says; the folder gives its name."""
     before, after = value["before"], value["after"]
     profile, entry = Profile.from_json(value["profile"]), value["evidence"]
 

@@ -145,6 +145,29 @@ class Store:
             )
         return max(fitting, key=lambda stored: _record(stored.profile, data))
 
+    def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
+        """Returns the best stored profile for a budget among those of networks with these channel groups.
+
+        Args:
+            fingerprint: Of the groups.
+            keep: Part of the cost.
+            metric: Of the cost.
+
+        Returns:
+            The first by the order of `best`, whatever the name of its architecture; None where there is none.
+            Broken files are passed over.
+        """
+        files = [file for name in self.architectures() for file in self.files(name)]
+        every = [Stored(profile, file) for file in files if (profile := _readable(file)) is not None]
+        found = [
+            stored
+            for stored in every
+            if stored.profile.fingerprint == fingerprint
+            and stored.profile.budget.metric == metric
+            and abs(stored.profile.budget.keep - keep) < 1e-9
+        ]
+        return max(found, key=lambda stored: _record(stored.profile, ""), default=None)
+
 
 @dataclass(frozen=True)
 class Gain:

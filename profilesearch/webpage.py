@@ -30,6 +30,10 @@ table { border-collapse: collapse; margin: 0.8rem 0; display: block; overflow-x:
 th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid #e6e9ee; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: #52606f; font-weight: 600; }
 img { max-width: 100%; display: block; margin: 0.8rem 0; } p { max-width: 50rem; }
+pre { background: #f4f6f8; padding: 0.6rem 0.8rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+.gallery { display: flex; flex-wrap: wrap; gap: 0.8rem; } figure { margin: 0; width: 8.5rem; }
+figure img { width: 100%; margin: 0; image-rendering: pixelated; } figcaption { font-size: 0.85rem; color: #52606f; }
+@media (max-width: 40rem) { th, td { white-space: normal; padding: 0.25rem 0.4rem; } table { font-size: 0.9rem; } }
 nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3rem 0; }
 </style>
 </head>
@@ -43,6 +47,12 @@ nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3
 {% endfor %}
 {% for picture in block.pictures %}<img src="{{ picture }}" alt="{{ block.title }}">
 {% endfor %}
+{% for line in block.code %}<pre>{{ line }}</pre>
+{% endfor %}
+{% if block.gallery %}<div class="gallery">
+{% for picture, caption in block.gallery %}<figure><img src="{{ picture }}" alt="{{ caption }}">
+<figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}</div>{% endif %}
 {% if block.rows %}<table>
 <thead><tr>{% for cell in block.head %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -67,6 +77,8 @@ class Block:
         pictures: Data addresses of images.
         head: Column names of a table.
         rows: Its rows.
+        code: Lines to copy.
+        gallery: Small pictures, as data addresses, with what is written below them.
     """
 
     title: str
@@ -74,6 +86,8 @@ class Block:
     pictures: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    code: tuple[str, ...] = ()
+    gallery: tuple[tuple[str, str], ...] = ()
 
 
 def render(title: str, blocks: list[Block], footer: str) -> str:
@@ -94,13 +108,14 @@ def drawn(figure: Figure) -> str:
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "profilesearch"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return _address("image/svg+xml", file.getvalue())
+    return address("image/svg+xml", file.getvalue())
 
 
 def embedded(picture: Path) -> str:
     """Returns a PNG file as a data address."""
-    return _address("image/png", regular_file(picture).read_bytes())
+    return address("image/png", regular_file(picture).read_bytes())
 
 
-def _address(kind: str, content: bytes) -> str:
+def address(kind: str, content: bytes) -> str:
+    """Returns content as a data address, which fetches nothing."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -87,7 +87,8 @@ class Workspace:
         if name not in self.loaded:
             mean, std = (getattr(self._options, each, None) for each in ("mean", "std"))
             text = with_size(name, self._size)
-            data = open_for(self._options.arch, text, self._options.data_dir, self._options.download, mean, std)
+            with self._output.progress(f"reading {text}"):
+                data = open_for(self._options.arch, text, self._options.data_dir, self._options.download, mean, std)
             for line in data.left_out:
                 self._output.say(line)
             known = self.loaded.get(data.name)

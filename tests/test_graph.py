@@ -1,6 +1,8 @@
 """Couplings that following labels through a network must get right, each in a network made of little else."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -184,9 +186,33 @@ def test_means_over_channels_are_told_from_means_over_the_image() -> None:
     assert found.names == ("a",)
 
 
-def test_outputs_must_be_one_tensor() -> None:
-    with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
-        table(lambda net, x: (net.a(x), x), a=conv(3, 4))  # type: ignore[arg-type, return-value]
+@dataclass
+class Boxed:
+    """What some networks return."""
+
+    found: Tensor
+    note: str = "none"
+
+
+@pytest.mark.parametrize(
+    "pack", [lambda a, b: (a, b), lambda a, b: [[a], None, b], lambda a, b: {"out": a, "aux": Boxed(b)}]
+)
+def test_all_outputs_keep_their_channels(pack: Callable[[Tensor, Tensor], Any]) -> None:
+    def forward(net: nn.Module, x: Tensor) -> Any:
+        x = net.a(x)
+        return pack(net.b(x), net.c(x))
+
+    found = table(forward, a=conv(3, 8), b=conv(8, 8), c=conv(8, 8))
+    assert found.names == ("a",)
+    assert {entry.name: entry.reason for entry in found.excluded} == dict.fromkeys(
+        "bc", "makes the outputs of the network"
+    )
+
+
+@pytest.mark.parametrize("pack", [lambda a: None, lambda a: (1, "a"), lambda a: (a, object())])
+def test_outputs_that_are_not_known_are_refused(pack: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(UsageError, match=r"the network returns an? .*; return"):
+        table(lambda net, x: pack(net.a(x)), a=conv(3, 4))
 
 
 def test_networks_that_cannot_be_copied_give_one_sentence() -> None:

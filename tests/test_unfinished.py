@@ -114,7 +114,7 @@ def test_apply_stopped_after_its_training_does_not_repeat_it(
     command += ["--finetune", "1", "--quiet"]
     monkeypatch.setattr(making, "not_faster", lambda *_: "")
     monkeypatch.setattr(making, "measure_speed", lambda *_: ())
-    for stage in ("save_network", "both_sides"):
+    for stage in ("save_network", "measure"):
         with killed(monkeypatch, writing, stage):
             apply.main(command)
     assert len(list(Path().rglob("*resume*"))) == 1

@@ -11,7 +11,7 @@ from profilesearch.latency import measure_speed
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.outcome import not_faster
 from profilesearch.profiles import Profile
-from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics, refit_weights
+from profilesearch.pruning import Pruned, prune_planned, reestimate_statistics, refit_weights
 from profilesearch.reaching import off_budget, reached_in
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
@@ -49,18 +49,21 @@ def make(
     full, data, learn = subject.network.cpu(), subject.data, subject.learn
     batch = learn[:512]
     images = data.normalize(batch.pixels, subject.shape[0])
-    pruned = prune_with_profile(full, profile, subject.shape, settings.criterion, settings.seed, (images, batch.labels))
+    pruned = prune_planned(subject.plan, profile, settings.criterion, settings.seed, (images, batch.labels))
     cut = reached_in(profile, pruned)
     output.say(f"the profile keeps {cut.reached:.1%} of the {cut.budget.metric} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
         network.to(world.device)
     if settings.refit == "none":
-        reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
+        with output.progress("re-estimating BatchNorm"):
+            reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
     else:
-        refit_weights(pruned, full, data, learn, settings.refit, output.say)
+        with output.progress("refitting weights") as move:
+            refit_weights(pruned, full, data, learn, settings.refit, output.say, move)
     if not settings.finetune:
         return Made(cut, pruned, None)
-    untuned = accuracy(pruned.network, data, data.test, "fp32", output.say)
+    with output.progress("classifying test images") as move:
+        untuned = accuracy(pruned.network, data, data.test, "fp32", output.say, move)
     _finetune(subject, pruned.network, settings, resume, output, world)
     return Made(cut, pruned, untuned)
 
@@ -70,10 +73,12 @@ def _finetune(
 ) -> None:
     """Fine-tunes a pruned network with the full one as its teacher."""
     full, data = subject.network, subject.data
-    slow = not_faster(*measure_speed((full, pruned), subject.shape)) if world.leads else ""
-    if slow:
-        output.say(slow)  # before the fine-tuning, which would not be worth it
-    with output.progress("fine-tuning", 1) as move:
+    if world.leads:
+        with output.progress("timing the networks") as move:
+            slow = not_faster(*measure_speed((full, pruned), subject.shape, move))
+        if slow:
+            output.say(slow)  # before the fine-tuning, which would not be worth it
+    with output.progress("fine-tuning") as move:
         try:
             train(pruned, data, subject.learn, settings.recipe(data), full, move, resume, output.say, world)
         except NotFinite as error:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from profilesearch.folders import digest_of
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Profile
 from profilesearch.tasks.data import DataSet, Images
@@ -32,6 +33,7 @@ class Applying:
         label_smoothing: In [0, 1).
         distill: Weight of the unpruned model's outputs, in [0, 1].
         export: Formats to write too.
+        against: Name or file of the profile to compare with, if any.
     """
 
     arch: str
@@ -45,6 +47,7 @@ class Applying:
     label_smoothing: float
     distill: float
     export: tuple[str, ...]
+    against: str | None = None
 
     def recipe(self, data: DataSet) -> Recipe:
         """Returns how networks are fine-tuned on a data set.
@@ -62,13 +65,14 @@ class Applying:
         recipe = replace(self.recipe(data), precision=best_precision(device))
         return {"finetune": self.finetune, **asdict(recipe)}
 
-    def digest(self, data: DataSet, full: nn.Module, profile: Profile) -> str:
+    def digest(self, data: DataSet, full: nn.Module, profile: Profile, rival: Profile | None) -> str:
         """Names a result by what it depends on."""
         return digest_of({
-            **{name: value for name, value in asdict(self).items() if name != "out"},
+            **{name: value for name, value in asdict(self).items() if name not in ("out", "against")},
             "weights": tensor_digest(full.state_dict()),
             "data": [data.name, data.train.digest, data.preparation],
             "profile": [profile.scope, dict(profile.keep)],
+            **({"against": [rival.scope, dict(rival.keep)]} if rival else {}),
         })  # fmt: skip
 
 
@@ -78,14 +82,22 @@ class Subject:
 
     Attributes:
         member: Where it is from.
-        network: The full network.
+        plan: The full network and its channel groups.
         data: What it classifies.
         learn: Training images that pruned networks may learn from.
-        shape: Of one input, (C, H, W).
     """
 
     member: Member
-    network: nn.Module
+    plan: Plan
     data: DataSet
     learn: Images
-    shape: tuple[int, int, int]
+
+    @property
+    def network(self) -> nn.Module:
+        """The full network."""
+        return self.plan.network
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one input, (C, H, W)."""
+        return self.plan.image_shape

@@ -1,75 +1,117 @@
-"""The result of `apply` as one folder: the network, read back, what was measured on it, and its exports."""
+"""The result of `apply` as one folder: the networks, read back, what was measured on them, and their exports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from profilesearch.applying import against
+from profilesearch.applying.advice import Facts, Step, loading
 from profilesearch.applying.making import Made
+from profilesearch.applying.measuring import Measured, measure
+from profilesearch.applying.page import result_page
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.exports import export
+from profilesearch.files import write_text
 from profilesearch.folders import APPLIED, drafted
-from profilesearch.networks.checkpoints import load_pruned, save_network
-from profilesearch.outcome import both_sides, evidence_of, report_of, show
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.outcome import evidence_of, report_of, show
 from profilesearch.plots import profile_figure, save_figure
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of
 
 CHECKED = 1000
 """Test images on which exported files are compared with the network."""
+_FILES = ("pruned.safetensors", "against.safetensors")
 
 
-def write(settings: Applying, subject: Subject, base: float, made: Made, output: Output) -> None:
+def write(
+    settings: Applying,
+    subject: Subject,
+    known: Tensor,
+    made: Sequence[Made],
+    advise: Callable[[Facts], list[Step]],
+    output: Output,
+) -> None:
     """Writes a result and shows it.
 
     Args:
         settings: What was asked.
         subject: The full network and its data.
-        base: Accuracy of the full network on test images.
-        made: The pruned network.
+        known: The class that the full network gives each test image, shape (N,).
+        made: The pruned network, and its rival if there is one.
+        advise: Says what to do next.
         output: Shows the tables.
 
     Raises:
         UsageError: The folder cannot be written, or an export failed; all else is then written.
     """
     failed: UsageError | None = None
-    full, data, pruned, profile = subject.network, subject.data, made.pruned, made.profile
-    with drafted(settings.out, APPLIED, settings.digest(data, full, profile)) as draft:
-        path = draft.folder / "pruned.safetensors"
-        save_network(path, pruned.network, _metadata(settings, subject))
-        reloaded = load_pruned(path, settings.arch).to(device_of(full))
-        sides = both_sides(full, base, pruned, path, reloaded, data)
-        measured = {
-            "model": subject.member.name,
-            "criterion": settings.criterion,
-            "refit": settings.refit,
-            "seed": settings.seed,
-        }
-        recipe = settings.record(data, device_of(pruned.network))
-        entry = evidence_of(sides, made.untuned, data, measured, recipe)
-        report = report_of(settings.out / path.name, pruned, profile, sides, len(data.test), entry)
-        profile.with_evidence(entry).save(draft.folder / "profile.json")
-        title = f"{settings.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
-        figure = profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title)
-        save_figure(figure, draft.folder / "profile.png")
-        show(output, sides, len(data.test), made.untuned)
+    data, profile, rival = subject.data, made[0].profile, made[1].profile if made[1:] else None
+    with drafted(settings.out, APPLIED, settings.digest(data, subject.network, profile, rival)) as draft:
+        files = [draft.folder / name for name, _ in zip(_FILES, made, strict=False)]
+        for file, each in zip(files, made, strict=True):
+            save_network(file, each.pruned.network, _metadata(settings, subject))
+        measured = measure(subject, known, [each.pruned for each in made], files, output)
+        report = _report(settings, subject, made[0], measured)
+        profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
+        _draw(draft.folder / "profile.png", settings, made[0])
+        show(output, [each.side for each in measured[:2]], len(data.test), made[0].untuned)
         if report["not_faster"]:
             output.say(report["not_faster"])
+        verdict = None
+        if rival:
+            verdict = against.judge(settings.against or "", made, measured[1:], data.test)
+            against.show(output, verdict, made, measured[1:])
+            report["against"] = against.to_json(verdict, made[1], measured[2], data.test)
         try:
-            for file in _exports(settings, draft.folder, reloaded.cpu(), data, output):
-                report["exports"].append(file)
+            for exported in _exports(settings, draft.folder, measured[1].network.cpu(), data, output):
+                report["exports"].append(exported)
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
+        steps = advise(Facts.of(settings, made[0], measured, verdict))
+        table = against.table_of(verdict, made, measured[1:]) if verdict else None
+        page = result_page(settings, subject, report, measured, table, steps)
+        write_text(draft.folder / "result.html", page)
         report = draft.seal(report)
     if draft.aside:
         output.say(f"what was in {settings.out}, of other settings, is in {draft.aside} now")
-    output.say(f"wrote pruned.safetensors, profile.json, report.json and profile.png in {settings.out}")
+    _close(settings, rival is not None, steps, output)
     if failed:
         raise failed
     output.result(report)
+
+
+def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence[Measured]) -> dict[str, Any]:
+    """Returns what the report's file says of the pruned network, without its exports and its rival."""
+    data, sides = subject.data, [each.side for each in measured[:2]]
+    about = {
+        "model": subject.member.name,
+        "criterion": settings.criterion,
+        "refit": settings.refit,
+        "seed": settings.seed,
+    }
+    recipe = settings.record(data, device_of(made.pruned.network))
+    entry = evidence_of(sides, made.untuned, data, about, recipe)
+    return report_of(settings.out / _FILES[0], made.pruned, made.profile, sides, len(data.test), entry)
+
+
+def _draw(file: Path, settings: Applying, made: Made) -> None:
+    profile, pruned = made.profile, made.pruned
+    title = f"{settings.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
+    save_figure(profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title), file)
+
+
+def _close(settings: Applying, has_rival: bool, steps: Sequence[Step], output: Output) -> None:
+    """Says what was written, how to load it, and what next."""
+    names = [*_FILES[: 1 + has_rival], "profile.json", "report.json", "profile.png"]
+    output.say(f"wrote {', '.join(names)} and result.html in {settings.out}")
+    output.say(f"to load the network in Python:\n  {loading(settings)}")
+    if steps:
+        output.say("what next:\n" + "\n".join(f"  {step.why}\n    {step.command}" for step in steps))
 
 
 def _metadata(settings: Applying, subject: Subject) -> dict[str, Any]:
@@ -91,7 +133,8 @@ def _exports(
 ) -> Iterator[dict[str, Any]]:
     """Writes the asked formats, each read back and compared on test images."""
     for kind in settings.export:
-        made = export(network, kind, folder / f"pruned.{kind}", data, data.test[:CHECKED])
+        with output.progress(f"exporting to {kind}"):
+            made = export(network, kind, folder / f"pruned.{kind}", data, data.test[:CHECKED])
         output.say(
             f"{made.file}, read back: {made.accuracy:.2%} on {made.images} test images (torch: "
             f"{made.torch_accuracy:.2%}); same class for {made.same:.2%} of them"

@@ -18,6 +18,7 @@ from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
+from profilesearch.networks.plan import copied
 from profilesearch.networks.reading import (
     DIGEST_KEY,
     METADATA_KEY,
@@ -222,42 +223,54 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         raise OSError(0, str(error)) from error
 
 
-def load_pruned(path: str | Path, architecture: str | None = None) -> nn.Module:
-    """Rebuilds a pruned network from its file: the stock architecture, cut to the stored shapes.
+def load_pruned(path: str | Path, architecture: str | None = None, network: nn.Module | None = None) -> nn.Module:
+    """Rebuilds a pruned network from its file: the full one, cut to the stored shapes.
 
     Args:
-        path: A file that `apply` wrote.
+        path: A file that `apply`, or what `prune` returns, wrote.
         architecture: `package.module:callable` where the network is of your own code: a file alone never makes a
             module be imported.
+        network: The full network, trained or not, in place of one by its architecture's name; never changed.
 
     Returns:
         The network in evaluation mode, with bit-identical outputs to the one that was saved.
 
     Raises:
-        UsageError: The file is broken or was not written by profilesearch, names another architecture, or is not of
-            the result that the report beside it describes.
+        UsageError: The file is broken or was not written by profilesearch, names another architecture, is not of
+            `network`, or is not of the result that the report beside it describes.
     """
     check_beside(Path(path), APPLIED)
     tensors, metadata = load_tensors(path)
+    model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
+    what = str(metadata["architecture"]) if network is None else type(model).__name__
+    cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
+    if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
+        raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
+    assign(model, tensors)
+    return model.eval()
+
+
+def _full(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], architecture: str | None
+) -> nn.Module:
+    """Builds the untrained full network that a pruned one's file names."""
     stored = str(metadata.get("architecture", ""))
     if architecture not in (None, stored) or (architecture is None and is_foreign_code(stored)):
         raise UsageError(
             f"{path} is of '{stored}'; if you trust that name, load_pruned(path, architecture='{stored}') imports it"
         )
     if not {"architecture", "num_classes", "in_channels"} <= metadata.keys():
-        raise UsageError(f"{path} does not say how to rebuild its network; use a file that 'apply' wrote")
+        raise UsageError(
+            f"{path} does not say how to rebuild its network; use a file that 'apply' wrote, or give the full network "
+            "with network=..."
+        )
     classes, channels = metadata["num_classes"], metadata["in_channels"]
     largest = max(max(tensor.shape, default=0) for tensor in tensors.values())
     if max(classes, channels) > largest:
         raise UsageError(
             f"{path} is damaged: none of its tensors is as large as {max(classes, channels)}; make it again"
         )
-    model = build(stored, classes, channels)
-    cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
-    if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
-        raise UsageError(f"{path} does not hold the tensors of {metadata['architecture']}; the file is damaged")
-    assign(model, tensors)
-    return model.eval()
+    return build(stored, classes, channels)
 
 
 def _open(path: Path) -> Checkpoint:

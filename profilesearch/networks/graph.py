@@ -22,6 +22,7 @@ from profilesearch.networks.counting import counted_name, is_counted
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.labels import Labels
 from profilesearch.networks.operations import Operations
+from profilesearch.networks.outputs import outputs
 from profilesearch.networks.rules import KINDS, Rules
 from profilesearch.networks.tracking import tensors
 
@@ -75,17 +76,14 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], b
     watched = _Operations(rules)
     try:
         with torch.no_grad(), watched, _Layers(rules, watched):
-            outputs = model(example)
+            made = model(example)
     except Exception as error:
         raise UsageError(
             f"cannot trace {type(model).__name__} with an input of shape {tuple(example.shape)}: {error}; "
             "check the input size, and that the forward pass takes one batch of images"
         ) from error
-    if not model.training and not isinstance(outputs, Tensor):
-        raise UsageError(
-            f"{type(model).__name__} returns a {type(outputs).__name__}; it must return its class scores, as one tensor"
-        )
-    rules.fix(tensors(outputs), "makes the outputs of the network")
+    # Whatever a network returns while it trains is nobody's result.
+    rules.fix(tensors(made) if model.training else outputs(made), "makes the outputs of the network")
     return rules.used, watched.operations.reads
 
 

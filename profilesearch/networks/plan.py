@@ -35,13 +35,7 @@ class Plan:
     def table(self) -> GroupTable:
         """Channel groups of every scope, each checked: the pruned network equals the masked one."""
         _check_own_weights(self.network)
-        try:
-            network = copy.deepcopy(self.network).float()
-        except RuntimeError as error:
-            raise UsageError(
-                f"{type(self.network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
-                "weight_norm off first (torch.nn.utils.remove_weight_norm)"
-            ) from error
+        network = copied(self.network).float()
         return check_plan(network, trace(network, self.example), self.example)
 
     @property
@@ -63,6 +57,21 @@ class Plan:
             )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Returns a copy of a network.
+
+    Raises:
+        UsageError: It cannot be copied, as with hooks of old-style weight normalization.
+    """
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{type(network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
+            "weight_norm off first (torch.nn.utils.remove_weight_norm)"
+        ) from error
 
 
 def _check_own_weights(network: nn.Module) -> None:

@@ -9,7 +9,7 @@ what it receives is fitted to what it was made for. How far the weights may move
 its fit did not see.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -42,6 +42,7 @@ def refit(
     images: Tensor,
     inputs: str = "sequential",
     ridges: Sequence[float] = RIDGES,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[str, ...]:
     """Fits the weights of a pruned network so that its layers give what those of the full network give.
 
@@ -58,6 +59,7 @@ def refit(
         images: Normalized training images, (N, C, H, W), on that device.
         inputs: On what layers are fitted, one of `INPUTS`.
         ridges: Pulls to choose from; a layer for which none helps on the images left out stays as it was cut.
+        progress: Called before every layer with layers done, layers in all, and its weight's name.
 
     Returns:
         Names of the refitted weights.
@@ -83,18 +85,21 @@ def refit(
             target = made if outputs is None else made[:, outputs]
             targets[call.weight] = target, None if inputs == "sequential" else own
 
-    fitted = []
+    fitted: list[str] = []
 
     def fit(call: Call) -> None:
         target, rows = targets.pop(call.weight, (None, None))
         if target is None or call.weight in again:
             return
+        if progress:
+            progress(count - len(targets) - 1, count, call.weight)
         if _fit(call, call.rows(positions) if rows is None else rows, target, ridges):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
         with Calls(full, record):
             full(images)
+        count = len(targets)
         with Calls(pruned, fit):
             pruned(images)
     return tuple(fitted)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
+from profilesearch.networks.outputs import outputs
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
@@ -178,8 +179,9 @@ def _fault(
                 macs = counted_macs(pruned, batch)
             except Exception as error:  # whatever the network's own code raises
                 return f"the forward pass holds this width itself ({_where(error)})"
-            if given.shape != expected.shape:
-                return f"the forward pass holds this width itself: it gives {tuple(given.shape)}, pruned"
+            shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
+            if shapes[0] != shapes[1]:
+                return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
             if not _difference(given, expected) < TOLERANCE:
                 again = _difference(_run(model, batch, 1), _run(model, batch, 2))
                 chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
@@ -214,15 +216,20 @@ def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, T
     return keep
 
 
-def _run(model: nn.Module, batch: Tensor, seed: int = 0) -> Tensor:
-    """Runs a network, which may draw random numbers even in evaluation mode."""
+def _run(model: nn.Module, batch: Tensor, seed: int = 0) -> list[Tensor]:
+    """Runs a network, which may draw random numbers even in evaluation mode; returns all of its outputs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: Tensor = model(batch)
-    return made
+        return outputs(model(batch))
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
+def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
+    """Largest difference of an output, relative to the largest value of that output."""
+    pairs = [(one, other) for one, other in zip(ones, others, strict=True) if other.numel()]
+    return max((_distance(one.double(), other.double()) for one, other in pairs), default=0.0)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
 
 

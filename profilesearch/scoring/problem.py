@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
@@ -18,8 +18,9 @@ from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.engines.base import Engine, LocalEngine
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.score import Scorer, ScoreSettings
+from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.own import own_pool
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import Part, split
 
@@ -84,6 +85,33 @@ class Problem:
             network.to(device or "cpu")
         self._scorers: dict[Part, list[Scorer]] = {}
         self._base: dict[Part, FloatArray] = {}
+
+    @classmethod
+    def of(
+        cls,
+        networks: nn.Module | Sequence[nn.Module],
+        images: Tensor,
+        labels: Tensor,
+        budget: Budget | None = None,
+        scope: Scope = "block",
+        seed: int = 0,
+    ) -> "Problem":
+        """Makes the problem of somebody's own trained networks, in memory; scores are kept in memory, too.
+
+        Args:
+            networks: One, or several of one architecture.
+            images: Normalized, floating point, (N, C, H, W), that they did not learn from; 1,000 or more are worth it.
+            labels: Classes, (N,).
+            budget: What profiles may cost; half of the multiply-adds where None.
+            scope: Which groups profiles touch.
+            seed: Of random choices in scores.
+
+        Raises:
+            UsageError: Something does not fit together, or the budget is out of reach.
+        """
+        members, data = own_pool(networks, images, labels)
+        settings = default_settings(min(1000, max(2, len(images) // 2)), seed=seed)
+        return cls(members, {data.name: data}, budget or Budget(), settings, Ledger(), scope)
 
     def with_budget(self, budget: Budget) -> "Problem":
         """Returns the same problem under another budget; models, scores and ledger are shared."""

@@ -233,6 +233,7 @@ def train_member(
         model = build(architecture, data.num_classes, channels)
     if start is not None:
         load_fitting(model, start)
+    _outputs(model.eval(), example_shape(model, data))
     recipe = suited(recipe, model, data)
     parts = split(data)
     model.to(device or "cpu")

@@ -124,31 +124,51 @@ def accuracy(
     images: Images,
     precision: Precision | None = None,
     say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> float:
-    """Returns the fraction of images that a network classifies correctly.
+    """Returns the fraction of images that a network classifies correctly; for arguments see `predictions`."""
+    return right_part(predictions(model, data, images, precision, say, progress), images)
+
+
+def right_part(predicted: Tensor, images: Images) -> float:
+    """Returns the fraction of images whose predicted class is theirs."""
+    return int((predicted == images.labels).sum()) / len(images)
+
+
+def predictions(
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    precision: Precision | None = None,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Returns the class that a network gives each image, shape (N,), on the processor.
 
     Args:
         model: In any mode; evaluated in evaluation mode, and not changed.
         data: Gives the normalization.
-        images: What to classify.
+        images: What to classify, N of them.
         precision: The processor's best where None.
         say: Called with a line for people when memory runs out and batches are halved.
+        progress: Called after every batch with images done and images in all.
     """
     device = device_of(model)
     dtype = DTYPES[precision or best_precision(device)]
     channels = input_channels(model, data.image_shape)
     order = layout(model, (channels, *data.image_shape[1:]))
 
-    def right(size: int) -> int:
-        correct = 0
+    def classes(size: int) -> Tensor:
+        found = []
         for part in batches(len(images), size):
-            batch = images[part]
-            pixels = arrange(data.normalize(batch.pixels, channels), order).to(device)
-            correct += int((model(pixels).argmax(dim=1).cpu() == batch.labels).sum())
-        return correct
+            pixels = arrange(data.normalize(images[part].pixels, channels), order).to(device)
+            found.append(model(pixels).argmax(dim=1).cpu())
+            if progress:
+                progress(part.stop, len(images), "")
+        return torch.cat(found)
 
     with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return fitting(right, say) / len(images)
+        return fitting(classes, say)
 
 
 def _epoch(

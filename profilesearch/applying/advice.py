@@ -1,0 +1,111 @@
+"""What to do next with a result: each step as the full command, with the user's own data and options."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from profilesearch.applying.against import Verdict
+from profilesearch.applying.making import Made
+from profilesearch.applying.measuring import Measured
+from profilesearch.applying.settings import Applying
+from profilesearch.networks.architectures import is_foreign_code
+from profilesearch.outcome import not_faster
+
+_LITTLE = 0.005
+"""Accuracy that is little to lose."""
+_MUCH = 0.03
+_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the next step depends on.
+
+    Attributes:
+        lost: Accuracy of the full network minus that of the pruned one.
+        gained: What fine-tuning was worth; None where there was none.
+        epochs: Of the fine-tuning.
+        lr: Its rate.
+        keep: Part of the cost that the profile was to keep.
+        scope: Of the profile.
+        faster: Whether the pruned network is.
+        uniform: Whether the profile is the uniform one.
+        verdict: On the rival; None where there was none.
+    """
+
+    lost: float
+    gained: float | None
+    epochs: int
+    lr: float
+    keep: float
+    scope: str
+    faster: bool
+    uniform: bool
+    verdict: Verdict | None
+
+    @classmethod
+    def of(cls, settings: Applying, made: Made, measured: Sequence[Measured], verdict: Verdict | None) -> "Facts":
+        """Gathers them from what was measured: the full network, the pruned one, and more."""
+        full, pruned = (each.side for each in measured[:2])
+        return cls(
+            lost=full.accuracy - pruned.accuracy,
+            gained=None if made.untuned is None else pruned.accuracy - made.untuned,
+            epochs=settings.finetune,
+            lr=settings.lr,
+            keep=made.profile.budget.keep,
+            scope=made.profile.scope,
+            faster=not not_faster(full.speed, pruned.speed),
+            uniform=made.profile.found.get("searcher") == "uniform",
+            verdict=verdict,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do next.
+
+    Attributes:
+        why: In words.
+        command: For a shell.
+    """
+
+    why: str
+    command: str
+
+
+def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Step]:
+    """Returns what is worth trying, the likeliest first.
+
+    Args:
+        facts: Of the result.
+        again: Returns the same command with some options changed, by their names; None leaves one out.
+        search: The command that searches a profile on the user's own network.
+    """
+    steps = []
+    if facts.gained is None and facts.lost > _LITTLE:
+        steps.append(Step(f"fine-tune it, {_EPOCHS} epochs:", again(finetune=_EPOCHS)))
+    elif facts.gained is not None and facts.gained < 0:
+        steps.append(Step("fine-tuning lost accuracy; a lower rate:", again(lr=float(f"{facts.lr / 4:.2g}"))))
+    elif facts.lost > _LITTLE:
+        steps.append(Step("accuracy is still missing; more epochs:", again(finetune=3 * facts.epochs)))
+    if facts.lost > _MUCH and facts.keep < 0.9:
+        wider = round(facts.keep + (1 - facts.keep) / 2, 2)
+        why = f"keep more of it, {wider:.0%}, the same part of every layer:"
+        steps.append(Step(why, again(keep=wider, profile="uniform", against=None)))
+    if not facts.faster and facts.scope == "block":
+        why = "it is hardly faster; prune the residual streams too, where there are any:"
+        steps.append(Step(why, again(scope="all", profile="uniform", against=None)))
+    if facts.verdict is not None and facts.verdict.high < 0:
+        better = facts.verdict.name
+        steps.append(Step(f"{better} is better here; take it:", again(profile=better, against=None)))
+    elif facts.verdict is None and not facts.uniform:
+        why = "is this profile worth it on your data? Hold it against the same part of every layer:"
+        steps.append(Step(why, again(against="uniform")))
+    steps.append(Step("search a profile on your own network, from minutes to hours:", search))
+    return steps
+
+
+def loading(settings: Applying) -> str:
+    """Returns the line of Python that loads a result's network."""
+    path = str(settings.out / "pruned.safetensors")
+    arguments = f"{path!r}, {settings.arch!r}" if is_foreign_code(settings.arch) else f"{path!r}"
+    return f"from profilesearch import load_pruned; network = load_pruned({arguments})"

@@ -1,0 +1,105 @@
+"""Two pruned networks side by side: one table, one verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from profilesearch.applying.making import Made
+from profilesearch.applying.measuring import Measured
+from profilesearch.console import Output
+from profilesearch.intervals import paired_difference
+from profilesearch.tasks.data import Images
+
+_OFF = 0.01
+"""Relative difference of costs that is worth a word."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of two pruned networks is better on the same test images.
+
+    Attributes:
+        name: Of the rival.
+        difference: Accuracy of the profile's network minus that of the rival's.
+        low: Where the 95 % interval of the difference begins.
+        high: Where it ends.
+        text: In words.
+    """
+
+    name: str
+    difference: float
+    low: float
+    high: float
+    text: str
+
+
+def judge(name: str, made: Sequence[Made], measured: Sequence[Measured], images: Images) -> Verdict:
+    """Compares what two networks say of the same test images.
+
+    Args:
+        name: Of the rival.
+        made: The profile's network and the rival's.
+        measured: Both, in this order.
+        images: The test images.
+    """
+    ours, theirs = (each.predicted == images.labels for each in measured)
+    difference, low, high = paired_difference(ours, theirs)
+    size = f"{difference * 100:+.2f} points (95 % interval {low * 100:+.2f} to {high * 100:+.2f})"
+    if low > 0:
+        text = f"the profile is better than {name} on these {len(images)} test images: {size}"
+    elif high < 0:
+        text = f"the profile is worse than {name} on these {len(images)} test images: {size}; take {name}"
+    else:
+        text = f"the profile and {name} are not told apart on these {len(images)} test images: {size}"
+    if any(each.untuned is not None for each in made):
+        text += "; another seed of fine-tuning may move either, which the interval does not know"
+    mine, other = (each.side.macs for each in measured)
+    if abs(mine / other - 1) > _OFF:
+        text += f"; they do not cost the same: {mine / 1e6:.2f} and {other / 1e6:.2f} M multiply-adds"
+    return Verdict(name, difference, low, high, text)
+
+
+def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+    """Returns head and rows of the table of both, with full stops where there was no fine-tuning."""
+    ours, theirs = (each.side for each in measured)
+    gap = f"{verdict.difference * 100:+.2f} points ({verdict.low * 100:+.2f} to {verdict.high * 100:+.2f})"
+    rows = []
+    before = [each.untuned for each in made]
+    if before[0] is not None and before[1] is not None:
+        rows.append([
+            "accuracy before fine-tuning", f"{before[0]:.2%}", f"{before[1]:.2%}",
+            f"{(before[0] - before[1]) * 100:+.2f} points",
+        ])  # fmt: skip
+    name = "accuracy after fine-tuning" if rows else "accuracy, not fine-tuned"
+    rows.append([name, f"{ours.accuracy:.2%}", f"{theirs.accuracy:.2%}", gap])
+
+    def row(name: str, unit: str, mine: float, other: float) -> list[str]:
+        return [name, f"{mine:.2f} {unit}", f"{other:.2f} {unit}", f"{mine / other:.1%}"]
+
+    rows += [
+        row("MACs", "M", ours.macs / 1e6, theirs.macs / 1e6),
+        row("parameters", "k", ours.params / 1e3, theirs.params / 1e3),
+        row("latency, batch 1", "ms", ours.speed.batch1, theirs.speed.batch1),
+        row("latency, batch 64", "ms", ours.speed.batch64, theirs.speed.batch64),
+    ]
+    return ["", "the profile", verdict.name, "difference"], rows
+
+
+def to_json(verdict: Verdict, made: Made, measured: Measured, images: Images) -> dict[str, Any]:
+    """Returns the rival's row of the report."""
+    return {
+        "name": verdict.name,
+        "profile": made.profile.to_json(),
+        "untuned_accuracy": made.untuned,
+        "after": measured.side.to_json(len(images)),
+        "difference": round(verdict.difference, 6),
+        "interval": [round(verdict.low, 6), round(verdict.high, 6)],
+        "verdict": verdict.text,
+    }
+
+
+def show(output: Output, verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured]) -> None:
+    """Prints the table and the verdict."""
+    head, rows = table_of(verdict, made, measured)
+    output.table(f"against {verdict.name}: the same recipe and seed, the same test images", head, rows)
+    output.say(verdict.text)

@@ -1,0 +1,101 @@
+"""The result of `apply` as a page: before and after, widths over layers, and the test images whose class changed."""
+
+import io
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from profilesearch.applying.advice import Step, loading
+from profilesearch.applying.measuring import Measured
+from profilesearch.applying.settings import Applying, Subject
+from profilesearch.plots import tradeoff_figure
+from profilesearch.runs import applied_part
+from profilesearch.tasks.data import DataSet
+from profilesearch.webpage import Block, address, drawn, render
+
+_SHOWN = 24
+"""Images whose class changed."""
+_LARGEST = 192
+"""Pixels along an image's longer side."""
+
+
+def result_page(
+    settings: Applying,
+    subject: Subject,
+    report: dict[str, Any],
+    measured: Sequence[Measured],
+    table: tuple[list[str], list[list[str]]] | None,
+    steps: Sequence[Step],
+) -> str:
+    """Returns the page of a result.
+
+    Args:
+        settings: What was asked.
+        subject: The full network and its data.
+        report: What the report's file says.
+        measured: The full network, the pruned one, and its rival if there is one.
+        table: Head and rows of the comparison with the rival, if there is one.
+        steps: What to do next.
+    """
+    part = applied_part(settings.out, report)
+    points = dict(part.points)
+    if table is not None:
+        rival, full = report["against"]["after"], report["before"]
+        points[report["against"]["name"]] = (rival["macs"] / full["macs"], rival["accuracy"], *rival["interval"])
+    picture = drawn(tradeoff_figure(points, ("part of the multiply-adds that is left", "test accuracy")))
+    blocks = [*part.blocks, Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
+    if table is not None:
+        text = ("The same recipe and seed, the same test images.", f"Verdict: {report['against']['verdict']}.")
+        head, rows = table
+        blocks.append(Block(f"Against {report['against']['name']}", text, (), tuple(head), tuple(map(tuple, rows))))
+    blocks.append(_changed(subject.data, *(each.predicted for each in measured[:2])))
+    blocks.append(Block("Load it", ("In Python:",), code=(loading(settings),)))
+    if steps:
+        blocks.append(Block("What next", code=tuple(f"# {step.why}\n{step.command}" for step in steps)))
+    title = f"{settings.arch} on {subject.data.name}, pruned"
+    return render(title, blocks, f"Written by profilesearch {version('profilesearch')}.")
+
+
+def _changed(data: DataSet, before: Tensor, after: Tensor) -> Block:
+    """Shows test images whose class changed: those that got wrong, then those that got right, then others."""
+    labels = data.test.labels
+    changed = before != after
+    kinds = [
+        changed & (before == labels),
+        changed & (after == labels),
+        changed & (before != labels) & (after != labels),
+    ]
+    counts = [int(kind.sum()) for kind in kinds]
+    text = (
+        f"The class changed for {sum(counts)} of {len(labels)} test images; right before: {counts[0]}, right now: "
+        f"{counts[1]}, wrong both times: {counts[2]}.",
+    )
+    order = torch.cat([kind.nonzero()[: _SHOWN // 2 if any(counts[1:]) else _SHOWN, 0] for kind in kinds])[:_SHOWN]
+    gallery = tuple(
+        (_picture(data.test[order[place : place + 1]].pixels[0]), _caption(data, before, after, int(index)))
+        for place, index in enumerate(order)
+    )
+    return Block("Test images whose class changed", text, gallery=gallery)
+
+
+def _caption(data: DataSet, before: Tensor, after: Tensor, index: int) -> str:
+    was, now, right = (_name(data, int(each[index])) for each in (before, after, data.test.labels))
+    return f"{was} → {now} (it is {right})"
+
+
+def _name(data: DataSet, label: int) -> str:
+    return data.classes[label] if len(data.classes) == data.num_classes else str(label)
+
+
+def _picture(pixels: Tensor) -> str:
+    """Returns an image of bytes, (C, H, W), as a data address."""
+    channels = pixels[:3] if len(pixels) >= 3 else pixels[0]
+    image = Image.fromarray((channels.permute(1, 2, 0) if channels.dim() == 3 else channels).contiguous().numpy())
+    image.thumbnail((_LARGEST, _LARGEST))
+    file = io.BytesIO()
+    image.save(file, format="png")
+    return address("image/png", file.getvalue())

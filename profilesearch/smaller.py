@@ -1,0 +1,174 @@
+"""Any network with image inputs in, a smaller one out: what the library does in one call."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.criteria import SEEING
+from profilesearch.networks.plan import Plan, copied
+from profilesearch.networks.refit import INPUTS
+from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
+from profilesearch.pruning import prune_planned, refit_on
+from profilesearch.store import Store
+
+DEFAULT_SHAPE = (3, 224, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Smaller:
+    """A pruned network, and what was done to it.
+
+    Attributes:
+        network: With smaller tensors, in evaluation mode, independent of the full one.
+        profile: By which it was cut.
+        source: Where the profile is from: `uniform`, `given`, or the file of a stored one.
+        macs: Multiply-adds of one image, before and after.
+        params: Parameters, before and after.
+        refitted: Names of the weights that were fitted anew on images.
+    """
+
+    network: nn.Module
+    profile: Profile
+    source: str
+    macs: tuple[int, int]
+    params: tuple[int, int]
+    refitted: tuple[str, ...]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the network; `load_pruned(path, network=FULL)` gives it back, where FULL may be untrained.
+
+        Args:
+            path: A file that ends in `.safetensors`.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        save_network(path, self.network, {"architecture": self.profile.architecture})
+
+    def __str__(self) -> str:
+        """One line on the change."""
+        (full, left), (params, fewer) = self.macs, self.params
+        return (
+            f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}), {fewer / 1e6:.3f} M of "
+            f"{params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}; {len(self.refitted)} "
+            "weights refitted"
+        )
+
+
+def prune(
+    network: nn.Module,
+    keep: float = 0.5,
+    image_shape: tuple[int, int, int] | None = None,
+    images: Tensor | None = None,
+    *,
+    profile: Profile | str | Path | None = None,
+    metric: Metric = "macs",
+    scope: Scope = "block",
+    criterion: str = "l1",
+    refit: str = "sequential",
+    seed: int = 0,
+    store: str | Path = "profiles",
+) -> Smaller:
+    """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
+
+    Where a stored profile fits the network's channel groups and the budget, that one is used; otherwise every layer
+    keeps the same part of its channels. No accuracy is measured: do that before you use the result, and fine-tune it.
+
+    Args:
+        network: Trained; never changed. Its outputs, one or several in tuples, lists and dictionaries, keep their
+            shapes.
+        keep: Part of the cost to keep, in (0, 1]; ignored where `profile` is given.
+        image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
+        images: Normalized as for training, floating point, (N, C, H, W); the first 500 of them, at most, are what
+            weights are refitted on. Without any, weights stay as they were: fine-tune before use.
+        profile: A profile or its file, in place of a stored or uniform one.
+        metric: What is counted: `macs`, `params`, or `latency` (of this machine).
+        scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
+        criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images.
+        refit: `sequential`, `full`, or `none`.
+        seed: Of the criterion `random`.
+        store: Folder of stored profiles of your own, looked through before those of the installation.
+
+    Raises:
+        UsageError: The network cannot be pruned like this; the message says why.
+
+    Example:
+        >>> from torch import nn
+        >>> from profilesearch import prune
+        >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1))
+        >>> small = prune(net, keep=0.5, image_shape=(3, 32, 32))
+        >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
+        ('uniform', [10, 10, 4])
+    """
+    full, device, dtype = _prepared(network)
+    choose("metric", metric, METRICS)
+    choose("scope", scope, SCOPES)
+    choose("refit", refit, (*INPUTS, "none"))
+    shape = _shape(images, image_shape)
+    given = Profile.load(profile) if isinstance(profile, str | Path) else profile
+    budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
+    plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
+    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)))
+    batch = None if images is None else (images[:512].float(), torch.zeros(len(images[:512]), dtype=torch.int64))
+    if criterion in SEEING and (batch is None or criterion == "taylor"):
+        needs = "labels" if criterion == "taylor" else "images"
+        raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
+    pruned = prune_planned(plan, chosen, criterion, seed, batch)
+    refitted: tuple[str, ...] = ()
+    if images is not None and refit != "none":
+        full.to(device)
+        pruned.network.to(device)
+        refitted = refit_on(pruned, full, images.float(), refit)
+    counts = [
+        (int(cost(pruned.table.channels)), int(cost(pruned.widths))) for cost in (pruned.cost.macs, pruned.cost.params)
+    ]
+    return Smaller(pruned.network.to(device, dtype), chosen, source, counts[0], counts[1], refitted)
+
+
+def _prepared(network: nn.Module) -> tuple[nn.Module, torch.device, torch.dtype]:
+    """Returns a copy of a network for counting on the processor in full precision, and where and what it was."""
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"prune takes a torch.nn.Module, got a {type(network).__name__}; load the weights into one")
+    kind = type(network).__name__
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UsageError(f"{kind} is compiled to TorchScript; give the torch.nn.Module that it was made of")
+    inner = getattr(network, "_orig_mod", None)
+    if isinstance(inner, nn.Module):
+        raise UsageError("the network was compiled with torch.compile; give the one that was compiled")
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise UsageError(f"the network is wrapped in {kind}; give its .module")
+    first = next((each for each in network.parameters() if each.is_floating_point()), None)
+    if first is None:
+        raise UsageError(f"{kind} has no weights of floating point; quantize a network after it was pruned")
+    return copied(network).cpu().float().eval(), first.device, first.dtype
+
+
+def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """Returns the shape of one input, after a look at what was given."""
+    if images is not None:
+        if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
+            kind = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+            raise UsageError(
+                f"images must be one tensor (N, C, H, W) of floating point, normalized as for training, got {kind}"
+            )
+        if not len(images) or not bool(images.isfinite().all()):
+            raise UsageError("images must hold at least one image and finite values alone; leave the others out")
+    shape = image_shape or (DEFAULT_SHAPE if images is None else tuple(images.shape[1:]))
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise UsageError(f"image_shape must be (channels, height, width), whole numbers above 0, got {shape}")
+    if images is not None and tuple(images.shape[1:]) != tuple(shape):
+        raise UsageError(f"images have the shape {tuple(images.shape[1:])}, but image_shape is {tuple(shape)}")
+    return shape[0], shape[1], shape[2]
+
+
+def _chosen(plan: Plan, budget: Budget, scope: Scope, store: Store) -> tuple[Profile, str]:
+    """Returns the best stored profile for a network's groups and its file; the uniform one where there is none."""
+    stored = store.fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
+    if stored is not None:
+        return stored.profile, str(stored.path)
+    space = plan.space(budget, scope)
+    return space.profile(space.uniform(), {"searcher": "uniform"}), "uniform"

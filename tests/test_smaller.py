@@ -1,0 +1,201 @@
+"""`prune`: any network with image inputs, in one call; real networks of torchvision, of timm and one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation.fcn import FCNHead
+
+from profilesearch import Profile, UsageError, load_pruned, prune, search
+from profilesearch.networks.architectures import build
+from profilesearch.networks.outputs import outputs
+from profilesearch.networks.plan import Plan
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member
+from profilesearch.tasks.training import accuracy
+
+SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
+
+
+class Finder(nn.Module):
+    """Boxes, scores and a list of features of an image, as detectors give them; a name that no profile knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.ReLU()
+        )
+        self.boxes = nn.Conv2d(24, 4, 1)
+        self.scores = nn.Conv2d(24, 7, 1)
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.body(images)
+        return {"boxes": self.boxes(found), "classes": (self.scores(found), [found.mean((2, 3))]), "count": 1}
+
+
+def segmenter() -> nn.Module:
+    """Torchvision's FCN, as `fcn_resnet50` makes it, on a smaller body: a dictionary of maps."""
+    body = IntermediateLayerGetter(models.resnet18(weights=None), {"layer2": "aux", "layer3": "out"})
+    return models.segmentation.FCN(body, FCNHead(256, 5), FCNHead(128, 5))
+
+
+def timm_network(name: str, **settings: Any) -> nn.Module:
+    network: nn.Module = pytest.importorskip("timm").create_model(name, pretrained=False, **settings)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (segmenter, (3, 48, 48)),
+        (lambda: models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), (3, 32, 32)),
+        (lambda: timm_network("test_efficientnet", num_classes=9), (3, 48, 48)),
+        (lambda: timm_network("test_resnet", features_only=True), (3, 48, 48)),
+        (Finder, (3, 40, 48)),
+    ],
+)
+def test_any_network_gets_smaller_and_keeps_the_shapes_of_its_outputs(network: Any, shape: Any) -> None:
+    torch.manual_seed(0)
+    full = network().eval()
+    images = torch.randn(4, *shape)
+    small = prune(full, keep=0.6, images=images)
+    with torch.no_grad():
+        before, after = (outputs(each(images)) for each in (full, small.network))
+    assert [each.shape for each in before] == [each.shape for each in after]
+    assert small.macs[1] / small.macs[0] == pytest.approx(0.6, abs=0.015)
+    assert small.params == tuple(sum(each.numel() for each in net.parameters()) for net in (full, small.network))
+    assert small.source == "uniform"
+    assert len(small.refitted) >= 3
+    assert f"{len(small.refitted)} weights refitted" in str(small)
+
+
+def test_a_refit_on_images_is_worth_its_while(members: list[Member], digits: DataSet) -> None:
+    full = members[0].load()
+    state = {name: tensor.clone() for name, tensor in full.state_dict().items()}
+    images = digits.normalize(digits.train[:300].pixels)
+    bare, fitted = (prune(full, 0.4, (1, 8, 8), images=each).network for each in (None, images))
+    reached = [accuracy(each, digits, digits.test, "fp32") for each in (bare, fitted, full)]
+    assert reached[0] + 0.1 < reached[1] <= reached[2] + 0.02
+    assert all(torch.equal(tensor, full.state_dict()[name]) for name, tensor in state.items())
+
+
+def test_a_stored_profile_is_found_by_the_groups_alone(tmp_path: Path) -> None:
+    network = build("resnet20", 7)  # other classes than the profile's networks had
+    small = prune(network, image_shape=(3, 32, 32), store=tmp_path)
+    assert Path(small.source).parent.name == "resnet20"
+    assert small.profile == Profile.load(small.source)
+    assert small.profile.found["searcher"] == "ppo"
+    assert small.macs[1] / small.macs[0] == pytest.approx(0.5, rel=0.01)
+    own = prune(network, 0.45, (3, 32, 32), store=tmp_path)  # no stored profile keeps this
+    assert own.source == "uniform"
+    assert prune(network, image_shape=(3, 32, 32), profile=SHIPPED).source == "given"
+
+
+def test_own_stored_profiles_come_first_and_broken_ones_do_not_count(tmp_path: Path) -> None:
+    space = Plan("mine:Finder", Finder(), (3, 40, 48)).space(prune(Finder(), 0.6, (3, 40, 48)).profile.budget)
+    mine = space.profile(space.sample(1, np.random.default_rng(3))[0], {"searcher": "random"})
+    (tmp_path / "mine--Finder").mkdir()
+    (tmp_path / "mine--Finder" / "broken.json").write_text('{"schema": 1')
+    assert prune(Finder(), 0.6, (3, 40, 48), store=tmp_path).source == "uniform"
+    mine.save(tmp_path / "mine--Finder" / "found.json")
+    found = prune(Finder(), 0.6, (3, 40, 48), store=tmp_path)
+    assert Path(found.source) == tmp_path / "mine--Finder" / "found.json"
+
+
+def test_dtype_and_mode_of_the_network_are_respected() -> None:
+    full = Finder().half().train()
+    small = prune(full, 0.6, (3, 40, 48))
+    assert full.training
+    assert not small.network.training
+    assert {each.dtype for each in small.network.parameters()} == {torch.float16}
+
+
+def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_path: Path) -> None:
+    small, images = prune(Finder(), 0.6, (3, 40, 48)), torch.rand(2, 3, 40, 48)
+    small.save(tmp_path / "small.safetensors")
+    again, other = load_pruned(tmp_path / "small.safetensors", network=Finder()), Finder().train()
+    with torch.no_grad():
+        assert all(map(torch.equal, outputs(again(images)), outputs(small.network(images))))
+    load_pruned(tmp_path / "small.safetensors", network=other)
+    assert other.training
+    assert other.boxes.in_channels == 24
+    with pytest.raises(UsageError, match="does not hold the tensors of ResNet"):
+        load_pruned(tmp_path / "small.safetensors", network=build("resnet20", 10))
+    with pytest.raises(UsageError, match="if you trust that name"):
+        load_pruned(tmp_path / "small.safetensors")
+
+
+def test_a_search_over_own_networks_takes_three_lines(members: list[Member], digits: DataSet) -> None:
+    networks = [member.load() for member in members]
+    images, labels = digits.normalize(digits.train[:600].pixels), digits.train.labels[:600]
+    profile = search(networks, images, labels, 0.4, searcher="random", evaluations=12)
+    small = prune(networks[0], images=images, profile=profile)
+    assert small.macs[1] / small.macs[0] == pytest.approx(0.4, rel=0.01) == profile.reached
+    assert [entry["name"] for entry in profile.found["pool"]] == ["network0", "network1"]
+    assert profile.found["score"]["search"] >= profile.found["score"]["uniform_search"] * 0.8
+    assert {entry["images"] for entry in profile.found["pool"]} == {270}
+    again = search(networks, images, labels, 0.4, searcher="random", evaluations=12)
+    assert again.keep == profile.keep
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "labels go up to 12": {"labels": torch.full((40,), 12)},
+    "one class from 0 for each image, got torch.int64 (3,)": {"labels": torch.zeros(3, dtype=torch.int64)},
+    "one class from 0 for each image, got torch.float32": {"labels": torch.zeros(40)},
+    "normalized as for training, got torch.uint8": {"images": torch.zeros(40, 1, 8, 8, dtype=torch.uint8)},
+    "holding some out for a search needs 20": {"images": torch.rand(9, 1, 8, 8), "labels": torch.zeros(9).long()},
+    "give one trained torch.nn.Module": {"networks": []},
+    "unknown searcher 'pop'": {"searcher": "pop"},
+    "one tensor (N, C), to be searched": {"networks": Finder(), "images": torch.rand(40, 3, 40, 48)},
+    "cannot take these images": {"images": torch.rand(40, 3, 8, 8)},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_mistakes_before_a_search_are_one_sentence(message: str, members: list[Member]) -> None:
+    given = {"networks": members[0].load(), "images": torch.rand(40, 1, 8, 8), "labels": torch.zeros(40).long()}
+    with pytest.raises(UsageError) as said:
+        search(**{**given, **WRONG[message]})  # type: ignore[arg-type]
+    assert message in str(said.value)
+
+
+MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "takes a torch.nn.Module, got a dict": (dict, {}),
+    "compiled to TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1))), {}),
+    "compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
+    "give its .module": (lambda: nn.DataParallel(Finder()), {}),
+    "has no weights of floating point": (nn.ReLU, {}),
+    "remove_weight_norm": (lambda: nn.Sequential(torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 1))), {}),
+    "keep must be in (0, 1], got 1.5": (Finder, {"keep": 1.5}),
+    "is out of reach": (Finder, {"keep": 0.001}),
+    "unknown metric 'mac'; did you mean macs": (Finder, {"metric": "mac"}),
+    "unknown scope 'every'": (Finder, {"scope": "every"}),
+    "unknown refit 'yes'": (Finder, {"refit": "yes"}),
+    "unknown criterion 'l3'": (Finder, {"criterion": "l3"}),
+    "'taylor' needs labels": (Finder, {"criterion": "taylor", "images": torch.rand(2, 3, 40, 48)}),
+    "'reconstruction' needs images": (Finder, {"criterion": "reconstruction"}),
+    "got torch.uint8": (Finder, {"images": torch.zeros(2, 3, 40, 48, dtype=torch.uint8)}),
+    "got torch.float32 (3, 40, 48)": (Finder, {"images": torch.zeros(3, 40, 48)}),
+    "got list": (Finder, {"images": [1]}),
+    "finite values alone": (Finder, {"images": torch.full((2, 3, 40, 48), torch.nan)}),
+    "at least one image": (Finder, {"images": torch.zeros(0, 3, 40, 48)}),
+    "but image_shape is (3, 8, 8)": (Finder, {"images": torch.zeros(2, 3, 40, 48), "image_shape": (3, 8, 8)}),
+    "image_shape must be (channels, height, width)": (Finder, {"image_shape": (40, 48)}),
+    "cannot trace Finder with an input of shape (1, 1, 8, 8)": (Finder, {"image_shape": (1, 8, 8)}),
+    "cannot read the profile nowhere.json": (Finder, {"profile": "nowhere.json"}),
+    "the profile is for resnet20": (Finder, {"profile": SHIPPED}),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_are_one_sentence(message: str) -> None:
+    network, settings = MISTAKES[message]
+    with pytest.raises(UsageError) as said:
+        prune(network(), **{"image_shape": (3, 40, 48), **settings} if "images" not in settings else settings)
+    assert message in str(said.value)
+    assert "\n" not in str(said.value)
