@@ -102,7 +102,7 @@ def prune(
         >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1))
         >>> small = prune(net, keep=0.5, image_shape=(3, 32, 32))
         >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
-        ('uniform', [10, 10, 4])
+        ('uniform', [11, 11, 4])
     """
     full, device, dtype = _prepared(network)
     choose("metric", metric, METRICS)

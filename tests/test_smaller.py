@@ -124,7 +124,7 @@ def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_pat
     load_pruned(tmp_path / "small.safetensors", network=other)
     assert other.training
     assert other.boxes.in_channels == 24
-    with pytest.raises(UsageError, match="does not hold the tensors of ResNet"):
+    with pytest.raises(UsageError, match="does not hold the tensors of CifarResNet"):
         load_pruned(tmp_path / "small.safetensors", network=build("resnet20", 10))
     with pytest.raises(UsageError, match="if you trust that name"):
         load_pruned(tmp_path / "small.safetensors")

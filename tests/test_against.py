@@ -1,0 +1,204 @@
+"""`apply --against`, its page, and what it says to do next: two networks made alike, one table, one verdict."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, bootstrap
+
+from profilesearch import apply, load_pruned, train
+from profilesearch.applying import making
+from profilesearch.applying.advice import Facts, next_steps
+from profilesearch.applying.against import Verdict
+from profilesearch.errors import UsageError
+from profilesearch.intervals import paired_difference
+from profilesearch.tasks import training
+from profilesearch.tasks.pools import Member
+
+OPTIONS = ["--arch", "resnet20", "--data", "digits", "--keep", "0.4"]
+
+
+def test_the_interval_of_a_difference_is_that_of_pairs() -> None:
+    random = np.random.default_rng(0)
+    ours = random.random(800) < 0.9
+    theirs = np.where(random.random(800) < 0.08, ~ours, ours)
+    found = paired_difference(torch.from_numpy(ours), torch.from_numpy(theirs))
+    differences = ours.astype(float) - theirs
+    resampled = bootstrap((differences,), np.mean, n_resamples=2000, rng=random).confidence_interval
+    assert found[0] == pytest.approx(differences.mean())
+    assert found[1:] == pytest.approx((resampled.low, resampled.high), abs=0.003)
+    alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    assert (found[1] > 0 or found[2] < 0) == (binomtest(alone[0], sum(alone)).pvalue < 0.05)
+
+
+def test_networks_that_agree_are_not_told_apart_for_sure() -> None:
+    same = torch.ones(20, dtype=torch.bool)
+    difference, low, high = paired_difference(same, same)
+    assert (difference, low) == (0, -high)
+    assert 0.1 < high < 0.3  # with so few images
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What trainings were given; each is as good as none."""
+    calls: list[dict[str, Any]] = []
+
+    def note(network: Any, data: Any, images: Any, recipe: Any, teacher: Any, *rest: Any) -> None:
+        calls.append({"recipe": recipe, "teacher": teacher, "images": images.digest})
+
+    monkeypatch.setattr(making, "train", note)
+    return calls
+
+
+def test_both_are_made_alike_and_stand_side_by_side(
+    place: Path, capsys: pytest.CaptureFixture[str], trained: list[dict[str, Any]]
+) -> None:
+    options = [*OPTIONS, "--profile", "uniform", "--finetune", "1", "--lr", "0.01", "--json"]
+    apply.main([*options[:-1], "--out", "alone", "--quiet"])
+    apply.main([*options, "--against", str(widened(place))])
+    report, out = json.loads((said := capsys.readouterr()).out), said.err
+    one, ours, theirs = trained
+    assert one["recipe"] == ours["recipe"] == theirs["recipe"]
+    assert (ours["images"], ours["teacher"]) == (theirs["images"], theirs["teacher"])
+    rival = report["against"]
+    assert rival["difference"] == pytest.approx(report["after"]["accuracy"] - rival["after"]["accuracy"], abs=1e-6)
+    assert rival["interval"][0] <= rival["difference"] <= rival["interval"][1]
+    assert rival["verdict"] in out
+    assert "not told apart" in out or "is better than" in out or "is worse than" in out
+    assert rival["profile"]["keep"] != report["profile"]["keep"]
+    assert load_pruned("applied/against.safetensors")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert report["files"].keys() >= {"against.safetensors", "result.html"}
+    alone = json.loads(Path("alone/report.json").read_text())
+    assert alone["after"]["accuracy"] == report["after"]["accuracy"]
+    assert "against" not in alone
+    assert alone["settings"] != report["settings"]
+
+
+def widened(folder: Path) -> Path:
+    """Another profile on the budget of the uniform one."""
+    uniform = json.loads(Path("alone/profile.json").read_text())
+    keep = {name: min(1.0, ratio * (1.4 if "layer3" in name else 0.9)) for name, ratio in uniform["keep"].items()}
+    uniform |= {"keep": keep, "evidence": []}
+    del uniform["digest"]
+    (folder / "wide profile.json").write_text(json.dumps(uniform))
+    return folder / "wide profile.json"
+
+
+@pytest.mark.parametrize(
+    ("profile", "rival", "sentence"),
+    [
+        ("uniform", "uniform", "--against uniform is the very profile that is applied"),
+        ("uniform", "nowhere.json", "cannot read the profile nowhere.json"),
+    ],
+)
+def test_a_rival_that_makes_no_sense_is_one_sentence(place: Path, profile: str, rival: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        apply.main([*OPTIONS, "--profile", profile, "--against", rival, "--quiet"])
+    assert not Path("applied").exists()
+
+
+def test_a_kill_while_the_rival_is_tuned_repeats_nothing(
+    place: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[int] = []
+    real: Callable[..., None] = training._epoch
+
+    def count(model: Any, data: Any, images: Any, recipe: Any, epoch: int, *rest: Any) -> None:
+        if len(epochs) == 3:
+            epochs.append(-1)
+            raise KeyboardInterrupt
+        epochs.append(epoch)
+        real(model, data, images[:128], recipe, epoch, *rest)
+
+    monkeypatch.setattr(training, "_epoch", count)
+    options = [*OPTIONS, "--profile", "uniform", "--finetune", "2", "--against", "stored.json", "--quiet"]
+    apply.main([*OPTIONS, "--profile", "uniform", "--out", "alone", "--quiet"])
+    widened(place).rename("stored.json")
+    with pytest.raises(KeyboardInterrupt):
+        apply.main(options)
+    apply.main(options)
+    assert epochs == [0, 1, 0, -1, 1]
+    assert not list(Path().rglob("*resume*"))
+
+
+def test_the_page_shows_what_changed_and_its_commands_can_be_given(
+    place: Path, members: list[Member], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = place / "my own net.safetensors"
+    mine.write_bytes(members[0].path.read_bytes())
+    given = [
+        "--arch",
+        "resnet20",
+        "--data",
+        "digits",
+        "--checkpoint",
+        str(mine),
+        "--profile",
+        "uniform",
+        "--keep",
+        "0.2",
+    ]
+    apply.main(given)
+    said = capsys.readouterr().out
+    page = Path("applied/result.html").read_text()
+    for title in (
+        "Pruned: applied",
+        "Accuracy against cost",
+        "Test images whose class changed",
+        "Load it",
+        "What next",
+    ):
+        assert f"<h2>{title}</h2>" in page
+    assert "(it is " in page
+    assert 0 < page.count("<figcaption>") <= 24
+    line = "from profilesearch import load_pruned; network = load_pruned('applied/pruned.safetensors')"
+    assert line in said
+    scope: dict[str, Any] = {}
+    exec(line, scope)  # noqa: S102  it is what people paste
+    assert scope["network"](torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    commands = [shlex.split(text) for text in said.splitlines() if text.startswith("    python -m profilesearch")]
+    assert len(commands) >= 3
+    for _, _, module, *words in commands:
+        parser = {"profilesearch.apply": apply, "profilesearch.train": train}[module].parser()
+        options = parser.parse_args(words)
+        assert options.checkpoint in (str(mine), [str(mine)])
+        assert options.data == ["digits"]
+    assert {words[2] for words in commands} == {"profilesearch.apply", "profilesearch.train"}
+
+
+FACTS = Facts(0.02, 0.3, 2, 0.02, 0.5, "block", True, False, None)
+WORSE, UNSURE = (Verdict("uniform", -0.02, -0.03, high, "") for high in (-0.01, 0.01))
+CASES: list[tuple[Facts, list[dict[str, Any]]]] = [
+    (replace(FACTS, lost=0.0), [{"against": "uniform"}]),
+    (replace(FACTS, lost=0.0, uniform=True), []),
+    (FACTS, [{"finetune": 6}, {"against": "uniform"}]),
+    (replace(FACTS, gained=None), [{"finetune": 10}, {"against": "uniform"}]),
+    (replace(FACTS, gained=-0.1, verdict=UNSURE), [{"lr": 0.005}]),
+    (replace(FACTS, verdict=WORSE), [{"finetune": 6}, {"profile": "uniform", "against": None}]),
+    (replace(FACTS, lost=0.1, uniform=True), [{"finetune": 6}, {"keep": 0.75, "profile": "uniform", "against": None}]),
+    (
+        replace(FACTS, lost=0.0, faster=False, uniform=True),
+        [{"scope": "all", "profile": "uniform", "against": None}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("facts", "changes"), CASES)
+def test_each_case_has_its_next_steps(facts: Facts, changes: list[dict[str, Any]]) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def again(**changed: Any) -> str:
+        asked.append(changed)
+        return "again"
+
+    steps = next_steps(facts, again, "search")
+    assert asked == changes
+    assert [step.command for step in steps] == ["again"] * len(changes) + ["search"]
+    assert all(one != other for one, other in pairwise(steps))
