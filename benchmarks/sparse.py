@@ -147,7 +147,7 @@ def by_onnx(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """Returns the network as ONNX Runtime runs it."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / "network.onnx"
-        WRITERS["onnx"](network, images[:2], path)
+        WRITERS["onnx"](network, images[:2], {}, path)
         return READERS["onnx"](path)
 
 

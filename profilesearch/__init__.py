@@ -1,16 +1,20 @@
 """Out-of-the-box layer-wise channel pruning profiles: found once by reinforcement learning, used anywhere."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from profilesearch import starting
 
 starting.prepare()
 
-from profilesearch.errors import UsageError  # noqa: E402  the imports that take time
-from profilesearch.networks.checkpoints import load_network, load_pruned, save_network  # noqa: E402
-from profilesearch.profiles import Budget, Profile  # noqa: E402
-from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights  # noqa: E402
-from profilesearch.searching import search  # noqa: E402
-from profilesearch.smaller import Smaller, prune  # noqa: E402
-from profilesearch.tasks.data import load_data  # noqa: E402
+if TYPE_CHECKING:
+    from profilesearch.errors import UsageError
+    from profilesearch.networks.checkpoints import load_network, load_pruned, save_network
+    from profilesearch.profiles import Budget, Profile
+    from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights
+    from profilesearch.searching import search
+    from profilesearch.smaller import Smaller, prune
+    from profilesearch.tasks.data import load_data
 
 __all__ = [
     "Budget",
@@ -28,3 +32,25 @@ __all__ = [
     "search",
 ]
 __version__ = "0.1.0"
+_HOMES = {
+    "errors": ("UsageError",),
+    "networks.checkpoints": ("load_network", "load_pruned", "save_network"),
+    "profiles": ("Budget", "Profile"),
+    "pruning": ("prune_with_profile", "reestimate_statistics", "refit_weights"),
+    "searching": ("search",),
+    "smaller": ("Smaller", "prune"),
+    "tasks.data": ("load_data",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: torch takes seconds, which `--help` has no use for."""
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from profilesearch import __version__
 from profilesearch.console import run
 from profilesearch.errors import UsageError, nearest
 
@@ -25,6 +26,9 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = "\n".join(f"  {verb:10}{what}" for verb, what in VERBS.items())
         sys.stdout.write(f"usage: profilesearch VERB ...\n\n{lines}\n\n`profilesearch VERB --help` explains each.\n")
+        return
+    if arguments == ["--version"]:
+        sys.stdout.write(f"profilesearch {__version__}\n")
         return
     run(lambda _: _dispatch(arguments[0], arguments[1:]))
 

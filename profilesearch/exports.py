@@ -2,9 +2,10 @@
 
 import importlib
 import io
+import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
     Args:
         model: In any mode; exported in evaluation mode, for any number of images at a time.
         kind: One of `FORMATS`.
-        path: File to write.
+        path: File to write; it also says what `metadata_of` returns: `metadata_props` of ONNX, extra files of
+            `torch.export`.
         data: Gives the normalization.
         images: To compare on.
 
@@ -63,9 +65,10 @@ def export(model: nn.Module, kind: str, path: Path, data: DataSet, images: Image
         UsageError: The network cannot be exported, a package is missing, or the file cannot be written.
     """
     pixels = data.normalize(images.pixels, input_channels(model, data.image_shape))
+    example, about = pixels[:2].contiguous(), metadata_of(data, tuple(pixels.shape[1:]))
     with evaluating(model):
         try:
-            write_atomically(path, lambda temporary: WRITERS[kind](model, pixels[:2].contiguous(), temporary))
+            write_atomically(path, lambda temporary: WRITERS[kind](model, example, about, temporary))
         except UsageError:
             raise
         except Exception as error:  # exporters raise whatever they meet
@@ -95,7 +98,19 @@ def check_format(kind: str) -> None:
         _need(package)
 
 
-def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
+def metadata_of(data: DataSet, shape: tuple[int, ...]) -> dict[str, str]:
+    """Returns what whoever runs an exported file has to know, each as JSON.
+
+    Args:
+        data: What the network classifies.
+        shape: Of one input, (C, H, W).
+    """
+    names = list(data.classes) if len(data.classes) == data.num_classes else list(map(str, range(data.num_classes)))
+    about = {"data": data.name, "class_names": names, "mean": data.mean, "std": data.std, "input_size": shape}
+    return {name: json.dumps(value) for name, value in about.items()}
+
+
+def _write_onnx(model: nn.Module, example: Tensor, about: Mapping[str, str], path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -104,6 +119,7 @@ def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
         )  # fmt: skip
     if program is None:
         raise UsageError("the network cannot be exported to onnx; leave --export onnx out")
+    program.model.metadata_props.update(about)
     program.save(path)
 
 
@@ -114,10 +130,10 @@ def _read_onnx(path: Path) -> Predict:
     return lambda batch: torch.from_numpy(np.asarray(session.run(None, {name: batch.numpy()})[0]))
 
 
-def _write_pt2(model: nn.Module, example: Tensor, path: Path) -> None:
+def _write_pt2(model: nn.Module, example: Tensor, about: Mapping[str, str], path: Path) -> None:
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     content = io.BytesIO()  # torch ends the whole process where a disk gets full while it writes
-    torch.export.save(program, content)
+    torch.export.save(program, content, extra_files=dict(about))
     path.write_bytes(content.getbuffer())
 
 
@@ -136,6 +152,6 @@ def _need(package: str) -> Any:
 
 
 WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2}
-"""By format: from a network, an example (N, C, H, W) and a path to a file."""
+"""By format: from a network, an example (N, C, H, W), what is known of its images, and a path to a file."""
 READERS = {"onnx": _read_onnx, "pt2": _read_pt2}
 """By format: from a file to what predicts."""

@@ -165,7 +165,7 @@ def test_a_second_apply_leaves_no_file_of_the_first(tiny: Callable[..., None], t
     tiny("--export", "pt2")
     assert (tmp_path / "applied" / "pruned.pt2").exists()
     tiny("--keep", "0.6")
-    names = {"pruned.safetensors", "profile.json", "profile.png", APPLIED}
+    names = {"pruned.safetensors", "profile.json", "profile.png", "result.html", APPLIED}
     assert {path.name for path in (tmp_path / "applied").iterdir()} == names
     assert {path.name for path in (tmp_path / "applied-2").iterdir()} == {*names, "pruned.pt2"}
     for name, keep in (("applied", 0.6), ("applied-2", 0.5)):
