@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
 from profilesearch.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SCHEMA = 1
 CONVENTION = "1 MAC = 1 multiply-add of convolution and linear layers"
@@ -22,6 +25,8 @@ SCOPES: tuple[Scope, ...] = ("block", "all")
 
 _LEAST = 1e-6
 """What six digits can say; a single channel is more."""
+_HALF = 0.5
+"""Of a channel."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,32 @@ class Profile:
         if entry in self.evidence:
             return self
         return replace(self, evidence=(*self.evidence, entry))
+
+    def to_torch_pruning(self, network: "nn.Module") -> "dict[nn.Module, float]":
+        """Returns the profile as Torch-Pruning's `pruning_ratio_dict`; give its pruner `pruning_ratio=0` with it.
+
+        Args:
+            network: Of the profile's architecture.
+
+        Returns:
+            What part of its channels each layer loses, by the first layer of every group. Torch-Pruning cuts fractions
+            of a channel off, so half a channel is added to what stays: it keeps as many as `prune_with_profile` does.
+
+        Raises:
+            UsageError: A group is no layer of the network by itself, which Torch-Pruning has no ratio for.
+        """
+        modules, ratios = dict(network.named_modules()), {}
+        for name, keep in self.keep.items():
+            layer = modules.get(name)
+            channels = getattr(layer, "out_channels", getattr(layer, "out_features", None))
+            if layer is None or channels is None:
+                raise UsageError(
+                    f"group '{name}' is no layer of this network by itself, so Torch-Pruning has no ratio for it; use "
+                    "prune_with_profile"
+                )
+            left = max(1, math.floor(keep * channels + _HALF))
+            ratios[layer] = max(0.0, 1 - (left + _HALF) / channels)
+        return ratios
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plain object that the profile file holds, keys in a stable order."""

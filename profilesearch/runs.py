@@ -144,7 +144,9 @@ def applied_part(folder: Path, value: dict[str, Any]) -> Part:
     )
     recipe = entry.get("recipe")
     tuned = f"{recipe['finetune']} epochs of fine-tuning" if recipe else "no fine-tuning"
-    text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, {tuned}.",)
+    rival = value.get("against")
+    verdict = [f"Against {rival['name']}: {rival['verdict']}."] if rival else []
+    text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, {tuned}.", *verdict)
     bars = _bars(profile, value["groups"], np.array(value["widths"]))
     block = Block(f"Pruned: {folder.name}", text, (bars,), ("", "before", "after"), rows)
     points = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.checkpoints import save_network
@@ -104,7 +105,7 @@ def prune(
         >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
         ('uniform', [11, 11, 4])
     """
-    full, device, dtype = _prepared(network)
+    full, device = _prepared(network)
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)
     choose("refit", refit, (*INPUTS, "none"))
@@ -126,11 +127,11 @@ def prune(
     counts = [
         (int(cost(pruned.table.channels)), int(cost(pruned.widths))) for cost in (pruned.cost.macs, pruned.cost.params)
     ]
-    return Smaller(pruned.network.to(device, dtype), chosen, source, counts[0], counts[1], refitted)
+    return Smaller(_like(pruned.network.to(device), network), chosen, source, counts[0], counts[1], refitted)
 
 
-def _prepared(network: nn.Module) -> tuple[nn.Module, torch.device, torch.dtype]:
-    """Returns a copy of a network for counting on the processor in full precision, and where and what it was."""
+def _prepared(network: nn.Module) -> tuple[nn.Module, torch.device]:
+    """Returns a copy of a network on the processor in full precision, and where it was."""
     if not isinstance(network, nn.Module):
         raise UsageError(f"prune takes a torch.nn.Module, got a {type(network).__name__}; load the weights into one")
     kind = type(network).__name__
@@ -141,10 +142,20 @@ def _prepared(network: nn.Module) -> tuple[nn.Module, torch.device, torch.dtype]
         raise UsageError("the network was compiled with torch.compile; give the one that was compiled")
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise UsageError(f"the network is wrapped in {kind}; give its .module")
+    if any(is_lazy(each) for each in network.parameters()):
+        raise UsageError(f"{kind} has layers of unknown size (lazy modules); pass one image through it first")
     first = next((each for each in network.parameters() if each.is_floating_point()), None)
-    if first is None:
-        raise UsageError(f"{kind} has no weights of floating point; quantize a network after it was pruned")
-    return copied(network).cpu().float().eval(), first.device, first.dtype
+    if first is None or first.device.type == "meta":
+        raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
+    return copied(network).cpu().float().eval(), first.device
+
+
+def _like(pruned: nn.Module, network: nn.Module) -> nn.Module:
+    """Gives each tensor of a pruned network the precision that it had."""
+    kinds = {name: each.dtype for name, each in (*network.named_parameters(), *network.named_buffers())}
+    for name, each in (*pruned.named_parameters(), *pruned.named_buffers()):
+        each.data = each.data.to(kinds[name])
+    return pruned
 
 
 def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> tuple[int, int, int]:

@@ -132,6 +132,8 @@ def test_networks_that_return_more_than_scores_are_refused(
     torch.save(Pair().state_dict(), tmp_path / "pair.pth")
     with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
         foreign_member("test_own:Pair", tmp_path / "pair.pth", digits)
+    with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
+        train_member("test_own:Pair", digits, 0, tmp_path / "pools")
     torch.save(build("alexnet", 10).state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(UsageError, match=r"AlexNet cannot take a batch of images of shape \(3, 8, 8\).*NAME@SIZE"):
         foreign_member("alexnet", tmp_path / "alexnet.pth", digits)

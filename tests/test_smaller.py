@@ -109,10 +109,13 @@ def test_own_stored_profiles_come_first_and_broken_ones_do_not_count(tmp_path: P
 
 def test_dtype_and_mode_of_the_network_are_respected() -> None:
     full = Finder().half().train()
+    full.body[1].float()
     small = prune(full, 0.6, (3, 40, 48))
     assert full.training
     assert not small.network.training
-    assert {each.dtype for each in small.network.parameters()} == {torch.float16}
+    kept = {name: each.dtype for name, each in full.state_dict().items()}
+    assert {name: each.dtype for name, each in small.network.state_dict().items()} == kept
+    assert len(set(kept.values())) == 3  # with the counter of BatchNorm
 
 
 def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_path: Path) -> None:
@@ -170,6 +173,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
     "give its .module": (lambda: nn.DataParallel(Finder()), {}),
     "has no weights of floating point": (nn.ReLU, {}),
+    "load them first": (lambda: Finder().to("meta"), {}),
+    "layers of unknown size": (lambda: nn.Sequential(nn.LazyConv2d(4, 1)), {}),
     "remove_weight_norm": (lambda: nn.Sequential(torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 1))), {}),
     "keep must be in (0, 1], got 1.5": (Finder, {"keep": 1.5}),
     "is out of reach": (Finder, {"keep": 0.001}),

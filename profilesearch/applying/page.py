@@ -49,7 +49,7 @@ def result_page(
     picture = drawn(tradeoff_figure(points, ("part of the multiply-adds that is left", "test accuracy")))
     blocks = [*part.blocks, Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
     if table is not None:
-        text = ("The same recipe and seed, the same test images.", f"Verdict: {report['against']['verdict']}.")
+        text = ("The same recipe and seed, the same test images.",)
         head, rows = table
         blocks.append(Block(f"Against {report['against']['name']}", text, (), tuple(head), tuple(map(tuple, rows))))
     blocks.append(_changed(subject.data, *(each.predicted for each in measured[:2])))
