@@ -11,7 +11,7 @@ import torch
 from profilesearch import ranges
 from profilesearch.console import Output, command_line, parser_for, run
 from profilesearch.errors import UsageError, choose
-from profilesearch.experiments import EXPERIMENTS
+from profilesearch.experiments import EXPERIMENTS, LONG
 from profilesearch.experiments.jobs import Sources
 from profilesearch.experiments.lab import Lab, NotMeasured
 from profilesearch.experiments.page import Entry, Section, read_entries, write_page
@@ -58,7 +58,12 @@ def parser() -> argparse.ArgumentParser:
         "--map-from", metavar="ARCH", help="relative whose stored profiles are mapped, instead of a search"
     )
     made.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
-    made.add_argument("--only", nargs="+", metavar="NAME", help=f"experiments to run: {', '.join(EXPERIMENTS)}")
+    made.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help=f"experiments to run: {', '.join(EXPERIMENTS)} (default: all but {', '.join(LONG)})",
+    )
     made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
     made.add_argument(
         "--keeps",
@@ -79,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"fine-tuning behind the headline (default: {Sizes().long_epochs})",
     )
+    made.add_argument(
+        "--profiles",
+        type=ranges.whole(4, unit="profile"),
+        metavar="N",
+        help=f"of a budget, that truth fine-tunes to the end (default: {Sizes().truths}); more can be asked for later",
+    )
     made.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     add_precision_option(made)
     made.add_argument(
@@ -97,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (options.results, options.runs, options.store, options.pool_dir):
         check_writable(folder)
     choose("precision", options.precision, DTYPES)
-    default = ["shipping"] if options.map_from else EXPERIMENTS
+    every = [name for name in EXPERIMENTS if name not in LONG]
+    default = ["shipping"] if options.map_from else every
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
     sizes = _sizes(options)
     read_entries(options.results, options.arch)  # before anything is measured
@@ -128,6 +140,8 @@ def _sizes(options: argparse.Namespace) -> Sizes:
         sizes = replace(sizes, evaluations=options.evaluations)
     if options.long_epochs is not None:
         sizes = replace(sizes, long_epochs=options.long_epochs)
+    if options.profiles is not None:
+        sizes = replace(sizes, truths=options.profiles)
     return sizes
 
 

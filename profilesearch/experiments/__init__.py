@@ -17,6 +17,7 @@ from profilesearch.experiments.searchers import searchers
 from profilesearch.experiments.shipping import shipping
 from profilesearch.experiments.spread import spread
 from profilesearch.experiments.transfer import transfer
+from profilesearch.experiments.truth import truth
 
 EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "fidelity": fidelity,
@@ -32,4 +33,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Section]] = {
     "headline": headline,
     "shipping": shipping,
     "budgets": budgets,
+    "truth": truth,
 }
+LONG = ("truth",)
+"""Experiments that take a night, and run when they are asked for by name."""

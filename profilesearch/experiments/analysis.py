@@ -140,7 +140,8 @@ def bootstrap(
     arrays = [np.asarray(column, dtype=float) for column in columns]
     random = np.random.default_rng(seed)
     draws = random.integers(len(arrays[0]), size=(RESAMPLES, len(arrays[0])))
-    low, high = np.nanquantile(statistic([array[draws] for array in arrays]), [0.025, 0.975])
+    found = statistic([array[draws] for array in arrays])
+    low, high = (np.nan, np.nan) if np.isnan(found).all() else np.nanquantile(found, [0.025, 0.975])
     return Estimate(float(statistic([array[None] for array in arrays])[0]), float(low), float(high))
 
 

@@ -2,11 +2,25 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 Kind = Callable[[str], bool]
 """Says whether a text is a cell of this kind."""
 Table = Mapping[str, Kind]
 """The columns of records with their kinds; the first is the rows' identity."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """The kind of a column that came later; `before` is what rows without it mean."""
+
+    kind: Kind
+    before: str
+
+    def __call__(self, cell: str) -> bool:
+        """Says whether a text is a cell of this kind."""
+        return self.kind(cell)
+
 
 _WHOLE = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII)

@@ -4,13 +4,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from profilesearch.errors import choose
+from profilesearch.scoring.measures import Measure
 from profilesearch.scoring.score import Statistics
 from profilesearch.tasks.hardware import Precision
 from profilesearch.tasks.pools import Member
 
 Widths = tuple[int, ...]
+Refit = Literal["none", "moments"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Sources:
         work: Folder of the ledger and of unfinished trainings.
         folders: Name and folder of the data sets that are folders.
         precision: Of forward passes: rows in another one are other measurements.
+        device: Where trainings run.
     """
 
     architecture: str
@@ -32,6 +36,7 @@ class Sources:
     work: Path
     folders: tuple[tuple[str, str], ...] = ()
     precision: Precision = "fp32"
+    device: str = "cpu"
 
     def member(self, name: str) -> Member:
         """Returns a member by name.
@@ -45,7 +50,21 @@ class Sources:
 
 @dataclass(frozen=True)
 class Score:
-    """A score to measure: of one profile on one model; see `ScoreSettings`. `images` are scored at most."""
+    """A score to measure: of one profile on one model.
+
+    Attributes:
+        model: Name of the member to prune.
+        part: Which of its images are scored.
+        widths: The profile.
+        images: That are scored at most.
+        statistics: See `ScoreSettings`, as for the next three.
+        criterion: Which channels stay.
+        measure: What is measured.
+        refit: Whether weights are refitted first, by `moments`.
+        elastic: Steps of elastic training that the model's weights have behind them; see `Elastic`.
+        sandwich: Whether each of these steps saw the widest and the narrowest network, too.
+        steps: Of distillation that the pruned network gets before it is scored.
+    """
 
     model: str
     part: str
@@ -53,6 +72,11 @@ class Score:
     images: int = 1000
     statistics: Statistics = "batch"
     criterion: str = "l1"
+    measure: Measure = "accuracy"
+    refit: Refit = "none"
+    elastic: int = 0
+    sandwich: bool = False
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,7 @@ class FineTune:
         lr: Peak learning rate.
         distill: Weight of the unpruned model's outputs.
         seed: Of the `random` criterion, order and augmentation.
+        refit: How weights are refitted before, see `refit`; or none, which re-estimates BatchNorm's statistics.
     """
 
     model: str
@@ -78,6 +103,7 @@ class FineTune:
     lr: float = 0.02
     distill: float = 0.0
     seed: int = 0
+    refit: str = "none"
 
 
 @dataclass(frozen=True)
@@ -146,9 +172,14 @@ class FoundFamily:
 
 
 Job = Score | FineTune | Search | FamilySearch
+ADDED: dict[str, Any] = {
+    "measure": "accuracy", "refit": "none", "elastic": 0, "sandwich": False, "steps": 0,
+}  # fmt: skip
+"""What measurements did not say once, with what was meant: where it is that, their names stay."""
 
 
 def identity(job: Job, precision: Precision) -> str:
     """Names a measurement by a hash of all that it depends on, but the models' weights."""
-    text = json.dumps([type(job).__name__, asdict(job), precision], sort_keys=True)
+    about = {name: value for name, value in asdict(job).items() if name not in ADDED or value != ADDED[name]}
+    text = json.dumps([type(job).__name__, about, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

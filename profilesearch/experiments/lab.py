@@ -11,6 +11,7 @@ from profilesearch.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.experiments import rows
 from profilesearch.experiments.cells import Table
+from profilesearch.experiments.cutting import data_of
 from profilesearch.experiments.identities import check_identities
 from profilesearch.experiments.jobs import (
     FamilySearch,
@@ -25,8 +26,9 @@ from profilesearch.experiments.jobs import (
     Widths,
     identity,
 )
-from profilesearch.experiments.measuring import data_of, run_family, run_finetune, run_scores, run_search, unfinished
+from profilesearch.experiments.measuring import run_family, run_finetune, run_scores, run_search, unfinished
 from profilesearch.experiments.records import Records, Row
+from profilesearch.experiments.rivals import elastic_of, run_elastic
 from profilesearch.experiments.sizes import Sizes
 from profilesearch.experiments.workers import results
 from profilesearch.networks.architectures import build
@@ -183,11 +185,14 @@ class Lab:
         """Measures scores; those on record are not taken again."""
         jobs = [self.used(job) for job in jobs]
         missing = self._missing(jobs, self._scores)
+        elastic = {elastic_of(job) for job in missing if job.elastic}  # before two workers train the same
+        self._work("elastic training", run_elastic, sorted(elastic, key=lambda job: job.elastic), lambda *_: None)
         tasks = []
-        kind = lambda job: (job.model, job.part, job.images, job.statistics, job.criterion)  # noqa: E731
+        kind = lambda job: str(replace(job, widths=()))  # noqa: E731
         for _, group in groupby(sorted(missing, key=kind), kind):
             alike = list(group)
-            tasks += [alike[start : start + CHUNK] for start in range(0, len(alike), CHUNK)]
+            most = 1 if alike[0].steps else CHUNK
+            tasks += [alike[start : start + most] for start in range(0, len(alike), most)]
 
         def record(task: Sequence[Score], values: Sequence[float]) -> None:
             for job, value in zip(task, values, strict=True):

@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import cache
 
 import torch
-from torch import nn
 
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
+from profilesearch.experiments.cutting import cut, data_of
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -17,23 +17,16 @@ from profilesearch.experiments.jobs import (
     Search,
     Sources,
     Tuned,
-    Widths,
     identity,
 )
-from profilesearch.experiments.thresholds import global_threshold
-from profilesearch.networks.cost import CostModel
-from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.experiments.rivals import elastic_member, elastic_of, score_tuned
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.plan import Plan
-from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget
-from profilesearch.pruning import reestimate_statistics
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
-from profilesearch.tasks.sources import open_labelled
+from profilesearch.tasks.pools import Member, learning_images, tuning_recipe
 from profilesearch.tasks.training import accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
 
@@ -41,6 +34,8 @@ from profilesearch.tasks.unfinished import Unfinished
 def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
     """Measures scores that differ in nothing but the profile."""
     first = jobs[0]
+    if first.steps:
+        return [score_tuned(sources, job) for job in jobs]
     problem = _score_problem(sources, replace(first, widths=()))
     return [problem(torch.tensor(job.widths).numpy()) for job in jobs]
 
@@ -49,10 +44,9 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
     """Prunes, re-estimates BatchNorm statistics, fine-tunes; the last epoch's accuracy on all test images."""
     member = sources.member(job.model)
     data = data_of(sources, member)
-    full = member.load()
+    full = member.load().to(sources.device)
     learn = learning_images(member, data)
-    network, widths, cost = _cut(sources, job, full, data)
-    reestimate_statistics(network, data, learn[:2000])
+    network, widths, cost = cut(sources, job, full, data)
     before = accuracy(network, data, data.test, sources.precision)
     after = before
     if job.epochs:
@@ -112,37 +106,22 @@ def _found(result: Result) -> Found:
     )
 
 
-def _cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tuple[nn.Module, Widths, float]:
-    """Returns the pruned network, its widths and its relative MACs."""
-    member = sources.member(job.model)
-    shape = example_shape(full, data)
-    plan = Plan(sources.architecture, full, shape)
-    table = plan.table.within("block")
-    cost = CostModel(full, table, plan.example)
-    sample = learning_images(member, data)[:512]
-    batch = (data.normalize(sample.pixels, shape[0]), sample.labels)
-    if not job.widths:
-        network, chosen = global_threshold(full, table, cost, job.keep, job.criterion, plan.example, batch)
-    else:
-        chosen = torch.tensor(job.widths).numpy()
-        order = rank_channels(full, table, job.criterion, job.seed, batch)
-        network = Pruner(full, table).prune(keep_channels(order, table, chosen)).eval()
-    return network, tuple(chosen.tolist()), float(cost.relative(chosen, "macs"))
-
-
-def data_of(sources: Sources, member: Member) -> DataSet:
-    """Loads a member's data set, once a process, under the member's name for it and with the labels that it knows."""
-    asked = dict(sources.folders).get(member.data, member.data)
-    return replace(open_labelled(member.architecture, asked, sources.data_dir, member.path), name=member.data)
+@cache
+def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
+    problem, member, data = _problem_of(sources, elastic_of(like))
+    settings = replace(
+        default_settings(like.images, like.criterion), statistics=like.statistics, precision=sources.precision,
+        measure=like.measure, refit=like.refit != "none",
+    )  # fmt: skip
+    if like.part == "test":
+        return TestProblem(member, data, problem.space.table, settings, Ledger()).score
+    problem = problem.with_settings(settings)
+    return lambda widths: float(problem.evaluate(widths[None])[0, 0])
 
 
 @cache
-def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
-    member = sources.member(like.model)
+def _problem_of(sources: Sources, like: Score) -> tuple[Problem, Member, DataSet]:
+    member = elastic_member(sources, like) if like.elastic else sources.member(like.model)
     data = data_of(sources, member)
-    settings = default_settings(like.images, like.criterion)
-    settings = replace(settings, statistics=like.statistics, precision=sources.precision)
-    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), settings, Ledger())
-    if like.part == "test":
-        return TestProblem(member, data, problem.space.table, settings, Ledger()).score
-    return lambda widths: float(problem.evaluate(widths[None])[0, 0])
+    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), default_settings(), Ledger())
+    return problem, member, data

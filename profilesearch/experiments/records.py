@@ -5,14 +5,14 @@ import errno
 import fcntl
 import io
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
 from profilesearch.errors import UsageError
-from profilesearch.experiments.cells import Table
-from profilesearch.files import cannot_write, regular_file
+from profilesearch.experiments.cells import Later, Table
+from profilesearch.files import cannot_write, regular_file, write_text
 
 Row = dict[str, str]
 _CHECK = "check"
@@ -26,7 +26,8 @@ class Records:
     A row is written in one piece as soon as it is measured, under a lock, so that several processes may add rows. A
     half-written last line, from a kill, is not read, and cut off by the next row; its measurement is taken again.
 
-    Every row ends with a checksum, in a column of its own. A file of an earlier version has none, and gets none.
+    Every row ends with a checksum, in a column of its own. A file of an earlier version has none, and gets none; one
+    that lacks columns which came later is written anew before the next row.
 
     Args:
         path: The file; created with its folders at the first row. None keeps the rows in memory.
@@ -41,6 +42,7 @@ class Records:
         self.columns = tuple(table)
         self._table = table
         self._checked = True
+        self._there = self.columns  # of the file
         self._rows: dict[str, Row] = {}
         if path is not None and path.exists():
             self._read(path)
@@ -74,23 +76,28 @@ class Records:
             return
         self._look_at(row)
         if self.path is not None:
+            if self._there != self.columns:
+                self._renew(self.path)
             self._append(self.path, _line(self._cells(row)))
         self._rows[identity] = row
+
+    def _renew(self, path: Path) -> None:
+        """Writes a file of an earlier version as those of today are."""
+        with _locked(path):
+            self._read(path)  # another process may have been faster
+            if self._there != self.columns:
+                self._there, self._checked = self.columns, True
+                write_text(path, "".join(map(_line, (self._head, *map(self._cells, self._rows.values())))))
 
     def _append(self, path: Path, line: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                with suppress(OSError):  # some network disks have no locks
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with _locked(path) as descriptor:
                 size = _cut(descriptor)
                 content = (line if size else _line(self._head) + line).encode()
                 if os.write(descriptor, content) < len(content):
                     os.ftruncate(descriptor, size)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -111,13 +118,16 @@ class Records:
 
     def _take_head(self, path: Path, cells: list[str]) -> None:
         self._checked = cells[-1:] == [_CHECK]
+        old = tuple(name for name, kind in self._table.items() if not isinstance(kind, Later))
+        self._there = old if tuple(cells) == self._with_check(old) else self.columns
         if tuple(cells) != self._head:
             raise UsageError(f"{path} was written by another version; move it away, and its rows are measured again")
 
     def _take(self, cells: list[str], line: int) -> None:
         if len(cells) != len(self._head):
             raise self._refused(f"in line {line}", f"{len(cells)} cells instead of {len(self._head)}")
-        row = dict(zip(self.columns, cells, strict=False))
+        before = {name: kind.before for name, kind in self._table.items() if isinstance(kind, Later)}
+        row = before | dict(zip(self._there, cells, strict=False))
         self._look_at(row)
         if cells != self._cells(row):
             raise self._refused(_short(cells[0]), "cells that do not fit its checksum")
@@ -125,11 +135,14 @@ class Records:
 
     @property
     def _head(self) -> tuple[str, ...]:
-        return (*self.columns, _CHECK) if self._checked else self.columns
+        return self._with_check(self._there)
+
+    def _with_check(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return (*columns, _CHECK) if self._checked else columns
 
     def _cells(self, row: Row) -> list[str]:
         """Returns what stands in a row's line."""
-        cells = [row[column] for column in self.columns]
+        cells = [row[column] for column in self._there]
         return [*cells, f"{crc32(_line(cells).encode()):08x}"] if self._checked else cells
 
     def _look_at(self, row: Row) -> None:
@@ -144,6 +157,21 @@ class Records:
 
 def _short(cell: str) -> str:
     return cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}..."
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Opens the file that has this name, and holds its lock: while one waits for it, another may get the name."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            with suppress(OSError):  # some network disks have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
 
 
 def _cut(descriptor: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from agents import SEARCHERS as SEARCHER_NAMES
 from agents import ExhaustiveSearcher
-from profilesearch.experiments.cells import Table, amount, hexadecimal, maybe, one_of, part, several, text, whole
+from profilesearch.experiments.cells import Later, Table, amount, hexadecimal, maybe, one_of, part, several, text, whole
 from profilesearch.experiments.jobs import (
     FamilySearch,
     FineTune,
@@ -31,11 +31,13 @@ MODELS: Table = {"model": text, "data": text, "weights": text}
 SCORES: Table = {
     "id": _ID, "model": text, "part": text, "images": _COUNT, "statistics": text, "criterion": text,
     "profile": _PROFILE, "precision": _PRECISION, "score": part,
+    "measure": Later(text, "accuracy"), "refit": Later(text, "none"), "elastic": Later(whole(), "0"),
+    "sandwich": Later(_FLAG, "0"), "steps": Later(whole(), "0"),
 }  # fmt: skip
 FINETUNES: Table = {
     "id": _ID, "model": text, "profile": _PROFILE, "keep": part, "criterion": text, "epochs": whole(), "lr": amount,
     "distill": amount, "seed": whole(), "precision": _PRECISION, "cost": part, "before": part,
-    "after": part,
+    "after": part, "refit": Later(text, "none"),
 }  # fmt: skip
 SEARCHES: Table = {
     "id": _ID, "searcher": one_of(SEARCHER_NAMES), "pool": text, "whole_pool": _FLAG, "keep": part,
@@ -64,7 +66,8 @@ def of_score(job: Score, value: float, name: Name, precision: Precision) -> Row:
     return {
         "id": identity(job, precision), "model": job.model, "part": job.part, "images": str(job.images),
         "statistics": job.statistics, "criterion": job.criterion, "profile": name(job.widths), "precision": precision,
-        "score": f"{value:.4f}",
+        "score": f"{value:.6f}", "measure": job.measure, "refit": job.refit, "elastic": str(job.elastic),
+        "sandwich": str(int(job.sandwich)), "steps": str(job.steps),
     }  # fmt: skip
 
 
@@ -74,7 +77,7 @@ def of_finetune(job: FineTune, tuned: Tuned, name: Name, precision: Precision) -
         "id": identity(job, precision), "model": job.model, "profile": name(tuned.widths), "keep": f"{job.keep:g}",
         "criterion": job.criterion, "epochs": str(job.epochs), "lr": f"{job.lr:g}", "distill": f"{job.distill:g}",
         "seed": str(job.seed), "precision": precision, "cost": f"{tuned.cost:.4f}", "before": f"{tuned.before:.4f}",
-        "after": f"{tuned.after:.4f}",
+        "after": f"{tuned.after:.4f}", "refit": job.refit,
     }  # fmt: skip
 
 

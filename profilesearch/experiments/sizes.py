@@ -24,6 +24,12 @@ class Sizes:
         recipe_epochs: Of the fine-tuning that recipes are compared in.
         long_epochs: Of the fine-tuning behind the headline table.
         long_lr: Its peak learning rate.
+        truths: Profiles of a budget that are fine-tuned for long, to learn what scores are worth.
+        truth_pool: Random profiles that they are taken from.
+        truth_epochs: Of their fine-tuning: of all of them, then of the better half.
+        truth_seeds: Repeats of the latter.
+        elastic: Steps of elastic training to compare.
+        distilled: Steps of distillation before a score to compare.
     """
 
     keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
@@ -42,10 +48,17 @@ class Sizes:
     recipe_epochs: int = 2
     long_epochs: int = 40
     long_lr: float = 0.02
+    truths: int = 40
+    truth_pool: int = 120
+    truth_epochs: tuple[int, int] = (5, 15)
+    truth_seeds: int = 2
+    elastic: tuple[int, ...] = (500, 2000)
+    distilled: tuple[int, ...] = (20, 50)
 
 
 QUICK = Sizes(
     keeps=(0.5,), family_keeps=(0.6,), profiles=6, few=1, random=30, evaluations=40, images=300,
     image_counts=(100, 300), seeds=2, epochs=4, recipe_epochs=1, long_epochs=2,
+    truths=8, truth_pool=10, truth_epochs=(1, 2), elastic=(20,), distilled=(4,),
 )  # fmt: skip
 """A few minutes on small images: shows that everything runs, and no more."""

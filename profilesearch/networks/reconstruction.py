@@ -3,15 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from profilesearch.networks.cost import evaluating
 from profilesearch.networks.groups import ChannelGroup, GroupTable
-from profilesearch.networks.inputs import Call, Calls
+from profilesearch.networks.moments import readers, second_moments
 
-POSITIONS = 64
-"""Output positions of every image that inputs are looked at."""
-WIDEST = 8192
-"""Most inputs of a layer for which the matrix of their second moments is held; 268 MB."""
-_AT_ONCE = 64
 _RIDGE = 1e-2
 
 
@@ -31,8 +25,7 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
         Channel indices, shape (channels,), by group name; groups that no layer reads, or only layers of more than
         `WIDEST` inputs, are left out.
     """
-    readers = {part.tensor for group in table.groups for part in group.slices if part.takes and part.dim == 1}
-    moments = _moments(model, readers, images)
+    moments = second_moments(model, readers(table), images)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters() if name in moments}
     orders = {}
     for group in table.groups:
@@ -92,18 +85,3 @@ def _order(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
             reader.remove(gone[-1])
         left = torch.cat([left[:place], left[place + 1 :]])
     return torch.tensor([int(left[0]), *reversed(gone)])
-
-
-def _moments(model: nn.Module, readers: set[str], images: Tensor) -> dict[str, Tensor]:
-    """Second moments of the inputs of layers, by the name of the weight."""
-    found: dict[str, Tensor] = {}
-
-    def note(call: Call) -> None:
-        if call.weight in readers and call.value[0].numel() <= WIDEST:
-            rows = call.rows(POSITIONS)
-            found[call.weight] = found.get(call.weight, 0) + rows.T @ rows / len(images)
-
-    with torch.no_grad(), evaluating(model), Calls(model, note):
-        for start in range(0, len(images), _AT_ONCE):
-            model(images[start : start + _AT_ONCE])
-    return found

@@ -73,7 +73,7 @@ def refit(
     positions = max(1, min(POSITIONS, _ROWS // len(images)))
     targets: dict[str, tuple[Tensor, Tensor | None]] = {}
     again: set[str] = set()
-    kept = _kept(full, table, keep)
+    kept = kept_entries(full, table, keep)
 
     def record(call: Call) -> None:
         again.update({call.weight} & targets.keys())
@@ -168,8 +168,8 @@ def _apply(call: Call, rows: Tensor) -> Tensor:
     return made if call.bias is None else made + call.bias
 
 
-def _kept(full: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
-    """Masks of what is kept of the outputs (dimension 0) and inputs (1) of every weight that is cut there."""
+def kept_entries(full: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+    """Returns masks of what is kept of the outputs (dimension 0) and inputs (1) of every weight that is cut there."""
     stays: dict[tuple[str, int], Tensor] = {}
     parameters = dict(full.named_parameters())
     for group in table.groups:

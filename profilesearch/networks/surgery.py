@@ -46,7 +46,7 @@ class Pruner:
             share: Lets tensors that are not cut be the full network's own. Faster, for networks that are only
                 evaluated; training one would change the full network.
         """
-        cut = {name: self._cut(name, tensor, keep) for name, tensor in self._tensors.items()}
+        cut = {name: tensor.detach() for name, tensor in self.cut(keep).items()}
         shared = {id(tensor): tensor for tensor in self._tensors.values()}
         pruned = copy.deepcopy(self.model, shared)
         if not share:
@@ -54,8 +54,11 @@ class Pruner:
         assign(pruned, cut)
         return pruned
 
+    def cut(self, keep: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns what is left of every parameter and buffer, by name; gradients reach the full network's."""
+        return {name: self._cut(name, tensor, keep) for name, tensor in self._tensors.items()}
+
     def _cut(self, name: str, tensor: Tensor, keep: Mapping[str, Tensor]) -> Tensor:
-        tensor = tensor.detach()
         stays: dict[int, Tensor] = {}
         for dim, group, rows in self._follows.get(name, ()):
             if len(keep[group.name]) == group.channels:

@@ -119,6 +119,12 @@ class Problem:
         other.space = replace(self.space, budget=budget)
         return other
 
+    def with_settings(self, settings: ScoreSettings) -> "Problem":
+        """Returns the same problem with profiles scored in another way; models and ledger are shared."""
+        other = copy.copy(self)
+        other.settings, other._scorers, other._base = settings, {}, {}
+        return other
+
     def evaluate(
         self, widths: IntArray, part: Part = "search", each: Callable[[int, FloatArray], None] | None = None
     ) -> FloatArray:

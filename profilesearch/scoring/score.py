@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from profilesearch.networks.criteria import CRITERIA, DRAWN, SEEING, keep_channe
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
+from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.surgery import Pruner
+from profilesearch.scoring.measures import MEASURES, Measure, measured
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
@@ -29,6 +31,8 @@ _PIXELS = 128_000
 """Of a forward pass with fixed statistics: more leave the processor's cache, and take 1.4 times as long an image."""
 _FEWEST = 8
 _MANY = 500
+_MOMENT_IMAGES = 250
+_LATER = {"measure": "accuracy", "refit": False}
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class ScoreSettings:
         criterion: Which channels stay.
         seed: Of the `random` criterion.
         precision: Of the forward pass; the processor's best where not given.
+        measure: What is measured of the outputs, see `measured`.
+        refit: Whether layers whose inputs are cut are refitted in closed form first, see `MomentRefit`; on the first
+            250 training images.
     """
 
     statistics: Statistics = "batch"
@@ -55,13 +62,21 @@ class ScoreSettings:
     criterion: str = "l1"
     seed: int = 0
     precision: Precision = "fp32"
+    measure: Measure = "accuracy"
+    refit: bool = False
 
     def __post_init__(self) -> None:
         choose("criterion", self.criterion, CRITERIA)
         choose("statistics", self.statistics, STATISTICS)
+        choose("measure", self.measure, MEASURES)
         least = min(self.images, self.batch, self.statistics_images)
         if least < 2:
             raise UsageError(f"scoring needs two images or more, since BatchNorm averages over them, got {least}")
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what scores are known by; what came later is left out where it is as it was before."""
+        given = asdict(self)
+        return {name: value for name, value in given.items() if name not in _LATER or value != _LATER[name]}
 
 
 def default_settings(
@@ -98,7 +113,7 @@ class Scorer:
         settings: ScoreSettings,
     ) -> None:
         seed = settings.seed if settings.criterion in DRAWN else 0
-        uses_train = settings.statistics == "reestimate" or settings.criterion in SEEING
+        uses_train = settings.statistics == "reestimate" or settings.criterion in SEEING or settings.refit
         learned = min(settings.statistics_images, len(train)) if uses_train else settings.statistics_images
         settings = replace(settings, images=min(settings.images, len(images)), statistics_images=learned, seed=seed)
         self.settings = settings
@@ -108,7 +123,7 @@ class Scorer:
         images, train = images[: settings.images], train[: settings.statistics_images]
         channels = input_channels(model, data.image_shape)
         identity = network_identity(model, (channels, *data.image_shape[1:]))
-        about = [identity, table.fingerprint, images.digest, data.preparation, asdict(settings)]
+        about = [identity, table.fingerprint, images.digest, data.preparation, settings.identity()]
         about += [train.digest] if uses_train else []
         about += [device.type] if device.type != "cpu" else []
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -120,6 +135,9 @@ class Scorer:
         self._device = device
         self._batches = self._prepare(data.normalize(images.pixels, channels))
         self._labels = images.labels.to(device)
+        self._refit: MomentRefit | None = None
+        if settings.refit:
+            self._refit = MomentRefit(model, table, data.normalize(train.pixels[:_MOMENT_IMAGES], channels))
         self._train_batches: list[Tensor] = []
         if settings.statistics == "sample":
             self._sample = self._prepare(data.normalize(images.pixels[:SAMPLE], channels))
@@ -127,15 +145,22 @@ class Scorer:
         if settings.statistics == "reestimate":
             self._train_batches = self._prepare(data.normalize(train.pixels, channels))
         self._pruner = Pruner(_cast(model, self._dtype, self._order_in_memory).to(device), table)
+        self._full: Tensor | None = None
+        if settings.measure == "divergence":
+            with torch.inference_mode():
+                self._full = self._outputs(self._pruner.model)
 
     def key(self, widths: IntArray) -> str:
         """Returns the ledger's key for widths of shape (G,)."""
         return f"{self.digest}-{hashlib.sha256(widths.tobytes()).hexdigest()[:16]}"
 
     def score(self, widths: IntArray) -> float:
-        """Prunes to the given widths, shape (G,), and returns the accuracy in [0, 1]."""
+        """Prunes to the given widths, shape (G,), and returns what is measured, in [0, 1]."""
         with torch.inference_mode():
-            pruned = self._pruner.prune(keep_channels(self._order, self._table, widths), share=True)
+            keep = keep_channels(self._order, self._table, widths)
+            pruned = self._pruner.prune(keep, share=True)
+            if self._refit:
+                self._refit(pruned, keep)
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
             if self.settings.statistics == "batch":
                 use_batch_statistics(norms)
@@ -144,8 +169,10 @@ class Scorer:
                 fold(pruned, self._foldable, self._order_in_memory)
             elif self.settings.statistics == "reestimate":
                 reestimate(pruned, norms, self._train_batches)
-            predicted = torch.cat([pruned(batch).argmax(dim=1) for batch in self._batches])
-        return int((predicted == self._labels).sum()) / len(self._labels)
+            return measured(self.settings.measure, self._outputs(pruned), self._labels, self._full)
+
+    def _outputs(self, network: nn.Module) -> Tensor:
+        return torch.cat([network(batch) for batch in self._batches])
 
     def _prepare(self, pixels: Tensor) -> list[Tensor]:
         """Cuts images into batches, so that no batch's statistics rest on a few images."""

@@ -1,0 +1,162 @@
+"""What scores are worth at the end: other measures, refitted and elastic weights, and the bench that compares them."""
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch import study
+from profilesearch.experiments.jobs import FineTune, Score, identity
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.moments import MomentRefit
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.surgery import Pruner
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.scoring.measures import measured
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import Scorer, ScoreSettings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.elastic import Elastic, in_steps
+from profilesearch.tasks.pools import Member, tuning_recipe
+from profilesearch.tasks.splits import split
+from profilesearch.tasks.training import accuracy, train
+
+
+def test_measures_are_what_they_are_called() -> None:
+    full, labels = torch.tensor([[2.0, 0, 0], [0, 3, 0], [0, 0, 1]]), torch.tensor([0, 1, 0])
+    right = functional.softmax(full, dim=1)[torch.arange(3), labels]
+    assert measured("accuracy", full, labels) == pytest.approx(2 / 3)
+    assert measured("loss", full, labels) == pytest.approx(float(right.log().mean().exp()))
+    assert measured("divergence", full + 7, labels, full) == pytest.approx(1)  # shifts change no probability
+    assert 0 < measured("divergence", -full, labels, full) < 0.2
+    broken = torch.full((3, 3), math.nan)
+    assert measured("loss", broken, labels) == measured("divergence", broken, labels, full) == 0
+
+
+class Twins(nn.Module):
+    """Every second hidden channel says the same as the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 12, 3, padding=1)
+        self.two = nn.Conv2d(12, 8, 3, stride=2, bias=False)
+        self.out = nn.Linear(8, 5)
+        with torch.no_grad():
+            self.one.weight[1::2] = 1.5 * self.one.weight[::2]
+            self.one.bias[1::2] = 1.5 * self.one.bias[::2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(functional.relu(self.two(functional.relu(self.one(x)))).mean((2, 3)))
+
+
+def test_moments_mend_what_the_kept_channels_explain() -> None:
+    torch.manual_seed(0)
+    network, images = Twins(), torch.randn(40, 3, 8, 8)
+    table = Plan("own", network, (3, 8, 8)).table
+    keep = {group.name: torch.arange(0, group.channels, 2 if group.name == "one" else 1) for group in table.groups}
+    cut = Pruner(network, table).prune(keep, share=True)
+    kept = copy.deepcopy(cut)
+    MomentRefit(network, table, images)(cut, keep)
+    with torch.no_grad():
+        before, after, full = (each(images) for each in (kept, cut, network))
+    assert (after - full).abs().max() < 0.05 * (before - full).abs().max()
+    assert torch.equal(network.two.weight[:, ::2], kept.two.weight)  # the full network is as it was
+
+
+def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(
+    problem: Problem, digits: DataSet, members: list[Member]
+) -> None:
+    network, images = members[0].load(), split(digits).images(digits, "search")
+    today = ScoreSettings(images=100)
+    settings = [today, replace(today, measure="divergence"), replace(today, refit=True)]
+    scorers = [Scorer(network, problem.space.table, digits, images, digits.train, each) for each in settings]
+    assert len({scorer.digest for scorer in scorers}) == 3
+    assert "measure" not in settings[0].identity()
+    assert "refit" not in settings[0].identity()
+    widths = problem.space.sample(4, np.random.default_rng(0))
+    plain, divergence, refitted = ([scorer.score(row) for row in widths] for scorer in scorers)
+    assert np.mean(refitted) > np.mean(plain)
+    assert all(0 < value < 1 for value in divergence)
+    everything = problem.space.table.channels
+    assert scorers[0].score(everything) == pytest.approx(scorers[2].score(everything))  # nothing is cut
+
+
+def test_measurements_keep_the_names_that_they_had() -> None:
+    assert identity(Score("a", "search", (1, 2)), "fp32") == "daff921580"
+    assert identity(FineTune("a", (1, 2)), "fp32") != identity(FineTune("a", (1, 2), refit="full"), "fp32")
+
+
+@pytest.mark.parametrize("sandwich", [False, True])
+def test_elastic_weights_serve_narrow_networks(sandwich: bool, digits: DataSet, members: list[Member]) -> None:
+    full = members[0].load()
+    network = copy.deepcopy(full)
+    table = Plan("resnet20", network, (1, *digits.image_shape[1:])).table.within("block")
+    recipe, images = in_steps(tuning_recipe(digits, 1, distill=1.0), digits.train, 30)
+    elastic = Elastic(network, table, sandwich)
+    train(elastic, digits, images, recipe, full, hook=elastic.count)
+    settings = ScoreSettings(images=200)
+    held = split(digits).images(digits, "search")
+    before, after = (
+        np.mean([Scorer(each, table, digits, held, digits.train, settings).score(row) for row in _some(table)])
+        for each in (full, network)
+    )
+    assert after > before + 0.05
+    reestimate_statistics(network, digits, digits.train)
+    assert accuracy(network, digits, digits.test) > 0.9 * accuracy(full, digits, digits.test)
+
+
+def _some(table: GroupTable) -> IntArray:
+    return np.random.default_rng(0).integers(1, table.channels // 2 + 1, size=(6, len(table.groups)))
+
+
+def test_elastic_steps_train_what_the_pruned_network_uses_and_nothing_else(
+    digits: DataSet, members: list[Member]
+) -> None:
+    network = members[0].load()
+    table = Plan("resnet20", network, (1, *digits.image_shape[1:])).table.within("block")
+    pruner = Pruner(network, table)
+    keep = keep_channels(rank_channels(network, table, "l1"), table, table.channels // 2)
+    made = torch.func.functional_call(
+        pruner.prune(keep), pruner.cut(keep), (digits.normalize(digits.train[:4].pixels, 1),)
+    )
+    made.sum().backward()
+    group = table.groups[0]
+    gone = np.setdiff1d(np.arange(group.channels), keep[group.name].numpy())
+    for part in group.slices:
+        parameter = dict(network.named_parameters()).get(part.tensor)
+        if parameter is not None and parameter.dim() > 1:
+            gradient = parameter.grad.movedim(part.dim, 0)
+            assert not gradient[part.rows[gone].ravel()].any()
+            assert gradient.any()
+
+
+def test_steps_are_as_many_as_were_asked_for(digits: DataSet) -> None:
+    recipe = tuning_recipe(digits, 1)
+    for steps in (1, 7, 30, 100):
+        given, images = in_steps(recipe, digits.train, steps)
+        assert given.epochs * (len(images) // given.batch) == steps
+
+
+def test_the_bench_correlates_scores_with_what_comes_of_profiles(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
+                 "--workers", "1", "--only", "truth", "--profiles", "4"]  # fmt: skip
+    study.main(arguments)
+    page = (place / "results.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| truth.")]
+    names = [row[2] for row in rows]
+    assert {"accuracy", "refitted, divergence", "parameters", "elastic, 20 steps, sandwich, accuracy"} <= set(names)
+    assert names[-1] == "the truth, of another seed"
+    tuned = (place / "results/resnet20/finetunes.csv").read_text().splitlines()
+    assert len(tuned) == 1 + 4 + 2 * 2  # all of them for an epoch, the better half for two with two seeds
+    capsys.readouterr()
+    study.main(arguments)
+    assert (place / "results/resnet20/finetunes.csv").read_text().splitlines() == tuned
