@@ -1,71 +1,105 @@
-"""Which score ranks profiles as the careful one does, and at what cost?
+"""Which score ranks profiles as their accuracy after fine-tuning does, and at what cost?
 
-The careful score: full precision, BatchNorm re-estimated on 1,000 training images, accuracy on 2,500 images, which hold
-those of the cheaper variants. Prints, for each variant, Spearman's rank correlation with it (95 % bootstrap interval)
-and the time a profile takes.
+The truth is on record: a study's fine-tunings of one network by several profiles of a budget. Prints, for each score,
+Spearman's rank correlation with it over all of these profiles and over the half that the score puts first (95 %
+bootstrap intervals), what the truth loses by taking the first one, and the time that a profile takes.
 
-    python benchmarks/score_variants.py --arch resnet56 --data cifar10 --data-dir DIR --checkpoint FILE
+    python benchmarks/score_variants.py --arch resnet20 --data-dir DIR --checkpoint FILE --records docs/results/resnet20
 """
 
 import argparse
+import csv
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import rankdata
 
+from profilesearch.experiments.analysis import correlation
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
-from profilesearch.scoring.score import STATISTICS, Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.score import Scorer, ScoreSettings
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import example_shape, foreign_member
 from profilesearch.tasks.splits import split
 
+_NEAR = 0.01
+"""Relative distance from the budget up to which a recorded profile is one of it."""
+
 
 def main() -> None:
-    """Scores random profiles in every variant and prints the table."""
+    """Scores the recorded profiles in every variant and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="resnet56")
+    parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--keep", type=float, default=0.5)
-    parser.add_argument("--profiles", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
 
     data = load_data(options.data, options.data_dir)
     member = foreign_member(options.arch, options.checkpoint, data)
     model = member.load()
     space = Plan(options.arch, model, example_shape(model, data)).space(Budget("macs", options.keep))
-    widths = space.sample(options.profiles, np.random.default_rng(0))
+    widths, truth = _recorded(options.records, member.name, options.keep, options.epochs)
     parts = split(data, member.split_seed)
     search, train = parts.images(data, "search"), parts.images(data, "train")
+    print(f"{member.name}: {len(widths)} profiles at {options.keep:.0%} of the MACs, {truth.min():.2%} to "
+          f"{truth.max():.2%} after {options.epochs} epoch(s)")  # fmt: skip
+    print(f"{'score':48} {'all':>22} {'best half':>22} {'loses':>6} {'ms':>6}")
 
-    def scores(settings: ScoreSettings) -> tuple[np.ndarray, float]:
+    def show(name: str, values: FloatArray, seconds: float = 0.0) -> None:
+        half = np.argsort(-values, kind="stable")[: len(values) // 2]
+        over = [correlation(values[part].tolist(), truth[part].tolist()).text(2) for part in (np.argsort(values), half)]
+        loses = 100 * (truth.max() - truth[values.argmax()])
+        print(f"{name:48} {over[0]:>22} {over[1]:>22} {loses:6.2f} {seconds * 1000:6.0f}", flush=True)
+
+    params = space.cost.relative(widths, "params")
+    show("parameters", params)
+    for settings in _variants():
         scorer = Scorer(model, space.table, data, search, train, settings)
         start = time.perf_counter()
-        result = np.array([scorer.score(row) for row in widths])
-        return result, (time.perf_counter() - start) / len(widths)
+        values = np.array([scorer.score(row) for row in widths])
+        refitted = "refitted, " if settings.refit else ""
+        name = f"{refitted}{settings.measure}, {settings.images} images, {settings.statistics}"
+        show(name, values, (time.perf_counter() - start) / len(widths))
+        if settings.measure == "divergence":
+            show("  and parameters, sum of ranks", rankdata(values) + rankdata(params))
 
-    fast = default_settings()
-    careful = ScoreSettings(statistics="reestimate", images=2500, statistics_images=1000)
-    reference, seconds = scores(careful)
-    print(f"{options.arch}, {len(widths)} random profiles at {options.keep:.0%} of the MACs, {member.name}")
-    print(f"{'variant':44} {'rank corr.':>10} {'95 % interval':>16} {'mean':>6} {'ms':>6}")
-    print(f"{'careful':44} {1:10.3f} {'':16} {reference.mean():6.3f} {seconds * 1000:6.0f}")
-    variants = [replace(fast, statistics=s, images=n) for s in STATISTICS for n in (500, 1000)]
-    variants += [replace(careful, statistics="batch"), replace(fast, criterion="random")]
-    for settings in variants:
-        result, seconds = scores(settings)
-        interval = bootstrap(
-            (reference, result), lambda a, b: spearmanr(a, b).statistic, paired=True, vectorized=False,
-            n_resamples=1000, method="percentile", rng=0,
-        ).confidence_interval  # fmt: skip
-        name = f"{settings.statistics}, {settings.images} images, {settings.precision}, {settings.criterion}"
-        correlation = spearmanr(reference, result).statistic
-        span = f"{interval.low:.3f} ... {interval.high:.3f}"
-        print(f"{name:44} {correlation:10.3f} {span:>16} {result.mean():6.3f} {seconds * 1000:6.0f}", flush=True)
+
+def _variants() -> list[ScoreSettings]:
+    base = ScoreSettings(images=1000)
+    measured = [
+        replace(base, measure=measure, refit=refit)
+        for refit in (False, True)
+        for measure in ("accuracy", "loss", "divergence")
+    ]
+    counted = [
+        replace(base, images=images, measure=measure, refit=refit)
+        for images in (125, 250, 2500)
+        for measure in ("accuracy", "divergence")
+        for refit in (False, True)
+    ]
+    return [*measured, replace(base, statistics="sample"), replace(base, statistics="sample", refit=True), *counted]
+
+
+def _recorded(folder: Path, model: str, keep: float, epochs: int) -> tuple[IntArray, FloatArray]:
+    """Returns the profiles of a budget that were fine-tuned on a model, (N, G), and their mean accuracies, (N,)."""
+    with (folder / "profiles.csv").open() as file:
+        widths = {row["profile"]: [int(width) for width in row["widths"].split("-")] for row in csv.DictReader(file)}
+    after: dict[str, list[float]] = defaultdict(list)
+    with (folder / "finetunes.csv").open() as file:
+        for row in csv.DictReader(file):
+            near = abs(float(row["cost"]) / keep - 1) < _NEAR and row["keep"] == "0"
+            if near and (row["model"], row["criterion"], row["epochs"]) == (model, "l1", str(epochs)):
+                after[row["profile"]].append(float(row["after"]))
+    return np.array([widths[name] for name in after]), np.array([np.mean(each) for each in after.values()])
 
 
 if __name__ == "__main__":
