@@ -15,7 +15,7 @@ from rich.console import Console
 from profilesearch.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.experiments import rows
-from profilesearch.experiments.cells import Table, part, text
+from profilesearch.experiments.cells import Later, Table, part, text
 from profilesearch.experiments.identities import IDENTITIES
 from profilesearch.experiments.jobs import FamilySearch, FineTune, FoundFamily, Score, Search, Sources, Tuned
 from profilesearch.experiments.lab import Lab, NotMeasured
@@ -208,3 +208,19 @@ def written(lines: list[list[str]]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)
     return buffer.getvalue().encode(errors="surrogatepass")
+
+
+def test_a_column_that_came_later_has_what_earlier_rows_meant(tmp_path: Path) -> None:
+    path, today = tmp_path / "rows.csv", {**SMALL, "refit": Later(text, "none")}
+    Records(path, SMALL).put({"id": "a", "score": "0.1"})
+    before = path.read_bytes()
+    one, other = Records(path, today), Records(path, today)
+    assert one["a"] == {"id": "a", "score": "0.1", "refit": "none"}
+    assert path.read_bytes() == before  # who reads alone changes nothing
+    one.put({"id": "b", "score": "0.2", "refit": "full"})
+    other.put({"id": "c", "score": "0.3", "refit": "none"})
+    assert [(row["id"], row["refit"]) for row in Records(path, today).rows()] == [
+        ("a", "none"), ("b", "full"), ("c", "none")
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="another version"):
+        Records(path, SMALL)

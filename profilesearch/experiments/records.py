@@ -76,9 +76,7 @@ class Records:
             return
         self._look_at(row)
         if self.path is not None:
-            if self._there != self.columns:
-                self._renew(self.path)
-            self._append(self.path, _line(self._cells(row)))
+            self._append(self.path, row)
         self._rows[identity] = row
 
     def _renew(self, path: Path) -> None:
@@ -89,9 +87,12 @@ class Records:
                 self._there, self._checked = self.columns, True
                 write_text(path, "".join(map(_line, (self._head, *map(self._cells, self._rows.values())))))
 
-    def _append(self, path: Path, line: str) -> None:
+    def _append(self, path: Path, row: Row) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if self._there != self.columns:
+                self._renew(path)
+            line = _line(self._cells(row))
             with _locked(path) as descriptor:
                 size = _cut(descriptor)
                 content = (line if size else _line(self._head) + line).encode()
