@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch import study
+from profilesearch import pruning, study
 from profilesearch.experiments.jobs import FineTune, Score, identity
+from profilesearch.experiments.sizes import QUICK
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
@@ -145,18 +146,21 @@ def test_steps_are_as_many_as_were_asked_for(digits: DataSet) -> None:
 
 
 def test_the_bench_correlates_scores_with_what_comes_of_profiles(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = {"images": 100, "image_counts": (50,), "elastic": (4,), "distilled": (2,), "truth_pool": 6}
+    monkeypatch.setattr(study, "QUICK", replace(QUICK, **few, truth_epochs=(1, 1)))
+    monkeypatch.setattr(pruning, "_REFIT_IMAGES", 40)
     arguments = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
                  "--workers", "1", "--only", "truth", "--profiles", "4"]  # fmt: skip
     study.main(arguments)
     page = (place / "results.md").read_text()
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| truth.")]
     names = [row[2] for row in rows]
-    assert {"accuracy", "refitted, divergence", "parameters", "elastic, 20 steps, sandwich, accuracy"} <= set(names)
+    assert {"accuracy", "refitted, divergence", "parameters", "elastic, 4 steps, sandwich, accuracy"} <= set(names)
     assert names[-1] == "the truth, of another seed"
     tuned = (place / "results/resnet20/finetunes.csv").read_text().splitlines()
-    assert len(tuned) == 1 + 4 + 2 * 2  # all of them for an epoch, the better half for two with two seeds
+    assert len(tuned) == 1 + 4 + 2  # all of them with one seed, the better half with another, too
     capsys.readouterr()
     study.main(arguments)
     assert (place / "results/resnet20/finetunes.csv").read_text().splitlines() == tuned

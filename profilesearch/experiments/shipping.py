@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from profilesearch.experiments.analysis import Estimate, accuracy_gap, difference
+from profilesearch.experiments.cutting import data_of
 from profilesearch.experiments.jobs import FamilySearch, FineTune, Found, Score, Search, Tuned, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing_searches
-from profilesearch.experiments.measuring import data_of
 from profilesearch.experiments.page import Line, Section
 from profilesearch.experiments.profiles import as_widths, uniform_profile
 from profilesearch.experiments.searchers import searches
