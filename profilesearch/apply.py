@@ -30,6 +30,7 @@ from profilesearch.options import (
     add_image_size_option,
     add_multiple_option,
     add_normalization_options,
+    add_tuning_options,
 )
 from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
 from profilesearch.tasks.data import DataSet
@@ -112,18 +113,7 @@ def parser() -> argparse.ArgumentParser:
         help="how layers are fitted in closed form to what they gave before the cut: sequential (on what the refitted "
         "layers before them give), full (on what the full network's gave), or none, which re-estimates BatchNorm alone",
     )
-    tune = made.add_argument_group("fine-tuning")
-    tune.add_argument("--finetune", type=ranges.whole(0), default=0, metavar="EPOCHS", help="0: no fine-tuning")
-    tune.add_argument(
-        "--lr", type=ranges.real(0, 1000, "least"), default=0.02, metavar="RATE", help="peak learning rate"
-    )
-    tune.add_argument("--schedule", default="cosine", metavar="NAME", help="cosine or linear")
-    tune.add_argument(
-        "--label-smoothing", type=ranges.real(0, 1, "most"), default=0.0, metavar="PART", help="in [0, 1)"
-    )
-    tune.add_argument(
-        "--distill", type=ranges.real(0, 1), default=0.5, metavar="WEIGHT", help="of the unpruned model's outputs"
-    )
+    add_tuning_options(made)
     add_device_option(made)
     made.add_argument(
         "--export", nargs="+", default=[], metavar="NAME", help="also write: onnx (needs the extra), pt2 (torch.export)"

@@ -24,6 +24,8 @@ examples:
   profilesearch list
   profilesearch list --arch resnet56 --evidence"""
 
+HEAD = ["profile, and how it was found", "keeps", "gain over uniform"]
+
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
@@ -50,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         head = ["profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform"]
         output.table("evidence", head, [line for stored in every for line in _evidence(stored)])
     elif every:
-        head = ["profile", "budget", "found by", "searched on", "gain over uniform"]
-        output.table("stored profiles", head, [_line(stored) for stored in every])
+        output.table("stored profiles", HEAD, [_line(stored) for stored in every])
     for reason in damaged:
         output.say(f"damaged: {reason}")
     listed = [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]
@@ -77,13 +78,9 @@ def _line(stored: Stored) -> list[str]:
     origin = found.get("mapped_from")
     how = f"{found.get('searcher')}, mapped from {origin['architecture']}" if origin else str(found.get("searcher"))
     on = sorted({member["data"] for member in found.get("pool", [])})
-    return [
-        f"{profile.architecture}/{stored.name}",
-        _reached(profile),
-        how,
-        ", ".join(on),
-        ", ".join(f"{data} {_points(gain.value, gain.low, gain.high)}" for data, gain in gains(profile).items()),
-    ]
+    gained = [f"{data}\n{_points(gain.value, gain.low, gain.high)}" for data, gain in gains(profile).items()]
+    where = f"\non {', '.join(on)}" if on else ""
+    return [f"{profile.architecture}/{stored.name}\n{how}{where}", _reached(profile), "\n".join(gained)]
 
 
 def _reached(profile: Profile) -> str:
@@ -91,7 +88,7 @@ def _reached(profile: Profile) -> str:
         profile = reached_anew(profile)
     except UsageError:
         return f"does not fit {profile.architecture}"
-    return f"{profile.reached:.1%} of the {profile.budget.metric}{off_budget(profile)}"
+    return f"{profile.reached:.1%}\nof the {profile.budget.metric}{off_budget(profile)}"
 
 
 def _evidence(stored: Stored) -> list[list[str]]:

@@ -60,6 +60,22 @@ def add_normalization_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_tuning_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how a pruned network is fine-tuned."""
+    tune = parser.add_argument_group("fine-tuning")
+    tune.add_argument("--finetune", type=ranges.whole(0), default=0, metavar="EPOCHS", help="0: no fine-tuning")
+    tune.add_argument(
+        "--lr", type=ranges.real(0, 1000, "least"), default=0.02, metavar="RATE", help="peak learning rate"
+    )
+    tune.add_argument("--schedule", default="cosine", metavar="NAME", help="cosine or linear")
+    tune.add_argument(
+        "--label-smoothing", type=ranges.real(0, 1, "most"), default=0.0, metavar="PART", help="in [0, 1)"
+    )
+    tune.add_argument(
+        "--distill", type=ranges.real(0, 1), default=0.5, metavar="WEIGHT", help="of the unpruned model's outputs"
+    )
+
+
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Adds the option that says where networks run."""
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import shutil
@@ -15,12 +16,16 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from profilesearch import __version__
+from profilesearch import list as listed
 from profilesearch.__main__ import VERBS
-from profilesearch.console import run
+from profilesearch.console import Output, run
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned
+from profilesearch.store import Store
 from profilesearch.tasks.pools import Member
 
 Arguments = list[str | Path]
@@ -264,6 +269,24 @@ def test_unknown_architectures_give_one_sentence(name: str, sentence: str, capsy
         call("groups", "--arch", name)
     assert stop.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_the_list_of_profiles_fits_80_columns() -> None:
+    file = io.StringIO()
+    output = Output(False, Console(file=file, width=150, force_terminal=False))
+    stored = next(Store(Path("nowhere")).profiles("resnet20"))
+    names = ["mobilenet_v2/macs0.5-ppo", "ppo, mapped from resnet110", "on cifar100@64, fashionmnist@64"]
+    lines = [listed._line(stored), ["\n".join(names), *listed._line(stored)[1:]]]
+    output.table("stored profiles", listed.HEAD, lines)
+    assert max(map(len, file.getvalue().splitlines())) <= 80
+    assert "resnet20/macs0.3-ppo" in file.getvalue()
+
+
+def test_help_and_version_do_not_load_torch() -> None:
+    code = "import sys\nfrom profilesearch.__main__ import main\nmain()\nassert 'torch' not in sys.modules"
+    for words, said in ((["--help"], "usage: profilesearch VERB"), (["--version"], f"profilesearch {__version__}")):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(said)
 
 
 def test_console_script_knows_its_verbs() -> None:

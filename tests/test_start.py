@@ -57,7 +57,7 @@ def test_a_working_folder_does_not_hide_what_comes_with_the_package(tmp_path: Pa
 def test_in_a_program_names_are_the_programs_own(tmp_path: Path) -> None:
     (tmp_path / "agents.py").touch()
     found = started(
-        [sys.executable, "-c", "import profilesearch"],
+        [sys.executable, "-c", "from profilesearch import load_pruned"],
         tmp_path,
         "print(importlib.util.find_spec('agents').origin, flush=True)\nos._exit(0)",
     )
