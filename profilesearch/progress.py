@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 SOON_S = 2.0
 """A part that is finished earlier shows no bar."""
@@ -36,6 +38,16 @@ def shown(what: str, console: Console, total: int | None = None) -> Iterator[Mov
         yield move
 
 
+class _Time(ProgressColumn):
+    """How long it will still take; how long it took so far where that is not known."""
+
+    def render(self, task: Task) -> Text:
+        """See rich."""
+        left = task.time_remaining
+        seconds = int(task.elapsed or 0) if left is None else int(left)
+        return Text(f"{timedelta(seconds=seconds)}{'' if left is None else ' left'}")
+
+
 @contextmanager
 def _bar(what: str, console: Console, total: int | None) -> Iterator[Move]:
     columns = (
@@ -43,9 +55,7 @@ def _bar(what: str, console: Console, total: int | None) -> Iterator[Move]:
         BarColumn(bar_width=12),
         TaskProgressColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        _Time(),
     )
     bar = Progress(*columns, console=console)
     task = bar.add_task(what, total=total, note="")

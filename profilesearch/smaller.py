@@ -114,7 +114,7 @@ def prune(
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
     chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)))
-    batch = None if images is None else (images[:512].float(), torch.zeros(len(images[:512]), dtype=torch.int64))
+    batch = None if images is None else (images[:512].float().cpu(), torch.zeros(len(images[:512]), dtype=torch.int64))
     if criterion in SEEING and (batch is None or criterion == "taylor"):
         needs = "labels" if criterion == "taylor" else "images"
         raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
