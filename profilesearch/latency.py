@@ -1,8 +1,9 @@
 """The measured speed and memory of networks."""
 
-import logging
+import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,21 +57,28 @@ def measure_speed(
 
 
 def _median_times(models: Sequence[nn.Module], images: Tensor, tell: Callable[[int], None]) -> list[float]:
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for compilers, and says so
-    from torch.utils.benchmark import Timer  # noqa: PLC0415
-
-    timers = [Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
-              for model in models]  # fmt: skip
     rounds: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode():
+    with torch.inference_mode(), ExitStack() as modes:
         for model in models:
-            with evaluating(model):
-                model(images)
+            modes.enter_context(evaluating(model))
+            model(images)  # the first pass is slower
         for number in range(_ROUNDS):
-            for timer, seen in zip(timers, rounds, strict=True):
-                seen.append(timer.blocked_autorange(min_run_time=_BLOCK_S).median * 1000)
+            for model, seen in zip(models, rounds, strict=True):
+                seen.append(_milliseconds(model, images))
             tell(number + 1)
     return [float(np.median(seen)) for seen in rounds]
+
+
+def _milliseconds(model: nn.Module, images: Tensor) -> float:
+    """Mean time of as many passes as a stretch has room for, of one at least."""
+    passes, start = 0, time.perf_counter()
+    while True:
+        model(images)
+        if images.is_cuda:
+            torch.cuda.synchronize(images.device)
+        passes, spent = passes + 1, time.perf_counter() - start
+        if spent >= _BLOCK_S:
+            return spent / passes * 1000
 
 
 def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int = 64) -> int:

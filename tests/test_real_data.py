@@ -26,6 +26,9 @@ PUBLISHED = {
     "resnet56-cifar10-8a92920c.safetensors": 93.39,
 }
 
+ONE_EACH = ("resnet20-cifar10-12fca82f.th", "resnet56-cifar10-8a92920c.safetensors")
+"""Read on all test images; that the others load is seen on fewer."""
+
 
 @pytest.fixture(scope="module")
 def cifar(data_dir: Path) -> DataSet:
@@ -36,7 +39,9 @@ def cifar(data_dir: Path) -> DataSet:
 def test_public_weights_reach_their_accuracy(name: str, cifar: DataSet, weights_dir: Path) -> None:
     member = foreign_member(name.split("-", maxsplit=1)[0], weights_dir / name, cifar)
     assert member.trained_on == "all"
-    assert accuracy(member.load(), cifar, cifar.test, "fp32") * 100 == pytest.approx(PUBLISHED[name], abs=0.1)
+    every = name in ONE_EACH
+    reached = accuracy(member.load(), cifar, cifar.test if every else cifar.test[:1000], "fp32") * 100
+    assert reached == pytest.approx(PUBLISHED[name], abs=0.1 if every else 2.5)  # three deviations of 1,000 images
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What every searcher must do, in one class; and what each does besides."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,8 @@ def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Prob
 def test_ppo_learns_to_land_on_another_cost(problem: Problem, wanted: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing but a target term away from where it starts, the policy must move there."""
     monkeypatch.setattr("envs.vector.rewards", lambda problem, finished, *_, **__: -abs(finished.own_cost - wanted) * 4)
-    result = PpoSearcher(PpoSettings(learning_rate=3e-3)).search(problem, 400, 0)
+    quick = problem.with_settings(replace(problem.settings, images=4))  # what they score is not looked at
+    result = PpoSearcher(PpoSettings(learning_rate=3e-3)).search(quick, 400, 0)
     last = [evaluation for evaluation in result.history if evaluation.is_policy][-1]
     assert last.own_cost == pytest.approx(wanted, abs=0.04)
 
