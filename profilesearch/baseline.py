@@ -1,6 +1,7 @@
 """What the full networks reach, said before anything rests on it: at a wrong image size, every table is believable."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -48,7 +49,8 @@ def state(
 
 
 def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSet]) -> None:
-    """Says it of a pool, as searches score its unpruned members."""
+    """Says it of a pool, as searches score its unpruned members: their accuracy, whatever else is measured."""
+    problem = problem.with_settings(replace(problem.settings, measure="accuracy"))
     for member, reached in zip(problem.members, problem.base(), strict=True):
         data = data_of(member.data)
         images = split(data, member.split_seed).images(data, "search")[: problem.settings.images]

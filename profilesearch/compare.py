@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from profilesearch.plots import save_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.measures import SHOWN
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, check_unseen
@@ -118,7 +119,8 @@ def _compare(
     state_pool(output, problem, workspace.data)
     ledger = Ledger(options.runs / "ledger.jsonl")
     table, device = problem.space.table, open_device(options.device)
-    tests = [TestProblem(t, workspace.data(t.data), table, problem.settings, ledger, device) for t in targets]
+    judged = replace(problem.settings, measure="accuracy")
+    tests = [TestProblem(t, workspace.data(t.data), table, judged, ledger, device) for t in targets]
     for target, test in zip(targets, tests, strict=True):
         data = workspace.data(target.data)
         state(output, target, test.score(table.channels), data.test, "test", data)
@@ -261,9 +263,9 @@ def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, t
     names = ", ".join(f"{target.name} ({target.data})" for target in targets)
     output.table(f"searchers on {names}, not seen by any search", head, cells)
     output.say(
-        "search, fresh: accuracy relative to the unpruned pool, on held-out images that the search used, and on fresh "
-        "ones, which did not choose its winner either; ±: 95 % interval over repeats; in brackets: where 95 % of "
-        "random profiles lie"
+        f"search, fresh: {SHOWN[problem.settings.measure]} relative to the unpruned pool, on held-out images that the "
+        "search used, and on fresh ones, which did not choose its winner either; ±: 95 % interval over repeats; in "
+        "brackets: where 95 % of random profiles lie"
     )
 
 

@@ -9,6 +9,7 @@ from profilesearch.multiples import AUTO
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.profiles import METRICS
 from profilesearch.scoring.engines import ENGINES
+from profilesearch.scoring.measures import MEASURES
 from profilesearch.tasks.hardware import DTYPES, best_precision
 from profilesearch.tasks.sources import NAMES
 
@@ -76,6 +77,10 @@ def add_tuning_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+REFITS = ("none", "moments")
+"""Of searches."""
+
+
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Adds the option that says where networks run."""
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")
@@ -127,6 +132,20 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         help="where BatchNorm takes its statistics from: sample (64 of the scored images, then folded), batch (the "
         "scored images, one pass), reestimate (training images, a second pass) or none (the full network's; useless "
         "but for showing that) (default: sample, and batch below 500 images)",
+    )
+    group.add_argument(
+        "--score",
+        default=MEASURES[0],
+        metavar="NAME",
+        help="what a score measures: accuracy; loss, as exp(-loss); or divergence, as exp(-divergence) from the "
+        "unpruned network's outputs, which needs no labels",
+    )
+    group.add_argument(
+        "--refit",
+        default=REFITS[0],
+        metavar="NAME",
+        help="what is done to the weights before a score: none, or moments, which fits layers whose inputs are cut in "
+        "closed form, from second moments that are taken once",
     )
     group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")

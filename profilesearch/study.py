@@ -20,7 +20,7 @@ from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
 from profilesearch.options import add_pool_options, add_precision_option, said_precision
 from profilesearch.store import Store
-from profilesearch.tasks.hardware import DTYPES
+from profilesearch.tasks.hardware import DTYPES, open_device
 from profilesearch.tasks.pools import Member, check_unseen
 from profilesearch.workspace import Workspace
 
@@ -43,7 +43,7 @@ files:
   RESULTS/ARCH/*.csv, *.png   raw rows and figures
   RESULTS.md                  the page, for all architectures in the folder"""
 
-_LEFT_OUT = ("--only", "--row", "--data-dir", "--workers", "--runs")
+_LEFT_OUT = ("--only", "--row", "--data-dir", "--workers", "--runs", "--device")
 """What picks a part of the study, or depends on the machine."""
 
 
@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (options.results, options.runs, options.store, options.pool_dir):
         check_writable(folder)
     choose("precision", options.precision, DTYPES)
+    open_device(options.device)
     every = [name for name in EXPERIMENTS if name not in LONG]
     default = ["shipping"] if options.map_from else every
     only = [choose("experiment", name, EXPERIMENTS) for name in options.only or default]
@@ -164,6 +165,7 @@ def _lab(options: argparse.Namespace, sizes: Sizes, output: Output) -> Lab:
         options.runs / "study",
         tuple(workspace.asked.items()),
         options.precision,
+        options.device,
     )
     workers = options.workers or torch.get_num_threads()
     folder = options.results / folder_name(options.arch)

@@ -4,7 +4,6 @@ import argparse
 import datetime
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profiles import Profile
+from profilesearch.scoring.measures import SHOWN
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store, check_name
 from profilesearch.tasks.splits import Part
@@ -174,7 +174,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         }
     found["pool"] = pool
     most = max(problem.used(), key=lambda used: used.images)
-    found["score_settings"] = asdict(most)
+    found["score_settings"] = most.identity()
     found["multiple_of"] = problem.space.multiple
     found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
     found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -259,7 +259,8 @@ def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]
         f"{winner.own_cost:.2%}",
     ])  # fmt: skip
     head = ["profile", "search images", "fresh images", cost, "unprojected"]
-    output.table("accuracy relative to the unpruned models, mean of the pool; fresh images chose nothing", head, rows)
+    what = SHOWN[problem.settings.measure]
+    output.table(f"{what} relative to the unpruned models, mean of the pool; fresh images chose nothing", head, rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch import pruning, study
+from profilesearch import train as train_command
 from profilesearch.experiments.jobs import FineTune, Score, identity
 from profilesearch.experiments.sizes import QUICK
 from profilesearch.networks.criteria import keep_channels, rank_channels
@@ -19,6 +21,7 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
+from profilesearch.profiles import Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
@@ -164,3 +167,14 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
     capsys.readouterr()
     study.main(arguments)
     assert (place / "results/resnet20/finetunes.csv").read_text().splitlines() == tuned
+
+
+def test_a_search_by_divergence_of_refitted_networks_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--arch", "resnet20", "--data", "digits", "--searcher", "random", "--evaluations", "4", "--images", "50"]
+    train_command.main([*options, "--score", "divergence", "--refit", "moments"])
+    said = capsys.readouterr().out
+    assert "exp(-divergence) relative to the unpruned models" in said
+    assert re.search(r"unpruned: (9\d|100)\.\d\d% of 50 held-out images right", said)  # the accuracy first, as always
+    (path,) = (place / "profiles/resnet20").glob("*.json")
+    settings = Profile.load(path).found["score_settings"]
+    assert (settings["measure"], settings["refit"]) == ("divergence", True)

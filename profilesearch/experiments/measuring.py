@@ -83,7 +83,7 @@ def _pool_problem(sources: Sources, pool: Sequence[str], keep: float, images: in
     data = {member.data: data_of(sources, member) for member in members}
     ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
     settings = replace(default_settings(images), precision=sources.precision)
-    return Problem(members, data, Budget("macs", keep), settings, ledger)
+    return Problem(members, data, Budget("macs", keep), settings, ledger, device=torch.device(sources.device))
 
 
 def _searcher(job: Search) -> Searcher:
@@ -114,7 +114,7 @@ def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]
         measure=like.measure, refit=like.refit != "none",
     )  # fmt: skip
     if like.part == "test":
-        return TestProblem(member, data, problem.space.table, settings, Ledger()).score
+        return TestProblem(member, data, problem.space.table, settings, Ledger(), torch.device(sources.device)).score
     problem = problem.with_settings(settings)
     return lambda widths: float(problem.evaluate(widths[None])[0, 0])
 
@@ -123,5 +123,6 @@ def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]
 def _problem_of(sources: Sources, like: Score) -> tuple[Problem, Member, DataSet]:
     member = elastic_member(sources, like) if like.elastic else sources.member(like.model)
     data = data_of(sources, member)
-    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), default_settings(), Ledger())
+    device = torch.device(sources.device)
+    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), default_settings(), Ledger(), device=device)
     return problem, member, data

@@ -8,6 +8,8 @@ from torch.nn import functional
 
 Measure = Literal["accuracy", "loss", "divergence"]
 MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "divergence")
+SHOWN: dict[Measure, str] = {"accuracy": "accuracy", "loss": "exp(-loss)", "divergence": "exp(-divergence)"}
+"""Names for people."""
 
 
 def measured(measure: Measure, outputs: Tensor, labels: Tensor, full: Tensor | None = None) -> float:
