@@ -52,6 +52,7 @@ def members(digits: DataSet, pool_dir: Path, tmp_path_factory: pytest.TempPathFa
 def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast a pruned network is matters to no test, and its timing is most of the time that `apply` takes."""
     monkeypatch.setattr(latency, "_BLOCK_S", 0.005)
+    monkeypatch.setattr(latency, "_ROUNDS", 1)
 
 
 @pytest.fixture
