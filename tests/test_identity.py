@@ -132,8 +132,12 @@ def test_a_member_of_older_code_is_refused(digits: DataSet, tmp_path: Path, monk
     member = train_member("test_own:Small", digits, 0, tmp_path, SHORT)
     assert trained_member("test_own:Small", digits, 0, tmp_path) == member
     monkeypatch.setattr(Small, "forward", Summed.forward)
-    with pytest.raises(UsageError, match="was trained when test_own:Small computed something else"):
+    with pytest.raises(UsageError, match="was trained when test_own:Small computed something else; give --checkpoint"):
         trained_member("test_own:Small", digits, 0, tmp_path)
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    with pytest.raises(UsageError, match=r"or in other steps \(torch [0-9][^ ]* wrote it, 9\.9\.9 reads it\); give"):
+        trained_member("test_own:Small", digits, 0, tmp_path)
+    assert foreign_member("test_own:Small", member.path, digits).trained_on == "train"
 
 
 def test_a_member_whose_held_out_images_are_others_now_is_not_trusted(digits: DataSet, tmp_path: Path) -> None:

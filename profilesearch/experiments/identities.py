@@ -27,7 +27,7 @@ def check_identities(folder: Path, identities: Mapping[str, str], fix: str) -> N
         if row is not None and row["identity"] != identity:
             raise UsageError(
                 f"{name} is not what it was when the records in {folder} were made: its images, labels, size, "
-                f"normalization or code have changed; {fix}"
+                f"normalization or code have changed, or how this version of torch runs it; {fix}"
             )
     for name, identity in identities.items():
         known.put({"name": name, "identity": identity})

@@ -1,6 +1,7 @@
 """Model pools: several trained models of one architecture."""
 
 import itertools
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import UsageError, printable
 from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.networks.identity import code_identity
@@ -74,7 +75,7 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     trained_on: TrainedOn = "train" if apart and _held_out(metadata, data, seed) else "all"
     file, entry = entry_of(path)
     name = f"{file.stem}#{entry}" if entry else file.stem
-    return Member(name, architecture, data.name, path, trained_on, seed)
+    return Member(printable(name), architecture, data.name, path, trained_on, seed)
 
 
 def _held_out(metadata: Mapping[str, Any], data: DataSet, seed: int) -> bool:
@@ -188,10 +189,17 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     code = code_identity(network, example_shape(network, data))
     if metadata.get("code", code) != code:
         raise UsageError(
-            f"{path} was trained when {architecture} computed something else; give another --pool-dir, or remove the "
-            "file"
+            f"{path} was trained when {architecture} computed something else{_other_torch(metadata)}; give "
+            f"--checkpoint {shlex.quote(str(path))} to take its weights as they are, or remove the file, and it is "
+            "trained again"
         )
     return member
+
+
+def _other_torch(metadata: Mapping[str, Any]) -> str:
+    """Returns the other reason for other operations, for the message: a version of torch may choose its own."""
+    wrote, reads = metadata.get("torch"), str(torch.__version__)
+    return "" if wrote == reads else f", or in other steps (torch {wrote or 'of then'} wrote it, {reads} reads it)"
 
 
 def train_member(
@@ -250,6 +258,7 @@ def train_member(
             "seed": seed,
             "split_seed": parts.seed,
             "code": code_identity(model, example_shape(model, data)),
+            "torch": str(torch.__version__),
             "held_out": parts.digest,
             "trained_on": "train",
             "recipe": asdict(recipe),
