@@ -64,7 +64,7 @@ class Output:
         """Prints the result object, with `--json` alone."""
         if self.as_json:
             with _to_stdout():
-                sys.stdout.write(redacted(json.dumps(value)) + "\n")
+                sys.stdout.write(json.dumps(_redacted(value)) + "\n")
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Move]:
@@ -204,6 +204,15 @@ def _to_stdout() -> Iterator[None]:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UsageError(f"cannot write to standard output: {error.strerror}; send it somewhere else") from error
+
+
+def _redacted(value: Any) -> Any:
+    """Returns a JSON value without the passwords of addresses in its texts."""
+    if isinstance(value, dict):
+        return {_redacted(key): _redacted(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(each) for each in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _shown(text: str) -> Text:

@@ -35,6 +35,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
+def one_line(text: str) -> str:
+    """Returns a text as `printable` does, with new lines spelled out as well: a name in tables and records."""
+    return printable(text).replace("\n", "\\n")
+
+
 def choose(kind: str, name: str, valid: Iterable[str]) -> str:
     """Returns `name` if it is among `valid`, and otherwise says which ones come near.
 

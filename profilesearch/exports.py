@@ -20,6 +20,7 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import batches
+from profilesearch.temporary import plainly_named
 
 FORMATS = ("onnx", "pt2")
 Predict = Callable[[Tensor], Tensor]
@@ -125,7 +126,8 @@ def _write_onnx(model: nn.Module, example: Tensor, about: Mapping[str, str], pat
 
 def _read_onnx(path: Path) -> Predict:
     runtime = _need("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with plainly_named(path) as plain:
+        session = runtime.InferenceSession(str(plain), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: torch.from_numpy(np.asarray(session.run(None, {name: batch.numpy()})[0]))
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 
+from profilesearch.errors import printable
 from profilesearch.files import write_atomically
 from profilesearch.networks.groups import IntArray
 
@@ -90,6 +92,15 @@ def tradeoff_figure(points: Mapping[str, tuple[float, float, float, float]], lab
     return figure
 
 
+def as_they_are(figure: Figure) -> Figure:
+    """Has a figure show its texts as they are, names of files among them: no formulas, nothing that no font has."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, atomically."""
+    as_they_are(figure)
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110, metadata={"Software": None}))

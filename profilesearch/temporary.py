@@ -54,6 +54,22 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
+def plainly_named(path: Path) -> Iterator[Path]:
+    """Gives a path to a file that libraries take which want UTF-8: its own, or a link for the time of a `with` block.
+
+    Raises:
+        UsageError: There is no place for the link.
+    """
+    if not any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        yield path
+        return
+    with scratch_folder() as folder:
+        link = folder / "link"
+        link.symlink_to(path.absolute())
+        yield link
+
+
+@contextmanager
 def folder_beside(place: Path, prefix: str) -> Iterator[Path]:
     """Makes a folder beside a place for the time of a `with` block; it may be moved away meanwhile.
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from profilesearch.errors import printable, redacted
 from profilesearch.files import regular_file
+from profilesearch.plots import as_they_are
 
 _PAGE = """\
 <!doctype html>
@@ -107,7 +108,7 @@ def drawn(figure: Figure) -> str:
     """Returns a figure as a data address, in vectors."""
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "profilesearch"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        as_they_are(figure).savefig(file, format="svg", metadata={"Date": None})
     return address("image/svg+xml", file.getvalue())
 
 

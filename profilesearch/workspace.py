@@ -245,7 +245,7 @@ class Workspace:
 
 def _trained_here(checkpoint: str) -> tuple[str, int] | None:
     """Returns the data set and the seed of what is given as DATA:SEED; nothing for a file."""
-    own = re.fullmatch("(.+):([0-9]+)", checkpoint)
+    own = re.fullmatch("(.+):([0-9]+)", checkpoint, re.DOTALL)
     return (own[1], int(own[2])) if own and is_data(own[1]) else None
 
 

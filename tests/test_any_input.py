@@ -174,6 +174,13 @@ def test_passwords_do_not_appear(text: str, hidden: str) -> None:
     assert "s3c" not in str(UsageError(text))
 
 
+def test_a_result_without_passwords_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"file": 'token=s3cret"x/\\', "addresses": ("postgresql://me:s3c\x1bret@host", 1, None)}
+    listing.Output.of(listing.parser().parse_args(["--json"])).result(value)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"file": 'token=***"x/\\', "addresses": ["postgresql://me:***@host", 1, None]}
+
+
 @pytest.mark.parametrize(
     ("main", "option", "value", "said"),
     [

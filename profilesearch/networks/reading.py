@@ -18,6 +18,7 @@ from torch import Tensor
 
 from profilesearch.errors import UsageError
 from profilesearch.files import regular_file
+from profilesearch.temporary import plainly_named
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"
@@ -84,7 +85,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         size = regular_file(path, "checkpoint").stat().st_size
         if path.suffix == ".safetensors":
-            tensors, metadata = _read_safetensors(path)
+            with plainly_named(path) as plain:
+                tensors, about = load_file(plain), _about(plain)
+            metadata = _metadata(path, tensors, about)
             return Checkpoint(path, size, tensors, metadata)
         value, unknown = _read_torch(path, size)
     except UsageError:
@@ -142,16 +145,16 @@ class _StandIn(list[Any]):
 def _read_torch(path: Path, size: int) -> tuple[Any, tuple[str, ...]]:
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), plainly_named(path) as plain:
         warnings.simplefilter("ignore")  # about old formats
         if not is_zip:  # torch's format until 1.6, which has no checksums
-            return torch.load(path, map_location="cpu", weights_only=True), ()
+            return torch.load(plain, map_location="cpu", weights_only=True), ()
         _check_zip(path, size)
-        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(plain)
         known: dict[str, Callable[..., Any]] = {"collections.defaultdict": lambda *_: OrderedDict()}
         # Mapped, so that a tensor cannot reach beyond the file, and what is not needed is not read.
         with torch.serialization.safe_globals([(known.get(name, _StandIn), name) for name in unknown]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True), tuple(unknown)
+            return torch.load(plain, map_location="cpu", weights_only=True, mmap=True), tuple(unknown)
 
 
 def _check_zip(path: Path, size: int) -> None:
@@ -169,12 +172,15 @@ def _check_zip(path: Path, size: int) -> None:
         raise UsageError(f"{path} is damaged: the checksum of its part '{damaged}' does not fit; fetch it again")
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _about(path: Path) -> dict[str, str]:
     with safetensors.safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-    tensors = load_file(path)
+        return file.metadata() or {}
+
+
+def _metadata(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what a file of ours says, checked against its digest; nothing where it is somebody else's."""
     if METADATA_KEY not in about and not any(f'"{DIGEST_KEY}"' in text for text in about.values()):
-        return tensors, {}
+        return {}
     damaged = UsageError(f"{path} is damaged: its content does not fit its digest; fetch or make it again")
     try:
         metadata = json.loads(about.get(METADATA_KEY, "{}"))
@@ -185,7 +191,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, value in metadata.items():
         if name in _FIELDS and not _FIELDS[name](value):
             raise UsageError(f"{path} is damaged: {value!r:.60} cannot be its '{name}'; make it again")
-    return tensors, metadata
+    return metadata
 
 
 def file_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:

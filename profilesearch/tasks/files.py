@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 from torchvision import datasets
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import UsageError, one_line
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
 from profilesearch.tasks.decoding import bring_to, decode, is_dim, quiet, shown
@@ -169,7 +169,7 @@ def load_folder(folder: Path, size: int) -> DataSet:
     images[0].check_range()
     classes = sources[0].classes
     count = len(_imagenet_index(classes) or classes)
-    name = f"{shown(Path(folder.resolve().name))}@{size}"
+    name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
     left_out = tuple(source.left_out for source in sources if source.left_out)
     return replace(data, classes=classes, left_out=left_out)

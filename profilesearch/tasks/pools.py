@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from profilesearch.errors import UsageError, printable
+from profilesearch.errors import UsageError, one_line
 from profilesearch.networks.architectures import build, folder_name, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.networks.identity import code_identity
@@ -75,7 +75,7 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     trained_on: TrainedOn = "train" if apart and _held_out(metadata, data, seed) else "all"
     file, entry = entry_of(path)
     name = f"{file.stem}#{entry}" if entry else file.stem
-    return Member(printable(name), architecture, data.name, path, trained_on, seed)
+    return Member(one_line(name), architecture, data.name, path, trained_on, seed)
 
 
 def _held_out(metadata: Mapping[str, Any], data: DataSet, seed: int) -> bool:

@@ -18,7 +18,7 @@ FILE_SIZE = 224
 """Height and width of images from files, where nothing else is said."""
 SMALLNORB, IMAGENET = "smallnorb", "imagenet"
 NAMES = (*DATA_SETS, *NAMED, SMALLNORB, IMAGENET)
-_SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})")
+_SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})", re.DOTALL)
 
 
 def is_data(text: str) -> bool:

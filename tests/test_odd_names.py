@@ -1,0 +1,70 @@
+"""Names of any bytes: files and folders that people have are used as they are, and only show in what is written."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from profilesearch import apply, report, train
+from profilesearch import list as listing
+from profilesearch.console import run
+from profilesearch.networks.architectures import build
+from profilesearch.plots import profile_figure, save_figure
+from profilesearch.tasks.pools import foreign_member
+from profilesearch.tasks.sources import open_data, with_size
+from profilesearch.webpage import drawn
+
+ODD = os.fsdecode(b"-we\xff\n\x1b[31m'\"$x^$ ")
+"""No UTF-8, a new line, an escape code, quotes, what is a formula to matplotlib."""
+
+
+@pytest.fixture
+def odd(tmp_path: Path, write_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with images and a checkpoint of odd names."""
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / f"{ODD}photos", ["dark", f"light{ODD}"], 40)
+    torch.manual_seed(0)
+    torch.save(build("resnet20", 2, 3).state_dict(), "weights.pth")
+    Path("weights.pth").rename(f"{ODD}.pth")
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], main: Callable[[Any], None], *arguments: str) -> dict[str, Any]:
+    """Runs a command; returns its result."""
+    run(main, [*arguments, "--json"])
+    out, err = capsys.readouterr()
+    assert all(letter.isprintable() or letter == "\n" for letter in out + err)
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_odd_names_are_used_and_only_show(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--arch", "resnet20", "--data", f"./{ODD}photos@8", "--checkpoint", f"./{ODD}.pth"]
+    made = said(capsys, apply.main, *common, "--profile", "uniform", f"--out={ODD}out")
+    assert made["after"]["macs"] < made["before"]["macs"]
+    search = ["--searcher", "random", "--evaluations", "2", "--images", "4"]
+    said(capsys, train.main, *common, *search, f"--runs={ODD}runs", f"--store={ODD}store")
+    files = [each["file"] for each in said(capsys, listing.main, f"--store={ODD}store")["profiles"]]
+    assert [Path(file).is_file() for file in files if f"{ODD}store" in file] == [True]
+    runs = [f"./{each}" for each in Path(f"{ODD}runs").glob("*/*") if each.is_dir()]
+    said(capsys, report.main, *runs, f"./{ODD}out", f"./{ODD}out/profile.json", f"--output={ODD}page.html")
+    assert Path(f"{ODD}page.html").stat().st_size > 10_000
+
+
+def test_names_in_tables_and_records_are_one_line(odd: Path) -> None:
+    text = with_size(f"{ODD}photos", 8)
+    data = open_data(text)
+    assert data.name.isprintable()
+    assert data.name.endswith("photos@8")
+    assert foreign_member("resnet20", Path(f"{ODD}.pth"), data).name.isprintable()
+
+
+def test_a_picture_shows_names_as_they_are(tmp_path: Path) -> None:
+    for title in (ODD, "$\\frac$", "$x$"):
+        figure = profile_figure(["$a$", "$\\b"], np.array([4, 4]), np.array([2, 1]), title)
+        save_figure(figure, tmp_path / "figure.png")
+        assert drawn(figure)
