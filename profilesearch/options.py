@@ -77,10 +77,6 @@ def add_tuning_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-REFITS = ("none", "moments")
-"""Of searches."""
-
-
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Adds the option that says where networks run."""
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where networks run: cpu, or cuda")
@@ -141,11 +137,9 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "unpruned network's outputs, which needs no labels",
     )
     group.add_argument(
-        "--refit",
-        default=REFITS[0],
-        metavar="NAME",
-        help="what is done to the weights before a score: none, or moments, which fits layers whose inputs are cut in "
-        "closed form, from second moments that are taken once",
+        "--refit-scores",
+        action="store_true",
+        help="score networks whose layers are first fitted in closed form, from second moments that are taken once",
     )
     group.add_argument("--criterion", default="l1", metavar="NAME", help=f"which channels stay: {', '.join(CRITERIA)}")
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="ledger, curves and pictures")

@@ -22,7 +22,6 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.options import REFITS
 from profilesearch.profiles import METRICS, SCOPES, Budget, Scope
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
@@ -177,7 +176,7 @@ class Workspace:
         settings = default_settings(options.images, options.criterion, options.seed, device)
         if options.statistics:
             settings = replace(settings, statistics=options.statistics)
-        settings = replace(settings, measure=options.score, refit=options.refit != REFITS[0])
+        settings = replace(settings, measure=options.score, refit=options.refit_scores)
         data = {name: self.data(name) for name in {member.data for member in members}}
         budget = budget_of(options)
         return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine, device)
@@ -194,7 +193,6 @@ class Workspace:
         choose("criterion", options.criterion, CRITERIA)
         choose("statistics", options.statistics or STATISTICS[0], STATISTICS)
         choose("score", options.score, MEASURES)
-        choose("refit", options.refit, REFITS)
         data = self.data(self.names[0])
         files = self.foreign([entry for entry in options.checkpoint if not _trained_here(entry)])
         if files:

@@ -171,7 +171,7 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
 
 def test_a_search_by_divergence_of_refitted_networks_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--arch", "resnet20", "--data", "digits", "--searcher", "random", "--evaluations", "4", "--images", "50"]
-    train_command.main([*options, "--score", "divergence", "--refit", "moments"])
+    train_command.main([*options, "--score", "divergence", "--refit-scores"])
     said = capsys.readouterr().out
     assert "exp(-divergence) relative to the unpruned models" in said
     assert re.search(r"unpruned: (9\d|100)\.\d\d% of 50 held-out images right", said)  # the accuracy first, as always
