@@ -1,7 +1,7 @@
 """Searchers: everything that proposes profiles under a budget of evaluations."""
 
 from agents.base import Evaluation, Finalist, Result, Searcher
-from agents.baselines import ExhaustiveSearcher, RandomSearcher, UniformSearcher
+from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, UniformSearcher, WidestSearcher
 from agents.family import Family, search_family
 from agents.optuna_samplers import CmaEsSearcher, OptunaSearcher, TpeSearcher
 from agents.ppo import PpoSearcher, PpoSettings
@@ -12,6 +12,8 @@ _ALL: tuple[type[Searcher], ...] = (
     RandomSearcher,
     ExhaustiveSearcher,
     UniformSearcher,
+    WidestSearcher,
+    TaperSearcher,
     TpeSearcher,
     CmaEsSearcher,
 )
@@ -48,8 +50,10 @@ __all__ = [
     "RandomSearcher",
     "Result",
     "Searcher",
+    "TaperSearcher",
     "TpeSearcher",
     "UniformSearcher",
+    "WidestSearcher",
     "make_searcher",
     "search_family",
 ]

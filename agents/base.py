@@ -10,11 +10,16 @@ from envs.reward import reward
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.rivals import CONTENDERS, rivals_of
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.splits import Part
 
-FINALISTS = 8
+HISTORY, POLICY = "history", "policy"
+"""Where finalists are from that a search proposed."""
+BEST = 8
 """How many of a search's best profiles are scored again, on other images."""
+FINALISTS = BEST + len(CONTENDERS)
+"""How many profiles are, at most: those that need no search are always among them, and cost it no evaluation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +48,13 @@ class Finalist:
         choose: Mean accuracy relative to the unpruned models, on the images that choose the winner. The winner's is the
             largest of several, and so too high on average.
         fresh: Likewise on other images, which choose nothing.
+        origin: `uniform` or `widest` where it is that profile, whoever proposed it; else `policy` or `history`.
     """
 
     evaluation: Evaluation
     choose: float
     fresh: float
+    origin: str = HISTORY
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +65,8 @@ class Result:
         searcher: Its name.
         seed: Of the search.
         history: Every evaluation, in order.
-        finalists: The best of them on search images, and the policy's own profile, scored again on other images.
+        finalists: The best of them on search images, the policy's own profile, the uniform and the widest one, scored
+            again on other images.
         policy: The policy's own profile, for searchers that have a policy: of its deterministic profiles after each
             update, the one with the highest reward on search images.
     """
@@ -73,6 +81,11 @@ class Result:
     def winner(self) -> Finalist:
         """The finalist that holds up best on the images that choose."""
         return max(self.finalists, key=lambda finalist: finalist.choose)
+
+    @property
+    def kept_rival(self) -> bool:
+        """Whether a search ended with a profile that needs none."""
+        return self.winner.origin in CONTENDERS and self.searcher not in CONTENDERS
 
     def best_so_far(self) -> FloatArray:
         """Best fitness on search images after each evaluation, shape (evaluations,)."""
@@ -149,6 +162,8 @@ class Searcher(ABC):
 
     name: str
     """As on the command line."""
+    searches: bool = True
+    """Whether it is a search, whose finalists the uniform and the widest profile join."""
 
     def search(self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None) -> Result:
         """Searches, then scores the finalists again: on images that choose the winner, and on fresh ones.
@@ -176,17 +191,25 @@ class Searcher(ABC):
         """Evaluates profiles through `trial` until it has none left, or the searcher has no more to propose."""
 
     def _conclude(self, trial: Trial, seed: int) -> Result:
-        own = self._own(trial)
+        own, rivals = self._own(trial), rivals_of(trial.problem.space)
         ranked = sorted(trial.history, key=lambda evaluation: -evaluation.fitness)
         chosen: dict[bytes, Evaluation] = {own.widths.tobytes(): own} if own else {}
         for evaluation in ranked:
-            if len(chosen) == FINALISTS:
+            if len(chosen) == BEST:
                 break
             chosen.setdefault(evaluation.widths.tobytes(), evaluation)
+        if self.searches:
+            for evaluation in _evaluated(trial.problem, list(rivals.values())):
+                chosen.setdefault(evaluation.widths.tobytes(), evaluation)
+        origins = {own.widths.tobytes(): POLICY} if own else {}
+        origins |= {widths.tobytes(): name for name, widths in rivals.items()}
         problem, candidates = trial.problem, list(chosen.values())
         widths, parts = np.array([c.widths for c in candidates]), tuple[Part, ...](("choose", "fresh"))
-        again = np.stack([problem.fitness(problem.evaluate(widths, part), part) for part in parts], axis=1)
-        finalists = tuple(Finalist(c, *map(float, scores)) for c, scores in zip(candidates, again, strict=True))
+        again = [problem.fitness(problem.evaluate(widths, part), part) for part in parts]
+        finalists = tuple(
+            Finalist(c, float(choose), float(fresh), origins.get(c.widths.tobytes(), HISTORY))
+            for c, choose, fresh in zip(candidates, *again, strict=True)
+        )
         policy = finalists[0] if own else None
         return Result(self.name, seed, tuple(trial.history), finalists, policy)
 
@@ -198,3 +221,10 @@ class Searcher(ABC):
             return float(reward(np.array(evaluation.fitness), np.array(evaluation.own_cost), keep))
 
         return max((e for e in trial.history if e.is_policy), key=earned, default=None)
+
+
+def _evaluated(problem: Problem, profiles: list[IntArray]) -> list[Evaluation]:
+    """Scores profiles on search images as a search does, but for none of its evaluations."""
+    widths = np.array(profiles)
+    fitness, costs = problem.fitness(problem.evaluate(widths)), problem.space.relative(widths)
+    return [Evaluation(row, float(f), float(c)) for row, f, c in zip(widths, fitness, costs, strict=True)]

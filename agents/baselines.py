@@ -1,4 +1,4 @@
-"""Baselines without learning: uniform, random, exhaustive."""
+"""Baselines without learning: uniform, widest, taper, random, exhaustive."""
 
 from itertools import product
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from agents.base import Searcher, Trial
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.rivals import SLOPES, default_slope, taper, widest
 from profilesearch.networks.space import ProfileSpace
 
 CHUNK = 16
@@ -18,10 +19,35 @@ class UniformSearcher(Searcher):
     """Keeps every group at the same ratio: one evaluation."""
 
     name = "uniform"
+    searches = False
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the uniform profile."""
         trial.evaluate(trial.problem.space.uniform()[None])
+
+
+class WidestSearcher(Searcher):
+    """Keeps the most parameters that the budget allows: one evaluation."""
+
+    name = "widest"
+    searches = False
+
+    def propose(self, trial: Trial, seed: int) -> None:
+        """Evaluates the widest profile."""
+        trial.evaluate(widest(trial.problem.space)[None])
+
+
+class TaperSearcher(Searcher):
+    """Lets the pool choose one slope of the keep ratio over the network's depth, out of a handful."""
+
+    name = "taper"
+    searches = False
+
+    def propose(self, trial: Trial, seed: int) -> None:
+        """Evaluates the slopes, the nearest to the default first; the seed has no influence."""
+        space = trial.problem.space
+        slopes = sorted(SLOPES, key=lambda slope: abs(slope - default_slope(space)))[: trial.evaluations]
+        trial.evaluate(np.array([taper(space, slope) for slope in slopes]))
 
 
 class RandomSearcher(Searcher):

@@ -1,6 +1,6 @@
 """The core of the environment: N episodes in lock step, all arithmetic until their profiles are scored together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,6 @@ from envs.reward import TARGET_WEIGHT, reward
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profiles import Budget
 from profilesearch.scoring.problem import Problem
 
 FEATURES = (
@@ -134,7 +133,7 @@ def with_keep(problem: Problem, keep: float | None) -> Problem:
     """
     if keep is None or keep == problem.space.budget.keep:
         return problem
-    return problem.with_budget(Budget(problem.space.budget.metric, keep))
+    return problem.with_budget(replace(problem.space.budget, keep=keep))
 
 
 def _place_in_run(channels: IntArray) -> FloatArray:

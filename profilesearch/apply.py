@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,16 @@ from profilesearch.folders import check_place
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.refit import INPUTS
+from profilesearch.networks.rivals import RIVALS
 from profilesearch.options import (
     add_device_option,
     add_image_size_option,
+    add_keep_params_option,
     add_multiple_option,
     add_normalization_options,
     add_tuning_options,
 )
-from profilesearch.profiles import METRICS, SCOPES, Budget, Profile
+from profilesearch.profiles import METRICS, SCOPES, Profile
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
@@ -40,7 +42,7 @@ from profilesearch.tasks.pools import Member, example_shape, learning_images
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import predictions, right_part
 from profilesearch.tasks.unfinished import Unfinished
-from profilesearch.workspace import Workspace
+from profilesearch.workspace import Workspace, budget_of
 
 DESCRIPTION = """\
 Prune a trained model with a stored profile: no search, a smaller network at once.
@@ -88,15 +90,20 @@ def parser() -> argparse.ArgumentParser:
     add_image_size_option(made)
     add_normalization_options(made)
     which = made.add_argument_group("profile")
-    which.add_argument("--profile", metavar="FILE", help="a profile file, or `uniform`; else the best stored one for:")
+    which.add_argument(
+        "--profile",
+        metavar="NAME",
+        help=f"a profile file, or one that needs no search: {', '.join(RIVALS)}; else the best stored one for:",
+    )
     which.add_argument(
         "--against",
-        metavar="FILE",
-        help="another profile, or `uniform`: made with the same recipe and seed, and set beside it with a verdict",
+        metavar="NAME",
+        help="another profile, such as `uniform`: made with the same recipe and seed, and set beside it with a verdict",
     )
     which.add_argument("--keep", type=ranges.share, default=0.5, metavar="FRACTION", help="part of the cost to keep")
+    add_keep_params_option(which)
     which.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
-    which.add_argument("--scope", default="block", metavar="NAME", help="of `uniform`: block, or all")
+    which.add_argument("--scope", default="block", metavar="NAME", help="of those that need no search: block, or all")
     which.add_argument("--store", type=Path, default=Path("profiles"), metavar="DIR", help="where profiles are kept")
     which.add_argument(
         "--map-by-position",
@@ -132,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in options.export:
         check_format(kind)
     device = open_device(options.device)
-    Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
+    budget_of(options)  # finds mistakes
     check_place(options.out)
     if options.checkpoint is None:
         check_writable(options.pool_dir)
@@ -190,7 +197,7 @@ def _fitted(
     profile = fitted_profile(asked[0], given[0], plan, workspace, output)
     if not asked[1:]:
         return [profile]
-    budget = {"metric": profile.budget.metric, "keep": profile.budget.keep, "scope": profile.scope}
+    budget = {**asdict(profile.budget), "scope": profile.scope}
     rival = fitted_profile(_with(asked[1], **budget), given[1], plan, workspace, output)
     if (rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)):
         raise UsageError(f"--against {asked[1].profile} is the very profile that is applied; name another one")

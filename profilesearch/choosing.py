@@ -1,4 +1,4 @@
-"""Which profile `apply` uses: a given file, the best stored one, or uniform; and what it is for the network at hand."""
+"""Which profile `apply` uses: a given file, the best stored one, or a rival; and what it is for the network at hand."""
 
 import argparse
 
@@ -6,32 +6,34 @@ import numpy as np
 
 from profilesearch import train
 from profilesearch.console import Output, given_options
-from profilesearch.errors import choose
 from profilesearch.multiples import AUTO
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.rivals import RIVALS, check_rival
 from profilesearch.networks.space import round_widths
 from profilesearch.outcome import known_worth
-from profilesearch.profiles import METRICS, Budget, Metric, Profile
+from profilesearch.profiles import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.workspace import Workspace
+from profilesearch.workspace import Workspace, budget_of
 
 
 def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
-    """Returns the profile that the options name, before any work; nothing for `uniform`, which needs the network."""
-    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
-    if options.profile == "uniform":
+    """Returns the profile that the options name, before any work; nothing for a rival, which needs the network."""
+    asked = budget_of(options)
+    if options.profile in RIVALS:
+        check_rival(options.profile, asked)
         return None
     if options.profile is not None:
         profile = Profile.load(options.profile)
         output.say(
-            f"using {options.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, --metric "
-            "and --scope say"
+            f"using {options.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
+            "--keep-params, --metric and --scope say"
         )
         return profile
     more = given_options(train.parser(), options, without=("arch", "keep", "metric", "json", "quiet"))
-    stored = Store(options.store).best(options.arch, options.keep, metric, data.name, more)
+    store = Store(options.store)
+    stored = store.best(options.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     worth = known_worth(stored.profile, data.name)
     output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
@@ -41,14 +43,14 @@ def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -
 def fitted_profile(
     options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
 ) -> Profile:
-    """Returns the profile as it is for this network: uniform, carried over from a relative, rounded, or unchanged."""
-    asked = Budget(options.metric, options.keep), options.scope
+    """Returns the profile as it is for this network: a rival's, carried over from a relative, rounded, or unchanged."""
+    asked = budget_of(options), options.scope
     budget, scope = (profile.budget, profile.scope) if profile else asked
     auto = options.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else options.multiple_of
     if profile is None:
         space = plan.space(budget, scope, multiple)
-        return space.profile(space.uniform(), {"searcher": "uniform"})
+        return space.profile(RIVALS[options.profile](space, options.seed), {"searcher": options.profile})
     other = profile.fingerprint != plan.table.within(scope).fingerprint
     profile = carry(profile, plan) if other and options.map_by_position else profile
     if multiple == 1:

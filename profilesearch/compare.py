@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agents import SEARCHERS, Result
+from agents import SEARCHERS, Result, TaperSearcher
 from profilesearch import ranges
 from profilesearch.baseline import state, state_pool
 from profilesearch.console import Output, parser_for, run
@@ -18,6 +18,9 @@ from profilesearch.intervals import mean_interval
 from profilesearch.naming import safe_name, setting_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.latency import LatencyModel
+from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.space import ProfileSpace
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import save_figure, search_figure
 from profilesearch.profiles import Profile
@@ -34,7 +37,8 @@ Compare searchers at equal cost and equal evaluations, on models that the search
 
 Every searcher gets the same pool, budget and number of evaluations, and has its best profiles scored again
 on other images. The winners are then scored, without fine-tuning, on all test images of the target models.
-The table also has the unpruned model, the uniform profile and the median of random profiles.
+The table also has the unpruned model, the profiles that need no search (uniform, widest, and taper, whose
+slope the pool chooses) and the median of random profiles, each with its parameters.
 
 Searches are shared with `train` through the ledger: what was scored once is not scored again."""
 EPILOG = """\
@@ -46,6 +50,10 @@ examples:
 
 files:
   runs/ARCH/compare-SETTINGS/   curves.png, result.json"""
+
+
+_ALWAYS = (*CONTENDERS, TaperSearcher.name)
+"""In every table, asked for or not."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
     output = Output.of(options)
-    names = [choose("searcher", name, SEARCHERS) for name in options.searchers if name != "uniform"]
+    asked = [choose("searcher", name, SEARCHERS) for name in options.searchers]
+    names = [*(name for name in asked if name not in _ALWAYS), TaperSearcher.name]
     stored = {str(path): Profile.load(path) for path in options.profile}
     workspace = Workspace(options, output)
     workspace.check_budget()
@@ -129,7 +138,7 @@ def _compare(
     curves = {name: [run.best_so_far().round(6).tolist() for run in runs] for name, runs in results.items()}
     report = {
         "architecture": options.arch,
-        "budget": asdict(problem.space.budget),
+        "budget": problem.space.budget.to_json(),
         "pool": [member.name for member in pool],
         "targets": [{"name": t.name, "data": t.data, "trained_on": t.trained_on} for t in targets],
         "rows": rows,
@@ -173,10 +182,12 @@ def _targets(
 def _stored_widths(problem: Problem, profile: Profile) -> IntArray:
     space = problem.space
     widths = space.widths(space.table.ratios(profile))
-    if abs(float(space.relative(widths)) / space.budget.keep - 1) > 0.01:
+    budget, params = space.budget, space.relative_params(widths)
+    off = [float(space.relative(widths)) / budget.keep - 1, params / (budget.keep_params or params) - 1]
+    if max(map(abs, off)) > 0.01:
         raise UsageError(
-            f"the stored profile costs {space.relative(widths):.1%} of the {space.budget.metric}, the comparison is at "
-            f"{space.budget.keep:.1%}; give the same --keep and --metric"
+            f"the stored profile costs {space.relative(widths):.1%} of the {budget.metric} and {params:.1%} of the "
+            f"params, the comparison is at {budget.text}; give the same --keep, --keep-params and --metric"
         )
     return widths
 
@@ -202,7 +213,7 @@ def _rows(
     sample = space.sample(options.random_sample, np.random.default_rng([options.seed, 1]))
     winners = {name: [run.winner.evaluation.widths for run in runs] for name, runs in results.items()}
     policies = [run.policy.evaluation for run in results.get("ppo", ()) if run.policy is not None]
-    entries: dict[str, list[IntArray]] = {"unpruned": [space.table.channels], "uniform": [space.uniform()]}
+    entries = {"unpruned": [space.table.channels], **{name: [widths] for name, widths in rivals_of(space).items()}}
     entries["random, median"] = list(sample)
     if policies:
         entries["ppo, the policy's own"] = [policy.widths for policy in policies]
@@ -227,7 +238,7 @@ def _row(
     row: dict[str, Any] = {
         "name": name,
         "evaluations": max((len(run.history) for run in runs), default=None),
-        "cost": float(np.mean([problem.space.relative(widths) for widths in candidates])),
+        **_costs(problem.space, np.array(candidates)),
         "test_accuracy": mean,
         "interval": None if np.isnan(half) else half,
         "runs": list(accuracies),
@@ -239,7 +250,17 @@ def _row(
         row["search"] = float(np.mean([run.winner.evaluation.fitness for run in runs]))
         row["fresh"] = float(np.mean([run.winner.fresh for run in runs]))
         row["own_cost"] = float(np.mean([run.winner.evaluation.own_cost for run in runs]))
+        row["origins"] = [run.winner.origin for run in runs]
     return row
+
+
+def _costs(space: ProfileSpace, widths: IntArray) -> dict[str, float]:
+    """Returns what profiles (N, G) cost on average: in the budget's metric, parameters, and latency where priced."""
+    costs = {"cost": space.relative(widths), "params": space.cost.params(widths)}
+    costs["params_share"] = space.cost.relative(widths, "params")
+    if isinstance(space.cost, LatencyModel):
+        costs["latency_ms"] = space.cost.cost(widths, "latency") / 1e6
+    return {name: float(np.mean(values)) for name, values in costs.items()}
 
 
 def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, targets: Sequence[Member]) -> None:
@@ -251,15 +272,12 @@ def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, t
         if "range" in row:
             accuracy += f" ({row['range'][0]:.1%} to {row['range'][1]:.1%})"
         relative = [f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh")]
-        cells.append([row["name"], str(row["evaluations"] or ""), *relative, f"{row['cost']:.2%}", accuracy])
-    head = [
-        "profile",
-        "evaluations",
-        "search",
-        "fresh",
-        f"{problem.space.budget.metric}",
-        "test images, not fine-tuned",
-    ]
+        costs = [f"{row['cost']:.2%}", f"{row['params'] / 1e3:.1f} k ({row['params_share']:.1%})"]
+        costs += [f"{row['latency_ms']:.3f}"] if "latency_ms" in row else []
+        cells.append([row["name"], str(row["evaluations"] or ""), *relative, *costs, accuracy])
+    priced = ["ms for 1 image"] if isinstance(problem.space.cost, LatencyModel) else []
+    head = ["profile", "evaluations", "search", "fresh", problem.space.budget.metric, "parameters", *priced]
+    head.append("test images, not fine-tuned")
     names = ", ".join(f"{target.name} ({target.data})" for target in targets)
     output.table(f"searchers on {names}, not seen by any search", head, cells)
     output.say(
@@ -267,6 +285,13 @@ def _show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, t
         "search used, and on fresh ones, which did not choose its winner either; ±: 95 % interval over repeats; in "
         "brackets: where 95 % of random profiles lie"
     )
+    for row in rows:
+        kept = [f"{row['origins'].count(name)} with {name}" for name in CONTENDERS if name in row.get("origins", ())]
+        if kept:
+            output.say(
+                f"of {len(row['origins'])} searches by {row['name']}, some ended with what needs none "
+                f"({', '.join(kept)}): nothing that they found held up better on other images"
+            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from profilesearch.networks.architectures import build, check_architecture, imag
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import probe, pruning_error
+from profilesearch.options import add_keep_params_option
 from profilesearch.profiles import SCOPES, Budget, Scope
+from profilesearch.workspace import feasibility
 
 DESCRIPTION = """\
 Show the channel groups of an architecture: which layers keep the same channels, how wide they are, what share
@@ -23,6 +25,7 @@ Scope 'block' leaves the residual streams alone; scope 'all' prunes them too. Un
 EPILOG = """\
 examples:
   profilesearch groups --arch resnet56
+  profilesearch groups --arch resnet56 --image-size 32 --classes 10 --keep 0.5 --keep-params 0.5
   profilesearch groups --arch mobilenet_v2 --image-size 64 --classes 10
   profilesearch groups --arch timm:resnet18d
   profilesearch groups --arch mypackage.models:small_net
@@ -51,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command's parser."""
     made = manual_parser("groups", DESCRIPTION, EPILOG)
     made.add_argument("--arch", metavar="NAME", help="architecture, timm:NAME, or package.module:callable")
+    made.add_argument(
+        "--keep", type=ranges.share, metavar="FRACTION", help="also show what a budget of multiply-adds means"
+    )
+    add_keep_params_option(made)
     made.add_argument("--families", action="store_true", help="one line for one of each of torchvision's families")
     made.add_argument(
         "--image-size",
@@ -69,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output.of(options)
     if bool(options.arch) == options.families:
         raise UsageError("give either --arch NAME or --families")
+    if options.keep is None and options.keep_params is not None:
+        raise UsageError("--keep-params is the second metric of a budget; give --keep as well")
     if options.families:
         _families(options, output)
     else:
@@ -98,6 +107,8 @@ def _groups(options: argparse.Namespace, output: Output) -> None:
         reach = ", ".join(f"scope {scope} reaches down to {least:.1%}" for scope, least in low.items())
         title = f"{options.arch}, images of {'x'.join(map(str, plan.image_shape))}: {len(rows)} channel groups; {reach}"
         output.table(title, ["group", "channels", "scope", "of the MACs", "of the parameters", "made by"], rows)
+        for scope in _scopes(table) if options.keep is not None else []:
+            feasibility(plan.space(Budget("macs", options.keep, options.keep_params), scope), output)
     out = [[", ".join(entry.layers) or entry.name, str(entry.channels), entry.reason] for entry in table.excluded]
     if out:
         output.table("out of scope", ["made by", "channels", "reason"], out)

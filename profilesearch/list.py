@@ -8,7 +8,7 @@ from typing import Any
 from profilesearch.console import Output, manual_parser, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.profiles import Profile
-from profilesearch.reaching import off_budget, reached_anew
+from profilesearch.reaching import off_budget, reached_anew, reached_text
 from profilesearch.store import Store, Stored, gains
 
 DESCRIPTION = """\
@@ -88,7 +88,7 @@ def _reached(profile: Profile) -> str:
         profile = reached_anew(profile)
     except UsageError:
         return f"does not fit {profile.architecture}"
-    return f"{profile.reached:.1%}\nof the {profile.budget.metric}{off_budget(profile)}"
+    return f"{reached_text(profile)}{off_budget(profile)}".replace(" of the ", "\nof the ", 1)
 
 
 def _evidence(stored: Stored) -> list[list[str]]:

@@ -31,7 +31,8 @@ def safe_name(text: str, longest: int = LONGEST) -> str:
 
 def setting_name(options: argparse.Namespace, data: Iterable[str]) -> str:
     """Returns what names of searches start with: the budget, and of the data sets the last part of their paths."""
+    second = "" if options.keep_params is None else f"-params{options.keep_params:g}"
     extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
     paths = (os.path.abspath(re.sub("/+@", "@", name)) for name in data)  # noqa: PTH100
     parts = "-".join(safe_name(Path(path).name, _PART) for path in paths)
-    return f"{options.metric}{options.keep:g}{extras}-{parts}"
+    return f"{options.metric}{options.keep:g}{second}{extras}-{parts}"

@@ -105,6 +105,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep", type=ranges.share, default=0.5, metavar="FRACTION", help="budget: part of the cost to keep"
     )
+    add_keep_params_option(group)
     group.add_argument("--metric", default="macs", metavar="NAME", help=f"cost: {' or '.join(METRICS)}")
     group.add_argument("--scope", default="block", metavar="NAME", help="block, or all to prune residual streams too")
     add_multiple_option(group)
@@ -154,6 +155,16 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=ranges.workers, default=0, metavar="N", help="of the engine (default: one for each core)"
     )
     where.add_argument("--address", metavar="HOST", help="of a running Ray cluster (default: start one here)")
+
+
+def add_keep_params_option(parser: argparse._ActionsContainer) -> None:
+    """Adds the option that gives a budget its second metric."""
+    parser.add_argument(
+        "--keep-params",
+        type=ranges.share,
+        metavar="FRACTION",
+        help="keep this part of the parameters as well, exactly (default: as many as come with --keep)",
+    )
 
 
 def add_multiple_option(parser: argparse._ActionsContainer) -> None:

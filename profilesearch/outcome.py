@@ -8,6 +8,7 @@ from typing import Any
 from profilesearch.console import Output
 from profilesearch.intervals import accuracy_interval
 from profilesearch.latency import Speed
+from profilesearch.networks.rivals import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
 from profilesearch.store import gains
@@ -143,6 +144,12 @@ def not_faster(full: Speed, pruned: Speed) -> str:
 
 def known_worth(profile: Profile, data: str) -> str:
     """Says what a profile's evidence lets expect on a data set, before it is applied."""
+    chosen = profile.found.get("chosen")
+    if chosen in CONTENDERS:
+        why = "which needs no search"
+        if profile.found.get("searcher") != chosen:
+            why = "since none that the search found held up better on other images of its pool"
+        return f"it is the {chosen} profile, {why}"
     known = gains(profile).get(data)
     if known is None and any(member.get("data") == data for member in profile.found.get("pool", [])):
         score = profile.found.get("score", {})

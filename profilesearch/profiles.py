@@ -36,19 +36,42 @@ class Budget:
     Attributes:
         metric: `macs` (multiply-adds of one image), `params`, or `latency` (of one image, on this device).
         keep: Fraction of the full network's cost, in (0, 1].
+        keep_params: Fraction of its parameters that must be met as well, in (0, 1]; None where that is left open.
 
     Raises:
-        UsageError: An unknown metric, or a fraction outside (0, 1].
+        UsageError: An unknown metric, a fraction outside (0, 1], or parameters twice.
     """
 
     metric: Metric = "macs"
     keep: float = 0.5
+    keep_params: float | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise UsageError(f"unknown metric '{self.metric}'; choose from {', '.join(METRICS)}")
         if not 0 < self.keep <= 1:
             raise UsageError(f"keep must be in (0, 1], got {self.keep:g}; 0.5 keeps half of the cost")
+        if self.keep_params is None:
+            return
+        if self.metric == "params":
+            raise UsageError("parameters are the budget's metric already; give --keep alone, or another --metric")
+        if not 0 < self.keep_params <= 1:
+            raise UsageError(f"keep-params must be in (0, 1], got {self.keep_params:g}; 0.5 keeps half of them")
+
+    def __str__(self) -> str:
+        """Names the budget as digests and caches do: the second fraction stands there only where it is used."""
+        second = "" if self.keep_params is None else f", keep_params={self.keep_params!r}"
+        return f"Budget(metric={self.metric!r}, keep={self.keep!r}{second})"
+
+    @property
+    def text(self) -> str:
+        """For people, such as `0.5 of the macs and 0.4 of the params`."""
+        second = "" if self.keep_params is None else f" and {self.keep_params:g} of the params"
+        return f"{self.keep:g} of the {self.metric}{second}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the plain object of files; the second fraction is there only where it is used."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,7 @@ class Profile:
         keep: Keep ratio in (0, 1] by group name, in network order.
         budget: The budget that was asked for.
         reached: Fraction of the full cost that the profile really has.
+        reached_params: Likewise of the parameters, where the budget has them as its second metric.
         found: How the profile was found: searcher, evaluations, seed, pool, score settings, versions, date.
         evidence: Measured results, each with data set, model, accuracies, seeds and intervals.
     """
@@ -74,6 +98,7 @@ class Profile:
     reached: float
     found: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[Mapping[str, Any], ...] = ()
+    reached_params: float | None = None
 
     def __post_init__(self) -> None:
         if not self.keep:
@@ -116,7 +141,10 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plain object that the profile file holds, keys in a stable order."""
-        budget = {**asdict(self.budget), "reached": round(self.reached, 6), "convention": CONVENTION}
+        budget = {**self.budget.to_json(), "reached": round(self.reached, 6)}
+        if self.reached_params is not None:
+            budget["reached_params"] = round(self.reached_params, 6)
+        budget["convention"] = CONVENTION
         return {
             "schema": SCHEMA,
             "architecture": self.architecture,
@@ -177,16 +205,19 @@ class Profile:
         scope = _field(value, "scope", str)
         if scope not in SCOPES:
             raise UsageError(f"unknown scope '{scope}'; choose from {', '.join(SCOPES)}")
+        second = [_field(budget, name, float) if name in budget else None for name in ("keep_params", "reached_params")]
         reached = _field(budget, "reached", float)
-        if not 0 < reached <= 1:
-            raise UsageError(f"the reached cost must be in (0, 1], got {short(reached)}")
+        for cost in (reached, 1 if second[1] is None else second[1]):
+            if not 0 < cost <= 1:
+                raise UsageError(f"the reached cost must be in (0, 1], got {short(cost)}")
         made = cls(
             architecture=_field(value, "architecture", str),
             scope=cast(Scope, scope),
             fingerprint=_field(value, "fingerprint", str),
             keep=_field(value, "keep", dict),
-            budget=Budget(cast(Metric, _field(budget, "metric", str)), _field(budget, "keep", float)),
+            budget=Budget(cast(Metric, _field(budget, "metric", str)), _field(budget, "keep", float), second[0]),
             reached=reached,
+            reached_params=second[1],
             found=_field(value, "found", dict),
             evidence=tuple(_entries(_field(value, "evidence", list))),
         )
@@ -257,10 +288,17 @@ def _is_member(item: object) -> bool:
 
 
 Check = Callable[[object], bool]
-_ACCURACIES = ("pruned", "finetuned", "uniform_pruned", "uniform_finetuned", "dense")
+_RIVALS = ("uniform", "widest")
+_ACCURACIES = (
+    "pruned",
+    "finetuned",
+    "dense",
+    *(f"{name}_{when}" for name in _RIVALS for when in ("pruned", "finetuned")),
+)
 _EVIDENCE: Mapping[str, Check] = {
     **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
     **{f"{name}_accuracy": lambda item: item is None or _is_share(item) for name in _ACCURACIES},
+    **dict.fromkeys(("params", *(f"{name}_params" for name in _RIVALS)), _is_share),
     **dict.fromkeys(("interval", "gain_interval"), _is_interval),
     "gain": lambda item: _is_number(item) and -1 <= cast(float, item) <= 1,
     "recipe": lambda item: isinstance(item, dict),

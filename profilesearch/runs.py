@@ -12,8 +12,8 @@ from profilesearch.errors import UsageError
 from profilesearch.files import read_json, regular_file
 from profilesearch.folders import APPLIED, SEARCHED, check_whole
 from profilesearch.plots import profile_figure, search_figure
-from profilesearch.profiles import Profile
-from profilesearch.reaching import reached_anew
+from profilesearch.profiles import Budget, Profile
+from profilesearch.reaching import reached_anew, reached_text
 from profilesearch.webpage import Block, drawn, embedded
 
 _LARGEST = 1e6
@@ -87,7 +87,7 @@ def _trained(folder: Path, value: dict[str, Any]) -> Part:
     rows = [
         (
             str(place),
-            "policy" if each["is_policy"] else "history",
+            each.get("origin", "policy" if each["is_policy"] else "history"),
             *(f"{each[part]:.4f}" for part in ("search", "choose", "fresh")),
             f"{each['own_cost']:.2%}",
         )
@@ -95,7 +95,7 @@ def _trained(folder: Path, value: dict[str, Any]) -> Part:
     ]
     text = (
         f"{len(history)} evaluations by {searcher}, seed {value['seed']}; {profile.architecture} keeps "
-        f"{profile.reached:.2%} of the {profile.budget.metric}. Accuracy relative to the unpruned models.",
+        f"{reached_text(profile)}. Accuracy relative to the unpruned models.",
     )
     curve = drawn(search_figure({searcher: [best]}, {searcher: policies} if policies else {}))
     head = ("finalist", "from", "search images", "images that choose", "fresh images", "unprojected cost")
@@ -109,14 +109,16 @@ def _compared(folder: Path, value: dict[str, Any]) -> Part:
         accuracy = f"{row['test_accuracy']:.2%}"
         accuracy += f" ± {row['interval'] * 100:.2f}" if row["interval"] is not None else ""
         scores = tuple(f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh"))
-        rows.append((str(row["name"]), str(row["evaluations"] or ""), *scores, f"{row['cost']:.2%}", accuracy))
+        parameters = f"{row['params'] / 1e3:.1f} k ({row['params_share']:.1%})" if "params" in row else ""
+        cost = (f"{row['cost']:.2%}", parameters)
+        rows.append((str(row["name"]), str(row["evaluations"] or ""), *scores, *cost, accuracy))
     targets = ", ".join(f"{target['name']} ({target['data']})" for target in value["targets"])
     budget = value["budget"]
     text = (
-        f"{value['architecture']}, {budget['keep']:g} of the {budget['metric']}; pool: {', '.join(value['pool'])}; "
+        f"{value['architecture']}, {Budget(**budget).text}; pool: {', '.join(value['pool'])}; "
         f"test images of {targets}, which no search saw, not fine-tuned. ±: 95 % interval over repeats.",
     )
-    head = ("profile", "evaluations", "search images", "fresh images", "cost", "test accuracy")
+    head = ("profile", "evaluations", "search images", "fresh images", "cost", "parameters", "test accuracy")
     pictures = (drawn(search_figure(value["curves"], {})),)
     return Part((Block(f"Comparison: {value['architecture']}", text, pictures, head, tuple(rows)),), value["curves"])
 
@@ -189,7 +191,7 @@ def _stored(file: Path) -> Part:
             )  # fmt: skip
     names = list(profile.keep)
     keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
-    title = f"{profile.architecture}: {profile.reached:.1%} of the {profile.budget.metric}, widths in percent"
+    title = f"{profile.architecture}: {reached_text(profile)}, widths in percent"
     bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title))
     found = f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries."
     head = ("model", "data", "pruned", "fine-tuned", "points over uniform")
@@ -200,5 +202,5 @@ def _bars(profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None
     names = [name for name in groups if name in profile.keep]
     channels = np.array([groups[name] for name in names])
     kept = np.rint(channels * [profile.keep[name] for name in names]).astype(np.int64) if widths is None else widths
-    title = f"{profile.architecture}: {profile.reached:.1%} of the {profile.budget.metric}"
+    title = f"{profile.architecture}: {reached_text(profile)}"
     return drawn(profile_figure(names, channels, kept, title))

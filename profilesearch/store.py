@@ -15,13 +15,14 @@ from profilesearch.errors import UsageError
 from profilesearch.files import write_json
 from profilesearch.naming import LONGEST
 from profilesearch.networks.architectures import architecture_of, folder_name
-from profilesearch.profiles import Metric, Profile
+from profilesearch.profiles import Budget, Metric, Profile
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
 _NAME = re.compile(r"[^\W_][\w.-]*")
 _LOST, _UNKNOWN, _GAINED = range(3)
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,15 @@ class Store:
         folders = {file.parent.name for folder in self._folders for file in folder.glob("*/[!.]*.json")}
         return sorted(architecture_of(name) for name in folders if _NAME.fullmatch(name))
 
-    def best(self, architecture: str, keep: float, metric: Metric, data: str, more: str = "") -> Stored:
+    def best(
+        self,
+        architecture: str,
+        keep: float,
+        metric: Metric,
+        data: str,
+        more: str = "",
+        keep_params: float | None = None,
+    ) -> Stored:
         """Returns the stored profile for a budget that is best by its own record.
 
         Evidence is the gain over the uniform profile on models that the search did not see; what counts of it is the
@@ -129,18 +138,20 @@ class Store:
             metric: Of the cost.
             data: Name of the data set.
             more: What else the user would give to a search, as text for a shell that starts with a space.
+            keep_params: Part of the parameters that profiles must have been searched for as well.
 
         Raises:
             UsageError: There is none for this budget; the message says which budgets there are.
         """
         every = list(self.profiles(architecture))
-        fitting = [s for s in every if s.profile.budget.metric == metric and abs(s.profile.budget.keep - keep) < 1e-9]
+        asked = Budget(metric, keep, keep_params)
+        fitting = [stored for stored in every if _alike(stored.profile.budget, asked)]
         if not fitting:
-            budgets = sorted({f"{s.profile.budget.keep:g} of the {s.profile.budget.metric}" for s in every})
+            budgets = sorted({s.profile.budget.text for s in every})
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
             command = f"profilesearch train --arch {shlex.quote(architecture)} --keep {keep} --metric {metric}{more}"
             raise UsageError(
-                f"no stored profile of {architecture} keeps {keep:g} of the {metric}; {have}; search one with "
+                f"no stored profile of {architecture} keeps {asked.text}; {have}; search one with "
                 f"`{command}`, or take --profile uniform"
             )
         return max(fitting, key=lambda stored: _record(stored.profile, data))
@@ -162,9 +173,7 @@ class Store:
         found = [
             stored
             for stored in every
-            if stored.profile.fingerprint == fingerprint
-            and stored.profile.budget.metric == metric
-            and abs(stored.profile.budget.keep - keep) < 1e-9
+            if stored.profile.fingerprint == fingerprint and _alike(stored.profile.budget, Budget(metric, keep))
         ]
         return max(found, key=lambda stored: _record(stored.profile, ""), default=None)
 
@@ -192,6 +201,13 @@ def gains(profile: Profile) -> dict[str, Gain]:
         if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
+
+
+def _alike(one: Budget, other: Budget) -> bool:
+    """Says whether two budgets are the same, but for the rounding of their fractions."""
+    fractions = [(budget.keep, budget.keep_params or 0) for budget in (one, other)]
+    near = all(abs(a - b) < _SAME for a, b in zip(*fractions, strict=True))
+    return one.metric == other.metric and near
 
 
 def _readable(path: Path) -> Profile | None:

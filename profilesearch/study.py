@@ -43,7 +43,7 @@ files:
   RESULTS/ARCH/*.csv, *.png   raw rows and figures
   RESULTS.md                  the page, for all architectures in the folder"""
 
-_LEFT_OUT = ("--only", "--row", "--data-dir", "--workers", "--runs", "--device")
+_LEFT_OUT = ("--only", "--row", "--recorded", "--data-dir", "--workers", "--runs", "--device")
 """What picks a part of the study, or depends on the machine."""
 
 
@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"experiments to run: {', '.join(EXPERIMENTS)} (default: all but {', '.join(LONG)})",
     )
     made.add_argument("--row", metavar="NAME", help="take the measurements of one row of the page again, and compare")
+    made.add_argument(
+        "--recorded", action="store_true", help="measure nothing: make the sections again of what is on record"
+    )
     made.add_argument(
         "--keeps",
         nargs="+",
@@ -125,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number, name in enumerate(only, 1):
         output.say(f"experiment: {name}")
         before = lab.taken
-        section = EXPERIMENTS[name](lab)
+        section = _section(lab, name, options.recorded)
         output.say(f"  {section.verdict}")
         measured += [name] if lab.taken > before else []
         page = _write(options.results, lab, command, only[:number], measured)
@@ -198,6 +201,18 @@ def _write(results: Path, lab: Lab, command: str, run: Sequence[str], measured: 
     return write_page(results, lab.sources.architecture, entries)
 
 
+def _section(lab: Lab, name: str, recorded: bool) -> Section:
+    """Runs an experiment, or makes it of its records alone."""
+    section = _recorded(lab, name) if recorded else EXPERIMENTS[name](lab)
+    if section is None:
+        raise _not_recorded(lab, name)
+    return section
+
+
+def _not_recorded(lab: Lab, name: str) -> UsageError:
+    return UsageError(f"'{name}' is not on record in {lab.folder}; run it first with --only {name}")
+
+
 def _recorded(lab: Lab, name: str) -> Section | None:
     """Returns an experiment from the records alone, for those budgets that are on record; or None."""
     was, sizes, lab.offline = lab.offline, lab.sizes, True
@@ -222,7 +237,7 @@ def _again(lab: Lab, row: str, output: Output) -> None:
     name, _, number = row.partition(".")
     section = _recorded(lab, choose("experiment", name, EXPERIMENTS))
     if section is None:
-        raise UsageError(f"'{name}' is not on record in {lab.folder}; run it first with --only {name}")
+        raise _not_recorded(lab, name)
     if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
         raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
     line = section.lines[int(number) - 1]

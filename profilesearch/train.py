@@ -17,15 +17,17 @@ from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.naming import safe_name, setting_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.rivals import check_rival, rivals_of
 from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
 from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profiles import Profile
+from profilesearch.reaching import reached_text
 from profilesearch.scoring.measures import SHOWN
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store, check_name
 from profilesearch.tasks.splits import Part
 from profilesearch.watching import Curves, check_tensorboard
-from profilesearch.workspace import Workspace
+from profilesearch.workspace import Workspace, budget_of
 
 DESCRIPTION = """\
 Search a layer-wise channel pruning profile and store it.
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     output = Output.of(options)
     make_searcher(options.searcher, options.storage)
+    check_rival(options.searcher, budget_of(options))
     check_tensorboard(options.tensorboard)
     for folder in (options.store, *filter(None, [options.tensorboard])):
         check_writable(folder)
@@ -140,7 +143,6 @@ def default_name(options: argparse.Namespace, data: Sequence[str]) -> str:
 
 def describe(problem: Problem, result: Result) -> dict[str, Any]:
     """Returns how a profile was found, for its file. Scores are relative to the unpruned models."""
-    uniform = problem.space.uniform()
     fresh_base = problem.base("fresh")
     pool = [
         {
@@ -157,13 +159,16 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
-        "chosen": "policy" if policy is not None and result.winner is policy else "history",
+        "chosen": result.winner.origin,
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),
             "choose": round(result.winner.choose, 4),
             "fresh": round(result.winner.fresh, 4),
-            "uniform_search": round(_score(problem, uniform, "search"), 4),
-            "uniform_fresh": round(_score(problem, uniform, "fresh"), 4),
+            **{
+                f"{name}_{part}": round(_score(problem, widths, part), 4)
+                for name, widths in rivals_of(problem.space).items()
+                for part in _REPORTED
+            },
         },
     }
     if policy is not None:
@@ -179,6 +184,9 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
     found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
     found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return found
+
+
+_REPORTED: tuple[Part, ...] = ("search", "fresh")
 
 
 def _score(problem: Problem, widths: IntArray, part: Part) -> float:
@@ -200,7 +208,7 @@ def save_run(place: Path, problem: Problem, result: Result, profile: Profile) ->
 
 def _fill(folder: Path, problem: Problem, result: Result, profile: Profile, name: str) -> None:
     table = problem.space.table
-    title = f"{profile.architecture} {name}: {profile.reached:.1%} of the {profile.budget.metric}"
+    title = f"{profile.architecture} {name}: {reached_text(profile)}"
     widths = result.winner.evaluation.widths
     save_figure(profile_figure(table.names, table.channels, widths, title), folder / "profile.png")
     policies = [(i + 1, e.fitness) for i, e in enumerate(result.history) if e.is_policy]
@@ -222,6 +230,7 @@ def _value(problem: Problem, result: Result, profile: Profile) -> dict[str, Any]
             "fresh": f.fresh,
             "own_cost": f.evaluation.own_cost,
             "is_policy": f.evaluation.is_policy,
+            "origin": f.origin,
             "widths": f.evaluation.widths.tolist(),
         }
         for f in result.finalists
@@ -238,29 +247,27 @@ def _value(problem: Problem, result: Result, profile: Profile) -> dict[str, Any]
 def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]) -> None:
     """Prints the result table."""
     space, score = problem.space, found["score"]
-    uniform = space.relative(space.uniform())
-    winner = result.winner.evaluation
-    cost = f"of the {space.budget.metric}"
-    rows = [
-        ["unpruned", "1.000", "1.000", "100.00%", ""],
-        ["uniform", f"{score['uniform_search']:.3f}", f"{score['uniform_fresh']:.3f}", f"{uniform:.2%}", ""],
-    ]
-    if result.policy is not None:
-        own = result.policy.evaluation
-        reached = f"{space.relative(own.widths):.2%}"
-        rows.append(
-            ["the policy's own", f"{own.fitness:.3f}", f"{result.policy.fresh:.3f}", reached, f"{own.own_cost:.2%}"]
-        )
-    rows.append([
-        f"stored, from the {found['chosen']}",
-        f"{winner.fitness:.3f}",
-        f"{result.winner.fresh:.3f}",
-        f"{space.relative(winner.widths):.2%}",
-        f"{winner.own_cost:.2%}",
-    ])  # fmt: skip
-    head = ["profile", "search images", "fresh images", cost, "unprojected"]
+
+    def row(name: str, search: float, fresh: float, widths: IntArray, own_cost: float | None = None) -> list[str]:
+        own = "" if own_cost is None else f"{own_cost:.2%}"
+        costs = f"{space.relative(widths):.2%}", space.params_text(widths)
+        return [name, f"{search:.3f}", f"{fresh:.3f}", *costs, own]
+
+    rows = [row("unpruned", 1, 1, space.table.channels)]
+    for name, widths in rivals_of(space).items():
+        rows.append(row(name, score[f"{name}_search"], score[f"{name}_fresh"], widths))
+    named = [("the policy's own", result.policy)] if result.policy is not None else []
+    for name, finalist in [*named, (f"stored, from the {found['chosen']}", result.winner)]:
+        evaluation = finalist.evaluation
+        rows.append(row(name, evaluation.fitness, finalist.fresh, evaluation.widths, evaluation.own_cost))
+    head = ["profile", "search images", "fresh images", f"of the {space.budget.metric}", "parameters", "unprojected"]
     what = SHOWN[problem.settings.measure]
     output.table(f"{what} relative to the unpruned models, mean of the pool; fresh images chose nothing", head, rows)
+    if result.kept_rival:
+        output.say(
+            f"what is stored is the {found['chosen']} profile, which needs no search: none of {found['evaluations']} "
+            f"that {result.searcher} tried held up better on other images"
+        )
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channe
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
+from profilesearch.networks.rivals import rivals_of, taper
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profiles import METRICS, SCOPES, Budget, Scope
+from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.measures import MEASURES
@@ -251,27 +252,31 @@ def budget_of(options: argparse.Namespace) -> Budget:
     """Returns the budget of the options.
 
     Raises:
-        UsageError: An unknown metric or scope, or a fraction outside (0, 1].
+        UsageError: An unknown metric or scope, a fraction outside (0, 1], or parameters twice.
     """
     choose("scope", options.scope, SCOPES)
-    return Budget(choose("metric", options.metric, METRICS), options.keep)  # type: ignore[arg-type]
+    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
+    return Budget(metric, options.keep, options.keep_params)
 
 
 def feasibility(space: ProfileSpace, output: Output) -> None:
-    """Prints what the smallest, the uniform and the full profile cost."""
-    ends = space.widths(np.array([[0.0], [1.0]]) * np.ones(space.size))
+    """Prints what the smallest, the full and those profiles cost that need no search."""
     low, high = space.reach()
     title = (
         f"{space.architecture}: {space.size} channel groups in scope '{space.scope}'; "
         f"budget {space.budget.keep:.1%} of the {space.budget.metric}, reachable {low:.1%} to {high:.1%}"
     )
+    if space.budget.keep_params is not None:
+        least, most = space.reach_params()
+        title += f", and {space.budget.keep_params:.1%} of the params, reachable there {least:.1%} to {most:.1%}"
+    rivals = {**rivals_of(space), "taper": taper(space)}
     rows = []
-    for name, widths in (("smallest", ends[0]), ("uniform", space.uniform()), ("full", ends[1])):
+    for name, widths in {"smallest": space.ends[0], **rivals, "full": space.ends[1]}.items():
         rows.append([
             name,
             f"{(widths / space.table.channels).mean():.3f}",
             f"{space.cost.macs(widths) / 1e6:.2f} M",
-            f"{space.cost.params(widths) / 1e3:.1f} k",
+            space.params_text(widths),
             f"{space.relative(widths):.2%}",
         ])  # fmt: skip
     output.table(title, ["profile", "mean keep ratio", "MACs", "parameters", f"of the {space.budget.metric}"], rows)

@@ -205,11 +205,11 @@ def test_two_processes_share_one_optuna_study(
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
     assert len(histories[0].splitlines()) == 1 + 16
-    # Together they scored 16 profiles and at most one more that was under way. Each of them also scored the full and
-    # the uniform one on search images, the full one and 8 finalists on the images that choose, and the full one, the
-    # uniform one and 8 finalists on fresh images.
+    # Together they scored 16 profiles and at most one more that was under way. Each of them also scored the full, the
+    # uniform and the widest one on search images, and the full one and 10 finalists, these two among them, on the
+    # images that choose and on fresh ones.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 16 <= sum(scored) <= 16 + 1 + 2 * (2 + 9 + 10)
+    assert 16 <= sum(scored) <= 16 + 1 + 2 * (3 + 11 + 11)
     monkeypatch.chdir(tmp_path)
     train.main([*options, "--runs", "runs0", "--store", "s"])
     assert json.loads(capsys.readouterr().out)["score"] == results[0]["score"]

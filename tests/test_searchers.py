@@ -44,7 +44,7 @@ class TestEverySearcher:
         self, searcher: Searcher, problem: Problem, result: Result
     ) -> None:
         assert 1 <= len(result.history) <= EVALUATIONS
-        if searcher.name not in ("uniform", "exhaustive"):
+        if searcher.name not in ("uniform", "widest", "taper", "exhaustive"):  # these have fewer to propose
             assert len(result.history) == EVALUATIONS
         for evaluation in result.history:
             assert problem.space.relative(evaluation.widths) == pytest.approx(0.5, rel=0.005)

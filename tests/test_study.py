@@ -19,7 +19,9 @@ from test_commands import call
 from profilesearch.errors import UsageError
 from profilesearch.experiments.analysis import correlation, correlation_gap, difference, rank_correlation, top_overlap
 from profilesearch.experiments.cells import text, whole
+from profilesearch.experiments.profiles import parameters, widest_profile
 from profilesearch.experiments.records import Records
+from profilesearch.experiments.rows import PROFILES
 from profilesearch.experiments.thresholds import IMPORTANCES, global_threshold
 from profilesearch.networks.architectures import build
 from profilesearch.networks.mapping import map_by_place
@@ -193,6 +195,19 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     call("study", *STUDY, "--only", "spread", "ranks")
     assert rows.read_text() == after
     assert (place / "results.md").read_text() == page.replace("PyTorch ", "PyTorch of another day, ")
+
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    widest = next(row for row in Records(rows.with_name("profiles.csv"), PROFILES).rows()
+                  if row["widths"] == "-".join(map(str, widest_profile(space))))  # fmt: skip
+    assert f"| widest | {parameters(space, [widest_profile(space)])}" in re.sub(r"\| \d+\.\d+% ", "", page)
+    rows.write_text("".join(line for line in after.splitlines(True) if widest["profile"] not in line))
+    call("study", *STUDY, "--only", "spread", "--recorded")
+    assert "| widest |" not in (place / "results.md").read_text()
+    assert "| spread.1 | uniform |" in (place / "results.md").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        call("study", *STUDY, "--only", "headline", "--recorded")
+    assert "'headline' is not on record" in capsys.readouterr().err
+    rows.write_text(after)
 
     capsys.readouterr()
     call("study", *STUDY, "--row", "spread.1", "--json")

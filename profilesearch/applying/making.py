@@ -12,7 +12,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.outcome import not_faster
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned, prune_planned, reestimate_statistics, refit_weights
-from profilesearch.reaching import off_budget, reached_in
+from profilesearch.reaching import off_budget, reached_in, reached_text
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
@@ -51,7 +51,7 @@ def make(
     images = data.normalize(batch.pixels, subject.shape[0])
     pruned = prune_planned(subject.plan, profile, settings.criterion, settings.seed, (images, batch.labels))
     cut = reached_in(profile, pruned)
-    output.say(f"the profile keeps {cut.reached:.1%} of the {cut.budget.metric} of this network{off_budget(cut)}")
+    output.say(f"the profile keeps {reached_text(cut)} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
         network.to(world.device)
     if settings.refit == "none":

@@ -20,6 +20,7 @@ from profilesearch.folders import APPLIED, drafted
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.outcome import evidence_of, report_of, show
 from profilesearch.plots import profile_figure, save_figure
+from profilesearch.reaching import reached_text
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of
 
@@ -101,7 +102,7 @@ def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence
 
 def _draw(file: Path, settings: Applying, made: Made) -> None:
     profile, pruned = made.profile, made.pruned
-    title = f"{settings.arch}: {profile.reached:.1%} of the {profile.budget.metric}"
+    title = f"{settings.arch}: {reached_text(profile)}"
     save_figure(profile_figure(pruned.table.names, pruned.table.channels, pruned.widths, title), file)
 
 

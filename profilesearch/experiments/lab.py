@@ -92,7 +92,7 @@ class Lab:
         self._found = records("searches", rows.SEARCHES)
         self._families = records("families", rows.FAMILIES)
         self._curves = records("curves", rows.CURVES)
-        self._spaces: dict[float, ProfileSpace] = {}
+        self._spaces: dict[Budget, ProfileSpace] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._check_models(records("models", rows.MODELS))
         groups = len(self._plan.table.within("block").channels)
@@ -105,11 +105,12 @@ class Lab:
         network = member.load()
         return Plan(member.architecture, network, example_shape(network, data_of(self.sources, member)))
 
-    def space(self, keep: float) -> ProfileSpace:
-        """Returns the profiles of the architecture under a budget of MACs."""
-        if keep not in self._spaces:
-            self._spaces[keep] = self._plan.space(Budget("macs", keep))
-        return self._spaces[keep]
+    def space(self, keep: float, keep_params: float | None = None) -> ProfileSpace:
+        """Returns the profiles of the architecture under a budget of MACs, and of parameters if these are given."""
+        budget = Budget("macs", keep, keep_params)
+        if budget not in self._spaces:
+            self._spaces[budget] = self._plan.space(budget)
+        return self._spaces[budget]
 
     def _check_models(self, known: Records) -> None:
         """Records go by names of models and data sets; what is behind a name must stay the same.
@@ -249,6 +250,10 @@ class Lab:
                 return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
             found = run_search(sources, job)
             return {"search": found.search, "choose": found.choose, "own_cost": found.own_cost}
+
+    def may(self, jobs: Sequence[Job]) -> bool:
+        """Whether measurements that a page can do without may be asked for: all are on record, or may be taken."""
+        return not self.offline or all(self.recorded(job) for job in jobs)
 
     def recorded(self, job: Job) -> Row | None:
         """Returns the recorded row of a measurement, or None."""

@@ -9,13 +9,13 @@ from profilesearch.experiments.figures import plot_curves
 from profilesearch.experiments.jobs import FineTune, Found, Job, Score, Search, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
-from profilesearch.experiments.profiles import uniform_profile
+from profilesearch.experiments.profiles import parameters, uniform_profile, widest_profile
 from profilesearch.experiments.ranks import random_jobs
 from profilesearch.experiments.spread import best_random
 from profilesearch.networks.cost import FloatArray
 
 SEARCHERS = ("ppo", "random", "tpe", "cmaes", "exhaustive")
-UNSEEDED = ("exhaustive",)
+UNSEEDED = ("exhaustive", "taper")
 EARLY = 250
 """After how many evaluations PPO is held against the whole random search."""
 Choice = Mapping[str, Widths]
@@ -52,7 +52,8 @@ def searchers(lab: Lab) -> Section:
         behind: list[Job] = [*jobs.get(name, ())]
         for choice in choices:
             behind += [job for target in lab.targets for job in _jobs(lab, target, choice[target])]
-        lines.append(Line.of((name, _early(origin), chose, *values), behind))
+        params = parameters(lab.space(keep), [choice[target] for choice in choices for target in lab.targets])
+        lines.append(Line.of((name, params, _early(origin), chose, *values), behind))
     curves = {name: _curves(several) for name, several in found.items() if name not in UNSEEDED}
     labels = ("evaluations", "best accuracy so far, relative to the unpruned pool")
     figure = lab.figure("searchers", lambda path: plot_curves(curves, {}, labels, path))
@@ -66,7 +67,7 @@ def searchers(lab: Lab) -> Section:
         "images, where the largest of several scores is too high on average. "
         f"Test accuracy in percent on each target ({', '.join(lab.targets)}), with batch statistics and then after "
         f"{sizes.epochs} epoch(s) of fine-tuning; intervals over the seeds of the search.",
-        ("searcher", f"search after {EARLY} / all", "images that chose it", *heads),
+        ("searcher", "parameters", f"search after {EARLY} / all", "images that chose it", *heads),
         tuple(lines),
         _verdict(lab, found, measured),
         (figure,),
@@ -82,6 +83,9 @@ def _rivals(lab: Lab, found: Mapping[str, Sequence[Found]]) -> dict[str, list[Ch
     rivals = {name: [everywhere(f.widths) for f in several] for name, several in found.items()}
     rivals["ppo, the policy's own"] = [everywhere(f.policy) for f in found["ppo"]]
     rivals["uniform"] = [everywhere(uniform_profile(lab.space(lab.sizes.keep)))]
+    widest = everywhere(widest_profile(lab.space(lab.sizes.keep)))
+    if lab.may([job for target in lab.targets for job in _jobs(lab, target, widest[target])]):
+        rivals["widest"] = [widest]
     lab.scores([job for target in lab.targets for job in random_jobs(lab, target)])
     rivals["random, on the target"] = [{target: best_random(lab, target) for target in lab.targets}]
     return rivals

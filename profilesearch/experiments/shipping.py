@@ -1,7 +1,7 @@
 """Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -14,18 +14,21 @@ from profilesearch.experiments.jobs import FamilySearch, FineTune, Found, Score,
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import landing_searches
 from profilesearch.experiments.page import Line, Section
-from profilesearch.experiments.profiles import as_widths, uniform_profile
+from profilesearch.experiments.profiles import as_widths, parameters, uniform_profile, widest_profile
 from profilesearch.experiments.searchers import searches
 from profilesearch.intervals import accuracy_interval
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.networks.mapping import map_by_place
+from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.pools import tuning_recipe
 
 Origin = Callable[[], dict[str, Any]]
 """Says how a profile was found."""
-COLUMNS = ("keep", "target", "before", "uniform", "gain", "after", "uniform, after", "gain after")
+COLUMNS = ("keep", "target", "profile", "parameters", "before", "after", "ours minus this, before", "after that")
+WIDEST = "widest"
 
 
 def shipping(lab: Lab) -> Section:
@@ -42,8 +45,9 @@ def shipping(lab: Lab) -> Section:
         "shipping",
         "Shipped profiles and their evidence",
         f"The profiles in `profiles/{lab.sources.architecture}/`, {origin}, on targets: test accuracy, percent, "
-        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds, beside uniform. "
-        "Intervals of gains are over the test images before, over the seeds after.",
+        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds, beside uniform and, "
+        "where it was measured, the widest profile. Intervals of gains are over the test images before, over the seeds "
+        "after.",
         COLUMNS,
         tuple(lines),
         "; ".join(verdicts) + ".",
@@ -61,37 +65,36 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tup
         found: Says how it was found; asked where the profile is stored.
 
     Returns:
-        Rows of `COLUMNS`, one for each target, and the verdict.
+        Rows of `COLUMNS`, for each target one of the profile and one of each rival, and the verdict.
     """
-    name = f"macs{keep:g}-{kind}"
-    uniform = uniform_profile(lab.space(keep))
+    name, space = f"macs{keep:g}-{kind}", lab.space(keep)
+    profiles = {name: widths, "uniform": uniform_profile(space), WIDEST: widest_profile(space)}
     lines, gains, evidence = [], [], []
     for target in lab.targets:
-        jobs = [_tuning(lab, target, w) for w in (widths, uniform)]
-        lab.finetunes([*jobs[0], *jobs[1]])  # together, so that no worker waits
-        ours, theirs = (lab.finetunes(several) for several in jobs)
-        gain = difference([t.after for t in ours], [t.after for t in theirs])
+        jobs = {each: _tuning(lab, target, its) for each, its in profiles.items()}
+        if not lab.may(jobs[WIDEST]):
+            del jobs[WIDEST]
+        lab.finetunes([job for several in jobs.values() for job in several])  # together, so that no worker waits
+        tuned = {each: lab.finetunes(several) for each, several in jobs.items()}
+        ours = tuned[name]
+        gain = difference([t.after for t in ours], [t.after for t in tuned["uniform"]])
         gains.append(gain)
-        first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
-        entry = _evidence(lab, target, ours, theirs, gain)
-        evidence.append(entry)
-        cells = (
-            f"{keep:g}",
-            f"{target} ({lab.member(target).data})",
-            f"{entry['pruned_accuracy'] * 100:.2f}",
-            f"{entry['uniform_pruned_accuracy'] * 100:.2f}",
-            first.text(2, 100),
-            f"{entry['finetuned_accuracy'] * 100:.2f}",
-            f"{entry['uniform_finetuned_accuracy'] * 100:.2f}",
-            gain.text(2, 100),
-        )
-        lines.append(Line.of(cells, [*jobs[0], *jobs[1]]))
+        evidence.append(_evidence(lab, keep, target, tuned, gain))
+        start = f"{keep:g}", f"{target} ({lab.member(target).data})"
+        for each, theirs in tuned.items():
+            accuracies = (f"{np.mean(values) * 100:.2f}" for values in _both(theirs))
+            first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
+            last = difference([t.after for t in ours], [t.after for t in theirs])
+            gaps = ("", "") if each == name else (first.text(2, 100), last.text(2, 100))
+            cells = (*start, each, parameters(space, [theirs[0].widths]), *accuracies, *gaps)
+            lines.append(Line.of(cells, jobs[each]))
     if not lab.offline:
         profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found()))
         Store(lab.store).replace(replace(profile, evidence=tuple(evidence)), name)
     won, lost = sum(gain.positive for gain in gains), sum(gain.negative for gain in gains)
     worse = f", worse on {lost}" if lost else ""
-    return lines, f"{name}: better than uniform after fine-tuning on {won} of {len(gains)} targets{worse}"
+    same = next((f" (it is the {each} profile)" for each in profiles if each != name and profiles[each] == widths), "")
+    return lines, f"{name}{same}: better than uniform after fine-tuning on {won} of {len(gains)} targets{worse}"
 
 
 def _known(lab: Lab, name: str, profile: Profile) -> Profile:
@@ -111,7 +114,9 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
 
     def origin() -> dict[str, Any]:
         score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep)}
-        return {**origin_of(lab, job), "score": score, "images": lab.used(job).images, **when()}
+        rivals = [name for name, widths in rivals_of(lab.space(keep)).items() if as_widths(widths) == best.widths]
+        chosen = {"chosen": rivals[0]} if rivals else {}
+        return {**origin_of(lab, job), **chosen, "score": score, "images": lab.used(job).images, **when()}
 
     return best.widths, origin
 
@@ -176,7 +181,11 @@ def _tuning(lab: Lab, target: str, widths: Widths) -> list[FineTune]:
     return [FineTune(target, widths, epochs=sizes.epochs, lr=sizes.lr, seed=seed) for seed in range(sizes.seeds)]
 
 
-def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tuned], gain: Estimate) -> dict[str, Any]:
+def _evidence(
+    lab: Lab, keep: float, target: str, tuned: Mapping[str, Sequence[Tuned]], gain: Estimate
+) -> dict[str, Any]:
+    """Returns the evidence of a profile, the first of `tuned`, beside its rivals on a target."""
+    space, (ours, *_) = lab.space(keep), tuned.values()
     member = lab.member(target)
     images = lab.test_images(target)
     after = float(np.mean([t.after for t in ours]))
@@ -196,8 +205,26 @@ def _evidence(lab: Lab, target: str, ours: Sequence[Tuned], theirs: Sequence[Tun
         "pruned_accuracy": round(float(np.mean([t.before for t in ours])), 4),
         "finetuned_accuracy": round(after, 4),
         "interval": [round(end, 4) for end in accuracy_interval(after, images)],
-        "uniform_pruned_accuracy": round(float(np.mean([t.before for t in theirs])), 4),
-        "uniform_finetuned_accuracy": round(float(np.mean([t.after for t in theirs])), 4),
+        "params": round(space.relative_params(np.array(ours[0].widths)), 4),
+        **{
+            key: value
+            for name in CONTENDERS
+            if name in tuned
+            for key, value in _rival(space, name, tuned[name]).items()
+        },
         "gain": round(gain.value, 4),
         **known,
+    }
+
+
+def _both(tuned: Sequence[Tuned]) -> tuple[list[float], list[float]]:
+    """Accuracies before and after."""
+    return [t.before for t in tuned], [t.after for t in tuned]
+
+
+def _rival(space: ProfileSpace, name: str, tuned: Sequence[Tuned]) -> dict[str, float]:
+    return {
+        f"{name}_params": round(space.relative_params(np.array(tuned[0].widths)), 4),
+        f"{name}_pruned_accuracy": round(float(np.mean([t.before for t in tuned])), 4),
+        f"{name}_finetuned_accuracy": round(float(np.mean([t.after for t in tuned])), 4),
     }

@@ -8,9 +8,10 @@ from profilesearch.experiments.figures import plot_spread
 from profilesearch.experiments.jobs import FineTune, Tuned, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.page import Line, Section
-from profilesearch.experiments.profiles import random_profiles, uniform_profile
+from profilesearch.experiments.profiles import parameters, random_profiles, uniform_profile, widest_profile
 from profilesearch.experiments.ranks import random_jobs
 from profilesearch.experiments.thresholds import IMPORTANCES
+from profilesearch.networks.space import ProfileSpace
 
 
 def best_random(lab: Lab, model: str) -> Widths:
@@ -23,15 +24,17 @@ def spread(lab: Lab) -> Section:
     """Sets random profiles beside the uniform one and Torch-Pruning's thresholds, at equal MACs."""
     keep = lab.sizes.keep
     random = lab.finetunes(tuned_jobs(lab, keep, "l1", lab.sizes.profiles))
-    jobs = _contestants(lab)
+    jobs = {name: several for name, several in _contestants(lab).items() if name != "widest" or lab.may(several)}
     lab.finetunes([job for several in jobs.values() for job in several])
     tuned = {name: lab.finetunes(several) for name, several in jobs.items()}
-    lines = [_line(name, jobs[name], tuned[name], tuned["uniform"]) for name in jobs]
+    space = lab.space(keep)
+    lines = [_line(space, name, jobs[name], tuned[name], tuned["uniform"]) for name in jobs]
     after = np.array([t.after for t in random]) * 100
     quantiles = np.quantile(after, [0, 0.5, 1])
     cells = (
         f"random, {len(random)} profiles",
         f"{np.mean([t.cost for t in random]):.2%}",
+        parameters(space, [t.widths for t in random]),
         mean_of([t.before for t in random]).text(2, 100),
         f"median {quantiles[1]:.2f}, {quantiles[0]:.2f} to {quantiles[2]:.2f}",
         "",
@@ -51,7 +54,7 @@ def spread(lab: Lab) -> Section:
         f"test accuracy in percent. The best random profile is the one of {lab.sizes.random} that scored best on this "
         "model's search images. The thresholds are Torch-Pruning's own networks, held to the same groups and MACs. "
         "Gains are over uniform, paired by seed.",
-        ("profile", "MACs", "before", "after", "gain over uniform"),
+        ("profile", "MACs", "parameters", "before", "after", "gain over uniform"),
         tuple(lines),
         _verdict(tuned, float((after > np.mean([t.after for t in tuned["uniform"]]) * 100).mean())),
         (figure,),
@@ -61,7 +64,9 @@ def spread(lab: Lab) -> Section:
 def _contestants(lab: Lab) -> dict[str, list[FineTune]]:
     sizes = lab.sizes
     common = {"epochs": sizes.epochs, "lr": sizes.lr}
-    widths = {"uniform": uniform_profile(lab.space(sizes.keep)), "best random": best_random(lab, lab.subject)}
+    space = lab.space(sizes.keep)
+    widths = {"uniform": uniform_profile(space), "best random": best_random(lab, lab.subject)}
+    widths["widest"] = widest_profile(space)
     jobs = {
         name: [FineTune(lab.subject, profile, seed=seed, **common) for seed in range(sizes.seeds)]  # type: ignore[arg-type]
         for name, profile in widths.items()
@@ -74,11 +79,12 @@ def _contestants(lab: Lab) -> dict[str, list[FineTune]]:
     return jobs
 
 
-def _line(name: str, jobs: list[FineTune], tuned: list[Tuned], uniform: list[Tuned]) -> Line:
+def _line(space: ProfileSpace, name: str, jobs: list[FineTune], tuned: list[Tuned], uniform: list[Tuned]) -> Line:
     after = [t.after for t in tuned]
     gain = "" if name == "uniform" else difference(after, [t.after for t in uniform]).text(2, 100)
     before = mean_of([t.before for t in tuned]).value
-    cells = (name, f"{tuned[0].cost:.2%}", f"{before:.2%}".rstrip("%"), mean_of(after).text(2, 100), gain)
+    costs = f"{tuned[0].cost:.2%}", parameters(space, [t.widths for t in tuned])
+    cells = (name, *costs, f"{before:.2%}".rstrip("%"), mean_of(after).text(2, 100), gain)
     return Line.of(cells, jobs)
 
 

@@ -5,7 +5,7 @@ from profilesearch.experiments.jobs import FineTune, Widths
 from profilesearch.experiments.lab import Lab
 from profilesearch.experiments.landing import own_search
 from profilesearch.experiments.page import Line, Section
-from profilesearch.experiments.profiles import uniform_profile
+from profilesearch.experiments.profiles import parameters, uniform_profile, widest_profile
 from profilesearch.experiments.spread import best_random
 
 _WORDS = {
@@ -29,6 +29,7 @@ def transfer(lab: Lab) -> Section:
     networks = _one_of_each(lab)
     for target in networks:
         rivals: dict[str, list[Widths]] = {"uniform": [uniform_profile(lab.space(keep))] * sizes.seeds}
+        rivals["widest"] = [widest_profile(lab.space(keep))] * sizes.seeds
         rivals[f"best of {sizes.random} random on the target"] = [best_random(lab, target)] * sizes.seeds
         rivals |= {f"PPO on {source}": profiles for source, profiles in found.items()}
         tuning = {
@@ -38,6 +39,8 @@ def transfer(lab: Lab) -> Section:
             ]
             for name, profiles in rivals.items()
         }
+        if not lab.may(tuning["widest"]):
+            del tuning["widest"]
         lab.finetunes([job for several in tuning.values() for job in several])
         tuned = {name: lab.finetunes(several) for name, several in tuning.items()}
         uniform = [t.after for t in tuned["uniform"]]
@@ -47,7 +50,7 @@ def transfer(lab: Lab) -> Section:
             gain = difference(after, uniform)
             text = "" if name == "uniform" else gain.text(2, 100)
             before = mean_of([t.before for t in several]).text(2, 100)
-            cells = (data, name, before, mean_of(after).text(2, 100), text)
+            cells = (data, name, parameters(lab.space(keep), rivals[name]), before, mean_of(after).text(2, 100), text)
             lines.append(Line.of(cells, tuning[name]))
             if name.startswith("PPO") and not name.endswith(data):
                 verdicts.append(f"{name} applied to {data} {_WORDS[standing(gain)]} ({gain.text(2, 100)} points)")
@@ -59,7 +62,7 @@ def transfer(lab: Lab) -> Section:
         f"PPO on the pool's members of one data set alone, {sizes.evaluations} evaluations, {sizes.seeds} seeds; its "
         f"profiles ({keep:g} of the MACs) on a network of every data set{own}, test accuracy in percent before "
         f"and after {sizes.epochs} epoch(s) of fine-tuning. Gains are over uniform, paired by seed.",
-        ("target", "profile", "before", "after", "gain over uniform"),
+        ("target", "profile", "parameters", "before", "after", "gain over uniform"),
         tuple(lines),
         f"After fine-tuning: {'; '.join(verdicts)}."
         if verdicts

@@ -41,6 +41,7 @@ class CostModel:
         self, model: nn.Module, table: GroupTable, example: Tensor, counted: Collection[str] | None = None
     ) -> None:
         self._channels = table.channels
+        self._full: dict[Metric, IntArray] = {}
         follows: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for place, group in enumerate(table.groups):
             for part in group.slices:
@@ -83,8 +84,8 @@ class CostModel:
         """Returns the number of parameters for widths of shape (..., G), as shape (...)."""
         return self.cost(widths, "params")
 
-    def cost(self, widths: IntArray, metric: Metric) -> IntArray:
-        """Returns the cost in the given metric for widths of shape (..., G), as shape (...)."""
+    def cost(self, widths: IntArray | FloatArray, metric: Metric) -> IntArray:
+        """Returns the cost in the given metric for widths of shape (..., G), as whole numbers of shape (...)."""
         removed = np.asarray(self._channels - widths, dtype=np.float64)
         # (..., T, D) sizes of the leading dimensions of each of T tensors; exact in float64 below 2^53
         dims = self._sizes - np.einsum("...g,tdg->...td", removed, self._slopes, optimize=True)
@@ -93,16 +94,18 @@ class CostModel:
         whole: IntArray = np.rint(total).astype(np.int64)
         return whole
 
-    def dimensions(self, tensor: str, widths: IntArray) -> tuple[FloatArray, FloatArray]:
+    def dimensions(self, tensor: str, widths: IntArray | FloatArray) -> tuple[FloatArray, FloatArray]:
         """Returns the sizes of a weight tensor's two leading dimensions for widths (..., G), each of shape (...)."""
         removed = np.asarray(self._channels - widths, dtype=np.float64)
         sizes, slopes = self._weights[tensor]
         one, other = sizes[:, None] - slopes @ removed.reshape(-1, len(self._channels)).T
         return one.reshape(removed.shape[:-1]), other.reshape(removed.shape[:-1])
 
-    def relative(self, widths: IntArray, metric: Metric) -> FloatArray:
+    def relative(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
         """Returns the cost as a fraction of the full network's, in (0, 1], shape (...)."""
-        return self.cost(widths, metric) / self.cost(self._channels, metric)
+        if metric not in self._full:
+            self._full[metric] = self.cost(self._channels, metric)
+        return self.cost(widths, metric) / self._full[metric]
 
     def shares(self, metric: Metric) -> FloatArray:
         """Returns the fraction of the cost that vanishes with each group alone, shape (G,)."""

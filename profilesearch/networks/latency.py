@@ -91,14 +91,14 @@ class LatencyModel(CostModel):
         self._scale = 1.0
         self._scale = _time(model, example) / float(self._nanoseconds(self._channels))
 
-    def cost(self, widths: IntArray, metric: Metric) -> IntArray:
+    def cost(self, widths: IntArray | FloatArray, metric: Metric) -> IntArray:
         """Returns the cost in the given metric for widths of shape (..., G), as shape (...)."""
         if metric != "latency":
             return super().cost(widths, metric)
         whole: IntArray = np.rint(self._nanoseconds(widths)).astype(np.int64)
         return whole
 
-    def _nanoseconds(self, widths: IntArray) -> FloatArray:
+    def _nanoseconds(self, widths: IntArray | FloatArray) -> FloatArray:
         total: FloatArray = np.zeros(np.asarray(widths).shape[:-1])
         for name, price, turned in self._prices:
             sizes = self.dimensions(name, widths)

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel, FloatArray
+from profilesearch.networks.extremes import Surface
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.pairs import Pair
 from profilesearch.profiles import Budget, Profile, Scope
 
 TOLERANCE = 0.005
-"""Largest relative distance of a projected profile from its budget."""
+"""Largest relative distance of a projected profile from its budget, in each of its metrics."""
 
 
 def round_widths(ratios: FloatArray, channels: IntArray, multiple: int = 1, least: float = 0.0) -> IntArray:
@@ -50,7 +53,7 @@ class ProfileSpace:
         least: Smallest keep ratio of any group.
 
     Raises:
-        UsageError: The budget is below what the smallest profile costs.
+        UsageError: The budget is below what the smallest profile costs, or its two metrics cannot be met together.
     """
 
     architecture: str
@@ -72,6 +75,14 @@ class ProfileSpace:
                 f"keep {self.budget.keep:g} of the {self.budget.metric} is out of reach for {self.architecture} in "
                 f"scope '{self.scope}'; the reachable range is {np.ceil(low * 1000) / 1000:.3f} to 1"
             )
+        if self.budget.keep_params is not None:
+            least, most = self.reach_params()
+            if not least * (1 - TOLERANCE) <= self.budget.keep_params <= most * (1 + TOLERANCE):
+                raise UsageError(
+                    f"{self.architecture} cannot keep {self.budget.text} together in scope '{self.scope}'; at "
+                    f"{self.budget.keep:g} of the {self.budget.metric}, --keep-params reaches from "
+                    f"{np.ceil(least * 1000) / 1000:.3f} to {np.floor(most * 1000) / 1000:.3f}"
+                )
 
     @property
     def size(self) -> int:
@@ -82,15 +93,45 @@ class ProfileSpace:
         """Rounds keep ratios of shape (..., G) to widths."""
         return round_widths(ratios, self.table.channels, self.multiple, self.least)
 
-    def relative(self, widths: IntArray) -> FloatArray:
+    def relative(self, widths: IntArray | FloatArray) -> FloatArray:
         """Cost of widths (..., G) in the budget's metric, as a fraction of the full network's."""
         return self.cost.relative(widths, self.budget.metric)
 
+    def params_text(self, widths: IntArray) -> str:
+        """Parameters of one profile, widths (G,), for people, such as `130.2 k (48.3%)`."""
+        return f"{float(self.cost.params(widths)) / 1e3:.1f} k ({self.relative_params(widths):.1%})"
+
+    def relative_params(self, widths: IntArray) -> float:
+        """Parameters of one profile, widths (G,), as a fraction of the full network's."""
+        return float(self.cost.relative(widths, "params"))
+
+    @property
+    def ends(self) -> IntArray:
+        """Widths of the smallest and of the full profile, shape (2, G)."""
+        return self.widths(np.array([[0.0], [1.0]]) * np.ones(self.table.channels.shape))
+
     def reach(self) -> tuple[float, float]:
         """Returns the smallest and largest relative cost that profiles of this space have."""
-        ends = self.widths(np.array([[0.0], [1.0]]) * np.ones(self.table.channels.shape))
-        low, high = self.relative(ends)
+        low, high = self.relative(self.ends)
         return float(low), float(high)
+
+    def reach_params(self) -> tuple[float, float]:
+        """Returns the smallest and largest part of the parameters at the budget's cost in its first metric."""
+        return self.pair.reach()
+
+    @cached_property
+    def surface(self) -> Surface:
+        """The budget surface of widths that need not be whole."""
+        low, high = self.ends.astype(np.float64)
+        return Surface(self.relative, self.budget.keep, low, high)
+
+    @cached_property
+    def pair(self) -> Pair:
+        """What meets both costs of a budget of two metrics."""
+        level = self.budget.keep_params or 1.0
+        return Pair.of(
+            self.surface, lambda widths: self.cost.relative(widths, "params"), level, self.multiple, TOLERANCE
+        )
 
     def project(self, ratios: FloatArray) -> IntArray:
         """Moves proposals onto the budget surface by scaling all keep ratios by one factor.
@@ -98,15 +139,20 @@ class ProfileSpace:
         The factor is found by bisection on the rounded cost, which is monotone; then single steps of width fill what
         rounding left below the budget.
 
+        Under a budget with two metrics, proposals are moved as `Pair` says.
+
         Args:
             ratios: Keep ratios, shape (N, G).
 
         Returns:
-            Widths, shape (N, G): at most the budget, or beyond it by less than what they would fall short. Within half
-            a percent of it wherever the granularity of the widths allows.
+            Widths, shape (N, G): at most the budget, or beyond it by less than what they would fall short; with two
+            metrics, on either side of each. Within half a percent wherever the granularity of the widths allows.
         """
         ratios = np.clip(np.atleast_2d(ratios), self.least, 1.0)
-        return self._fill(self._scaled(ratios, self._log_factor(ratios)))
+        if self.budget.keep_params is not None:
+            near = self.pair.project(ratios * self.table.channels)
+            return self.pair.settle(self.widths(near / self.table.channels))
+        return self.fill(self._scaled(ratios, self._log_factor(ratios)))
 
     def uniform_ratio(self) -> float:
         """Returns the largest keep ratio that, the same in every group, stays within the budget."""
@@ -128,7 +174,7 @@ class ProfileSpace:
     def _scaled(self, ratios: FloatArray, log_factor: FloatArray) -> IntArray:
         return self.widths(ratios * np.exp(log_factor)[:, None])
 
-    def _fill(self, widths: IntArray) -> IntArray:
+    def fill(self, widths: IntArray) -> IntArray:
         """Adds single steps of width, the largest that fits first, until none fits below the budget.
 
         Where that still leaves more than the tolerance, one step beyond the budget is taken if it ends nearer to it.
@@ -175,4 +221,5 @@ class ProfileSpace:
             budget=self.budget,
             reached=float(self.relative(widths)),
             found=found,
+            reached_params=self.relative_params(widths) if self.budget.keep_params is not None else None,
         )
