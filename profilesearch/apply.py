@@ -172,7 +172,8 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
     known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
     subject = Subject(member, plan, data, learning_images(member, data))
     with Unfinished(settings.out / "finetune") as resume:
-        made = [make(subject, profile, settings, resume, output, world) for profile in profiles]
+        named = zip(("the profile", options.against), profiles, strict=False)
+        made = [make(subject, profile, settings, resume, output, world, name) for name, profile in named]
         if world.leads:
             write(settings, subject, known, made, partial(_advise, options), output)
 

@@ -19,6 +19,9 @@ from profilesearch.applying.advice import Facts, next_steps
 from profilesearch.applying.against import Verdict
 from profilesearch.errors import UsageError
 from profilesearch.intervals import paired_difference
+from profilesearch.networks.architectures import build
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Budget
 from profilesearch.tasks import training
 from profilesearch.tasks.pools import Member
 
@@ -62,7 +65,7 @@ def test_both_are_made_alike_and_stand_side_by_side(
 ) -> None:
     options = [*OPTIONS, "--profile", "uniform", "--finetune", "1", "--lr", "0.01", "--json"]
     apply.main([*options[:-1], "--out", "alone", "--quiet"])
-    apply.main([*options, "--against", str(widened(place))])
+    apply.main([*options, "--against", str(widened(place / "wide profile.json"))])
     report, out = json.loads((said := capsys.readouterr()).out), said.err
     one, ours, theirs = trained
     assert one["recipe"] == ours["recipe"] == theirs["recipe"]
@@ -71,6 +74,8 @@ def test_both_are_made_alike_and_stand_side_by_side(
     assert rival["difference"] == pytest.approx(report["after"]["accuracy"] - rival["after"]["accuracy"], abs=1e-6)
     assert rival["interval"][0] <= rival["difference"] <= rival["interval"][1]
     assert rival["verdict"] in out
+    assert "the profile keeps " in out
+    assert "wide profile.json keeps " in out
     assert "not told apart" in out or "is better than" in out or "is worse than" in out
     assert rival["profile"]["keep"] != report["profile"]["keep"]
     assert load_pruned("applied/against.safetensors")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
@@ -81,14 +86,12 @@ def test_both_are_made_alike_and_stand_side_by_side(
     assert alone["settings"] != report["settings"]
 
 
-def widened(folder: Path) -> Path:
+def widened(file: Path) -> Path:
     """Another profile on the budget of the uniform one."""
-    uniform = json.loads(Path("alone/profile.json").read_text())
-    keep = {name: min(1.0, ratio * (1.4 if "layer3" in name else 0.9)) for name, ratio in uniform["keep"].items()}
-    uniform |= {"keep": keep, "evidence": []}
-    del uniform["digest"]
-    (folder / "wide profile.json").write_text(json.dumps(uniform))
-    return folder / "wide profile.json"
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
+    random = space.sample(1, np.random.default_rng(0))[0]
+    space.profile(random, {"searcher": "random"}).save(file)
+    return file
 
 
 @pytest.mark.parametrize(
@@ -119,8 +122,7 @@ def test_a_kill_while_the_rival_is_tuned_repeats_nothing(
 
     monkeypatch.setattr(training, "_epoch", count)
     options = [*OPTIONS, "--profile", "uniform", "--finetune", "2", "--against", "stored.json", "--quiet"]
-    apply.main([*OPTIONS, "--profile", "uniform", "--out", "alone", "--quiet"])
-    widened(place).rename("stored.json")
+    widened(place / "stored.json")
     with pytest.raises(KeyboardInterrupt):
         apply.main(options)
     apply.main(options)

@@ -34,7 +34,13 @@ class Made:
 
 
 def make(
-    subject: Subject, profile: Profile, settings: Applying, resume: Unfinished, output: Output, world: World
+    subject: Subject,
+    profile: Profile,
+    settings: Applying,
+    resume: Unfinished,
+    output: Output,
+    world: World,
+    name: str = "the profile",
 ) -> Made:
     """Prunes a network, refits it, and fine-tunes it if asked.
 
@@ -45,13 +51,14 @@ def make(
         resume: Where an interrupted fine-tuning goes on.
         output: Says what happens.
         world: The processes that train together.
+        name: Of the profile, for people.
     """
     full, data, learn = subject.network.cpu(), subject.data, subject.learn
     batch = learn[:512]
     images = data.normalize(batch.pixels, subject.shape[0])
     pruned = prune_planned(subject.plan, profile, settings.criterion, settings.seed, (images, batch.labels))
     cut = reached_in(profile, pruned)
-    output.say(f"the profile keeps {reached_text(cut)} of this network{off_budget(cut)}")
+    output.say(f"{name} keeps {reached_text(cut)} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
         network.to(world.device)
     if settings.refit == "none":
