@@ -12,6 +12,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING
 from profilesearch.networks.plan import Plan, copied
 from profilesearch.networks.refit import INPUTS
+from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import prune_planned, refit_on
 from profilesearch.store import Store
@@ -26,7 +27,7 @@ class Smaller:
     Attributes:
         network: With smaller tensors, in evaluation mode, independent of the full one.
         profile: By which it was cut.
-        source: Where the profile is from: `uniform`, `given`, or the file of a stored one.
+        source: Where the profile is from: the name of one that needs no search, `given`, or the file of a stored one.
         macs: Multiply-adds of one image, before and after.
         params: Parameters, before and after.
         refitted: Names of the weights that were fitted anew on images.
@@ -86,7 +87,8 @@ def prune(
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training, floating point, (N, C, H, W); the first 500 of them, at most, are what
             weights are refitted on. Without any, weights stay as they were: fine-tune before use.
-        profile: A profile or its file, in place of a stored or uniform one.
+        profile: A profile or its file in place of a stored or uniform one, or the name of one that needs no search:
+            `uniform`, `widest` or `taper`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images.
@@ -110,10 +112,11 @@ def prune(
     choose("scope", scope, SCOPES)
     choose("refit", refit, (*INPUTS, "none"))
     shape = _shape(images, image_shape)
-    given = Profile.load(profile) if isinstance(profile, str | Path) else profile
+    named = profile if isinstance(profile, str) and profile in RIVALS else None
+    given = None if named else Profile.load(profile) if isinstance(profile, str | Path) else profile
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
-    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)))
+    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named)
     batch = None if images is None else (images[:512].float().cpu(), torch.zeros(len(images[:512]), dtype=torch.int64))
     if criterion in SEEING and (batch is None or criterion == "taylor"):
         needs = "labels" if criterion == "taylor" else "images"
@@ -176,10 +179,10 @@ def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> t
     return shape[0], shape[1], shape[2]
 
 
-def _chosen(plan: Plan, budget: Budget, scope: Scope, store: Store) -> tuple[Profile, str]:
-    """Returns the best stored profile for a network's groups and its file; the uniform one where there is none."""
-    stored = store.fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
+def _chosen(plan: Plan, budget: Budget, scope: Scope, store: Store, named: str | None) -> tuple[Profile, str]:
+    """Returns the named profile; else the best stored one for a network's groups, and the uniform one without any."""
+    stored = None if named else store.fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
     if stored is not None:
         return stored.profile, str(stored.path)
-    space = plan.space(budget, scope)
-    return space.profile(space.uniform(), {"searcher": "uniform"}), "uniform"
+    name, space = named or "uniform", plan.space(budget, scope)
+    return space.profile(RIVALS[name](space, 0), {"searcher": name}), name

@@ -96,6 +96,14 @@ def test_a_stored_profile_is_found_by_the_groups_alone(tmp_path: Path) -> None:
     assert prune(network, image_shape=(3, 32, 32), profile=SHIPPED).source == "given"
 
 
+def test_profiles_that_need_no_search_go_by_name(tmp_path: Path) -> None:
+    network = build("resnet20", 10)
+    uniform, widest = (prune(network, 0.5, (3, 32, 32), profile=name) for name in ("uniform", "widest"))
+    assert (uniform.source, widest.source) == ("uniform", "widest")  # although a stored one would fit
+    assert widest.params[1] > 1.1 * uniform.params[1]
+    assert widest.macs[1] == pytest.approx(uniform.macs[1], rel=0.01)
+
+
 def test_own_stored_profiles_come_first_and_broken_ones_do_not_count(tmp_path: Path) -> None:
     space = Plan("mine:Finder", Finder(), (3, 40, 48)).space(prune(Finder(), 0.6, (3, 40, 48)).profile.budget)
     mine = space.profile(space.sample(1, np.random.default_rng(3))[0], {"searcher": "random"})
