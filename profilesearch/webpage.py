@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +121,9 @@ def embedded(picture: Path) -> str:
 def address(kind: str, content: bytes) -> str:
     """Returns content as a data address, which fetches nothing."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown; a bar in a name is no border."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows)

@@ -26,7 +26,7 @@ class Facts:
         epochs: Of the fine-tuning.
         lr: Its rate.
         keep: Part of the cost that the profile was to keep.
-        scope: Of the profile.
+        streams: Whether there are residual streams that the profile leaves whole.
         faster: Whether the pruned network is.
         uniform: Whether the profile is the uniform one.
         verdict: On the rival; None where there was none.
@@ -37,7 +37,7 @@ class Facts:
     epochs: int
     lr: float
     keep: float
-    scope: str
+    streams: bool
     faster: bool
     uniform: bool
     verdict: Verdict | None
@@ -52,7 +52,7 @@ class Facts:
             epochs=settings.finetune,
             lr=settings.lr,
             keep=made.profile.budget.keep,
-            scope=made.profile.scope,
+            streams=made.pruned.table.tied,
             faster=not not_faster(full.speed, pruned.speed),
             uniform=made.profile.found.get("searcher") == "uniform",
             verdict=verdict,
@@ -91,8 +91,8 @@ def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Ste
         wider = round(facts.keep + (1 - facts.keep) / 2, 2)
         why = f"keep more of it, {wider:.0%}, the same part of every layer:"
         steps.append(Step(why, again(keep=wider, profile="uniform", against=None)))
-    if not facts.faster and facts.scope == "block":
-        why = "it is hardly faster; prune the residual streams too, where there are any:"
+    if not facts.faster and facts.streams:
+        why = "it is hardly faster; prune the residual streams too:"
         steps.append(Step(why, again(scope="all", profile="uniform", against=None)))
     if facts.verdict is not None and facts.verdict.high < 0:
         better = facts.verdict.name

@@ -11,6 +11,7 @@ from profilesearch.experiments.jobs import Job
 from profilesearch.files import read_json, write_json, write_text
 from profilesearch.folders import file_digest
 from profilesearch.networks.architectures import architecture_of, folder_name
+from profilesearch.webpage import markdown_table
 
 INTRODUCTION = """\
 # Results of the study
@@ -70,9 +71,8 @@ class Section:
     def markdown(self, command: str) -> str:
         """Renders the section; `command` repeats it."""
         parts = [f"### {self.title}", self.question, f"**Verdict.** {self.verdict}"]
-        rows = [("row", *self.head), tuple("---" for _ in range(len(self.head) + 1))]
-        rows += [(f"{self.name}.{number}", *line.cells) for number, line in enumerate(self.lines, 1)]
-        parts.append("\n".join("| " + " | ".join(cells) + " |" for cells in rows))
+        lines = [(f"{self.name}.{number}", *line.cells) for number, line in enumerate(self.lines, 1)]
+        parts.append(markdown_table(("row", *self.head), lines))
         parts += [f"![{self.title}]({figure})" for figure in self.figures]
         parts += [self.details] if self.details else []
         parts.append(f"    {command} --only {self.name}")

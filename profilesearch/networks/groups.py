@@ -12,6 +12,7 @@ from profilesearch.errors import UsageError, nearest
 from profilesearch.profiles import Profile, Scope
 
 IntArray = NDArray[np.int64]
+_TIED = "tied by a residual sum; use --scope all to prune it"
 _HALF = 0.5
 """Of a channel: less is rounded to none."""
 
@@ -106,8 +107,12 @@ class GroupTable:
         """Returns the table restricted to the groups that `scope` may touch."""
         kept = tuple(group for group in self.groups if scope in ("all", group.scope))
         left = [group for group in self.groups if group not in kept]
-        reason = "tied by a residual sum; use --scope all to prune it"
-        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, reason, g.layers) for g in left)))
+        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, _TIED, g.layers) for g in left)))
+
+    @property
+    def tied(self) -> bool:
+        """Whether the scope leaves out groups that scope `all` has."""
+        return any(each.reason == _TIED for each in self.excluded)
 
     def ratios(self, profile: Profile) -> NDArray[np.float64]:
         """Returns the keep ratios of `profile` in the order of this table, shape (G,).

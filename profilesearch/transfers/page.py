@@ -17,6 +17,7 @@ from profilesearch.transfers.answers import (
 )
 from profilesearch.transfers.methods import METHODS
 from profilesearch.transfers.summaries import Runs, summarize
+from profilesearch.webpage import markdown_table
 
 HEAD = ("method", "level", "made", "weights", "MACs", "zeros", "time", "accuracy", "minus dense")
 _TOLD_APART_BY = ("method", "level", "downstream", "finetune", "epochs", "seed")
@@ -109,10 +110,10 @@ class Page:
         parts = [f"# What transfers: {self.architecture}", _INTRODUCTION, self.setting, commands]
         parts += [_AGAIN, f"![Accuracy of every method]({self.figure})", *self._answers(tables)]
         for (downstream, finetune), methods in tables.items():
-            parts += [f"## {downstream}, {finetune}", _markdown_table(HEAD, table_of(methods, self.times))]
+            parts += [f"## {downstream}, {finetune}", markdown_table(HEAD, table_of(methods, self.times))]
         for finetune in dict.fromkeys(kind for _, kind in tables):
             lines = summary_of(tables, finetune)
-            parts += [f"## Over data sets, {finetune}", _RANKS, _markdown_table(SUMMARY, lines)] if lines else []
+            parts += [f"## Over data sets, {finetune}", _RANKS, markdown_table(SUMMARY, lines)] if lines else []
         used = dict.fromkeys(name for table in tables.values() for name, _ in table)
         about = [f"- `{name}`, from {METHODS[name].start}: {METHODS[name].summary}" for name in used]
         parts += ["## Methods", "\n".join(about)]
@@ -121,9 +122,9 @@ class Page:
 
     def _answers(self, tables: Tables) -> list[str]:
         best = best_table(tables, self.unequal)
-        parts = ["## Answers", _SIZE, _markdown_table(BEST, best)] if best else []
+        parts = ["## Answers", _SIZE, markdown_table(BEST, best)] if best else []
         fast = fastest_table(tables, self.times, self.unequal)
-        parts += [_SPEED.format(device=self.device), _markdown_table(SPEED, fast)] if fast else []
+        parts += [_SPEED.format(device=self.device), markdown_table(SPEED, fast)] if fast else []
         return parts + answers(tables, self.unequal) if best else parts
 
 
@@ -148,8 +149,3 @@ _SPEED = (
     "part of the source's time for 64 images, in torch and full precision on {device}."
 )
 _RANKS = "Ranks are among the methods of one level and dense."
-
-
-def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
