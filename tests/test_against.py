@@ -175,7 +175,7 @@ def test_the_page_shows_what_changed_and_its_commands_can_be_given(
     assert {words[2] for words in commands} == {"profilesearch.apply", "profilesearch.train"}
 
 
-FACTS = Facts(0.02, 0.3, 2, 0.02, 0.5, "block", True, False, None)
+FACTS = Facts(0.02, 0.3, 2, 0.02, 0.5, True, True, False, None)
 WORSE, UNSURE = (Verdict("uniform", -0.02, -0.03, high, "") for high in (-0.01, 0.01))
 CASES: list[tuple[Facts, list[dict[str, Any]]]] = [
     (replace(FACTS, lost=0.0), [{"against": "uniform"}]),
