@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import SEEING
+from profilesearch.networks.criteria import SEEING, Batch
 from profilesearch.networks.plan import Plan, copied
 from profilesearch.networks.refit import INPUTS
 from profilesearch.networks.rivals import RIVALS
@@ -18,6 +18,8 @@ from profilesearch.pruning import prune_planned, refit_on
 from profilesearch.store import Store
 
 DEFAULT_SHAPE = (3, 224, 224)
+_SEEN = 512
+"""Images that criteria look at, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +119,7 @@ def prune(
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
     chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named)
-    batch = None if images is None else (images[:512].float().cpu(), torch.zeros(len(images[:512]), dtype=torch.int64))
-    if criterion in SEEING and (batch is None or criterion == "taylor"):
-        needs = "labels" if criterion == "taylor" else "images"
-        raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
+    batch = _batch(images, criterion)
     pruned = prune_planned(plan, chosen, criterion, seed, batch)
     refitted: tuple[str, ...] = ()
     if images is not None and refit != "none":
@@ -177,6 +176,17 @@ def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> t
     if images is not None and tuple(images.shape[1:]) != tuple(shape):
         raise UsageError(f"images have the shape {tuple(images.shape[1:])}, but image_shape is {tuple(shape)}")
     return shape[0], shape[1], shape[2]
+
+
+def _batch(images: Tensor | None, criterion: str) -> Batch | None:
+    """Returns what criteria that look at images are given, without labels."""
+    if criterion in SEEING and (images is None or criterion == "taylor"):
+        needs = "labels" if criterion == "taylor" else "images"
+        raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
+    if images is None:
+        return None
+    some = images[:_SEEN].float().cpu()
+    return some, torch.zeros(len(some), dtype=torch.int64)
 
 
 def _chosen(plan: Plan, budget: Budget, scope: Scope, store: Store, named: str | None) -> tuple[Profile, str]:
