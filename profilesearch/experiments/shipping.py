@@ -27,7 +27,7 @@ from profilesearch.tasks.pools import tuning_recipe
 
 Origin = Callable[[], dict[str, Any]]
 """Says how a profile was found."""
-COLUMNS = ("keep", "target", "profile", "parameters", "before", "after", "ours minus this, before", "after that")
+COLUMNS = ("keep", "target", "profile", "parameters", "before", "after", "gain over this", "gain after")
 WIDEST = "widest"
 
 
