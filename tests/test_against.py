@@ -107,9 +107,11 @@ def test_a_rival_that_makes_no_sense_is_one_sentence(place: Path, profile: str, 
     assert not Path("applied").exists()
 
 
-def test_a_kill_while_the_rival_is_tuned_repeats_nothing(
-    place: Path, members: list[Member], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_the_rival_is_tuned_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.manual_seed(0)
+    torch.save(build("test_own:Small", 10, 1).state_dict(), "small.pth")
     epochs: list[int] = []
     real: Callable[..., None] = training._epoch
 
@@ -121,8 +123,8 @@ def test_a_kill_while_the_rival_is_tuned_repeats_nothing(
         real(model, data, images[:128], recipe, epoch, *rest)
 
     monkeypatch.setattr(training, "_epoch", count)
-    options = [*OPTIONS, "--profile", "uniform", "--finetune", "2", "--against", "stored.json", "--quiet"]
-    widened(place / "stored.json")
+    options = ["--arch", "test_own:Small", "--checkpoint", "small.pth", *OPTIONS[2:], "--profile", "uniform", "--quiet"]
+    options += ["--finetune", "2", "--against", "taper"]
     with pytest.raises(KeyboardInterrupt):
         apply.main(options)
     apply.main(options)
