@@ -15,13 +15,13 @@ from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError, choose
 from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.intervals import mean_interval
-from profilesearch.naming import safe_name, setting_name
+from profilesearch.naming import safe_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.rivals import CONTENDERS, rivals_of
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
+from profilesearch.options import add_normalization_options, add_pool_options, add_search_options, setting_name
 from profilesearch.plots import save_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.scoring.engines import Engine

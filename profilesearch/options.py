@@ -1,17 +1,23 @@
 """Options that several commands share."""
 
 import argparse
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from profilesearch import ranges
 from profilesearch.multiples import AUTO
+from profilesearch.naming import safe_name
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.profiles import METRICS
 from profilesearch.scoring.engines import ENGINES
 from profilesearch.scoring.measures import MEASURES
 from profilesearch.tasks.hardware import DTYPES, best_precision
 from profilesearch.tasks.sources import NAMES
+
+_LONGEST = 48
+"""Characters of a data set's part of a name."""
 
 
 def add_pool_options(parser: argparse.ArgumentParser) -> None:
@@ -181,3 +187,12 @@ def add_multiple_option(parser: argparse._ActionsContainer) -> None:
 def number_or_auto(text: str) -> int | str:
     """Reads the value of --multiple-of."""
     return AUTO if text == AUTO else ranges.whole(1, 4096)(text)
+
+
+def setting_name(options: argparse.Namespace, data: Iterable[str]) -> str:
+    """Returns what names of searches start with: the budget, and of the data sets the last part of their paths."""
+    second = "" if options.keep_params is None else f"-params{options.keep_params:g}"
+    extras = f"-{options.scope}" * (options.scope != "block") + f"-x{options.multiple_of}" * (options.multiple_of > 1)
+    paths = (os.path.abspath(re.sub("/+@", "@", name)) for name in data)  # noqa: PTH100
+    parts = "-".join(safe_name(Path(path).name, _LONGEST) for path in paths)
+    return f"{options.metric}{options.keep:g}{second}{extras}-{parts}"

@@ -14,11 +14,11 @@ from profilesearch.console import Output, parser_for, run
 from profilesearch.errors import UsageError
 from profilesearch.files import check_writable, write_text
 from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
-from profilesearch.naming import safe_name, setting_name
+from profilesearch.naming import safe_name
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import check_rival, rivals_of
-from profilesearch.options import add_normalization_options, add_pool_options, add_search_options
+from profilesearch.options import add_normalization_options, add_pool_options, add_search_options, setting_name
 from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profiles import Profile
 from profilesearch.reaching import reached_text
