@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from profilesearch.errors import UsageError
-from profilesearch.files import check_writable, regular_file
+from profilesearch.system.files import check_writable, regular_file
 
 PATIENCE_S = 20.0
 """How long somebody else may lock a storage."""

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from agents import PpoSearcher
-from profilesearch.intervals import mean_interval
-from profilesearch.latency import measure_speed
+from profilesearch.measure.intervals import mean_interval
+from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.latency import LatencyModel, device_name
 from profilesearch.profiles import Budget
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from profilesearch.experiments.analysis import correlation
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
+from profilesearch.research.study.analysis import correlation
 from profilesearch.scoring.measures import MEASURES
 from profilesearch.scoring.score import STATISTICS, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import load_data

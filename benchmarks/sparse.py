@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch.exports import READERS, WRITERS
+from profilesearch.applying.exports import READERS, WRITERS
 from profilesearch.networks.checkpoints import load_pruned
-from profilesearch.transfers.masks import Masks, classifier_name, prunable_layers
-from profilesearch.transfers.methods import METHODS
+from profilesearch.research.transfers.masks import Masks, classifier_name, prunable_layers
+from profilesearch.research.transfers.methods import METHODS
 
 _ROUNDS = 7
 _NEAR = 0.02

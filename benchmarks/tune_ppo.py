@@ -24,7 +24,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Searcher
-from profilesearch.intervals import mean_interval
+from profilesearch.measure.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace

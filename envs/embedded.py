@@ -6,9 +6,9 @@ from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
+from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import train_member
-from profilesearch.temporary import scratch_folder
 
 
 @cache

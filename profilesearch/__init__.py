@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from profilesearch import starting
+from profilesearch.cli import starting
 
 starting.prepare()
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from profilesearch import __version__
-from profilesearch.console import run
+from profilesearch.cli.console import run
 from profilesearch.errors import UsageError, nearest
 
 VERBS = {

@@ -10,23 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from profilesearch import ranges, train
+from profilesearch import train
 from profilesearch.applying.advice import Facts, Step, next_steps
+from profilesearch.applying.exports import check_format
 from profilesearch.applying.making import make
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.applying.writing import write
-from profilesearch.baseline import state
-from profilesearch.choosing import chosen_profile, fitted_profile
-from profilesearch.console import Output, given_options, parser_for, run
-from profilesearch.errors import UsageError, choose
-from profilesearch.exports import check_format
-from profilesearch.files import check_writable
-from profilesearch.folders import check_place
-from profilesearch.networks.criteria import CRITERIA
-from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import INPUTS
-from profilesearch.networks.rivals import RIVALS
-from profilesearch.options import (
+from profilesearch.cli import ranges
+from profilesearch.cli.baseline import state
+from profilesearch.cli.choosing import chosen_profile, fitted_profile
+from profilesearch.cli.console import Output, given_options, parser_for, run
+from profilesearch.cli.options import (
     add_device_option,
     add_image_size_option,
     add_keep_params_option,
@@ -34,7 +28,15 @@ from profilesearch.options import (
     add_normalization_options,
     add_tuning_options,
 )
+from profilesearch.cli.workspace import Workspace, budget_of
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.refit import INPUTS
+from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import METRICS, SCOPES, Profile
+from profilesearch.system.files import check_writable
+from profilesearch.system.folders import check_place
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
@@ -42,7 +44,6 @@ from profilesearch.tasks.pools import Member, example_shape, learning_images
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import predictions, right_part
 from profilesearch.tasks.unfinished import Unfinished
-from profilesearch.workspace import Workspace, budget_of
 
 DESCRIPTION = """\
 Prune a trained model with a stored profile: no search, a smaller network at once.

@@ -9,28 +9,28 @@ from typing import Any
 import numpy as np
 
 from agents import SEARCHERS, Result, TaperSearcher
-from profilesearch import ranges
-from profilesearch.baseline import state, state_pool
-from profilesearch.console import Output, parser_for, run
+from profilesearch.cli import ranges
+from profilesearch.cli.baseline import state, state_pool
+from profilesearch.cli.console import Output, parser_for, run
+from profilesearch.cli.options import add_normalization_options, add_pool_options, add_search_options, setting_name
+from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
-from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
-from profilesearch.intervals import mean_interval
-from profilesearch.naming import safe_name
+from profilesearch.measure.intervals import mean_interval
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.rivals import CONTENDERS, rivals_of
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.options import add_normalization_options, add_pool_options, add_search_options, setting_name
-from profilesearch.plots import save_figure, search_figure
 from profilesearch.profiles import Profile
+from profilesearch.reporting.plots import save_figure, search_figure
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.measures import SHOWN
 from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.system.folders import SEARCHED, digest_of, drafted, free_place
+from profilesearch.system.naming import safe_name
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, check_unseen
-from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Compare searchers at equal cost and equal evaluations, on models that the search did not see.

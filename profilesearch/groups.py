@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profilesearch import ranges
-from profilesearch.console import Output, manual_parser, run
+from profilesearch.cli import ranges
+from profilesearch.cli.console import Output, manual_parser, run
+from profilesearch.cli.options import add_keep_params_option
+from profilesearch.cli.workspace import feasibility
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, check_architecture, image_size
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import probe, pruning_error
-from profilesearch.options import add_keep_params_option
 from profilesearch.profiles import SCOPES, Budget, Scope
-from profilesearch.workspace import feasibility
 
 DESCRIPTION = """\
 Show the channel groups of an architecture: which layers keep the same channels, how wide they are, what share

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from profilesearch.console import Output, manual_parser, run
+from profilesearch.cli.console import Output, manual_parser, run
 from profilesearch.errors import UsageError, choose
+from profilesearch.measure.reaching import off_budget, reached_anew, reached_text
 from profilesearch.profiles import Profile
-from profilesearch.reaching import off_budget, reached_anew, reached_text
 from profilesearch.store import Store, Stored, gains
 
 DESCRIPTION = """\

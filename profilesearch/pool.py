@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilesearch import ranges
-from profilesearch.baseline import state
-from profilesearch.console import Output, given_options, parser_for, run
-from profilesearch.files import check_writable
+from profilesearch.cli import ranges
+from profilesearch.cli.baseline import state
+from profilesearch.cli.console import Output, given_options, parser_for, run
+from profilesearch.cli.options import add_normalization_options, add_pool_options
+from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
-from profilesearch.options import add_normalization_options, add_pool_options
+from profilesearch.system.files import check_writable
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy, trained_member
 from profilesearch.tasks.splits import split
-from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Train the missing members of a pool, once, and list them.

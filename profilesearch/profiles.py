@@ -11,7 +11,7 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
-from profilesearch.files import read_json, write_json
+from profilesearch.system.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.latency import peak_memory
+from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray

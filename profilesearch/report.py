@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from profilesearch.console import Output, manual_parser, run
+from profilesearch.cli.console import Output, manual_parser, run
 from profilesearch.errors import UsageError
-from profilesearch.files import write_text
-from profilesearch.plots import search_figure, tradeoff_figure
-from profilesearch.runs import Part, read_part
-from profilesearch.webpage import Block, drawn, is_page, render
+from profilesearch.reporting.plots import search_figure, tradeoff_figure
+from profilesearch.reporting.runs import Part, read_part
+from profilesearch.reporting.webpage import Block, drawn, is_page, render
+from profilesearch.system.files import write_text
 
 DESCRIPTION = """\
 Write what runs have found into one HTML page that opens from disk, without a network.

@@ -12,10 +12,10 @@ from statistics import fmean
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_json
-from profilesearch.naming import LONGEST
 from profilesearch.networks.architectures import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
+from profilesearch.system.files import write_json
+from profilesearch.system.naming import LONGEST
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import torch
 
-from profilesearch import ranges
-from profilesearch.console import Output, command_line, parser_for, run
+from profilesearch.cli import ranges
+from profilesearch.cli.console import Output, command_line, parser_for, run
+from profilesearch.cli.options import add_pool_options, add_precision_option, said_precision
+from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
-from profilesearch.experiments import EXPERIMENTS, LONG
-from profilesearch.experiments.jobs import Sources
-from profilesearch.experiments.lab import Lab, NotMeasured
-from profilesearch.experiments.page import Entry, Section, read_entries, write_page
-from profilesearch.experiments.sizes import QUICK, Sizes
-from profilesearch.files import check_writable
 from profilesearch.networks.architectures import folder_name
-from profilesearch.options import add_pool_options, add_precision_option, said_precision
+from profilesearch.research.study import EXPERIMENTS, LONG
+from profilesearch.research.study.jobs import Sources
+from profilesearch.research.study.lab import Lab, NotMeasured
+from profilesearch.research.study.page import Entry, Section, read_entries, write_page
+from profilesearch.research.study.sizes import QUICK, Sizes
 from profilesearch.store import Store
+from profilesearch.system.files import check_writable
 from profilesearch.tasks.hardware import DTYPES, open_device
 from profilesearch.tasks.pools import Member, check_unseen
-from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Test the claims behind the project on real data, and write the page of results.

@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from agents import SEARCHERS, Result, make_searcher
-from profilesearch.baseline import state_pool
-from profilesearch.console import Output, parser_for, run
+from profilesearch.cli.baseline import state_pool
+from profilesearch.cli.console import Output, parser_for, run
+from profilesearch.cli.options import add_normalization_options, add_pool_options, add_search_options, setting_name
+from profilesearch.cli.watching import Curves, check_tensorboard
+from profilesearch.cli.workspace import Workspace, budget_of
 from profilesearch.errors import UsageError
-from profilesearch.files import check_writable, write_text
-from profilesearch.folders import SEARCHED, digest_of, drafted, free_place
-from profilesearch.naming import safe_name
+from profilesearch.measure.reaching import reached_text
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import check_rival, rivals_of
-from profilesearch.options import add_normalization_options, add_pool_options, add_search_options, setting_name
-from profilesearch.plots import profile_figure, save_figure, search_figure
 from profilesearch.profiles import Profile
-from profilesearch.reaching import reached_text
+from profilesearch.reporting.plots import profile_figure, save_figure, search_figure
 from profilesearch.scoring.measures import SHOWN
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store, check_name
+from profilesearch.system.files import check_writable, write_text
+from profilesearch.system.folders import SEARCHED, digest_of, drafted, free_place
+from profilesearch.system.naming import safe_name
 from profilesearch.tasks.splits import Part
-from profilesearch.watching import Curves, check_tensorboard
-from profilesearch.workspace import Workspace, budget_of
 
 DESCRIPTION = """\
 Search a layer-wise channel pruning profile and store it.

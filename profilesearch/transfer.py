@@ -8,28 +8,28 @@ from pathlib import Path
 
 import torch
 
-from profilesearch import ranges
-from profilesearch.console import Output, command_line, parser_for, run
+from profilesearch.cli import ranges
+from profilesearch.cli.console import Output, command_line, parser_for, run
+from profilesearch.cli.options import add_precision_option, said_precision
+from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
-from profilesearch.experiments.identities import check_identities
-from profilesearch.experiments.records import Records, Row
-from profilesearch.experiments.workers import results
-from profilesearch.files import check_writable, write_text
 from profilesearch.networks.identity import network_identity
-from profilesearch.options import add_precision_option, said_precision
+from profilesearch.research.study.identities import check_identities
+from profilesearch.research.study.records import Records, Row
+from profilesearch.research.study.workers import results
+from profilesearch.research.transfers.about import NAMES, describe, profiles_with_evidence, read_commands, remember
+from profilesearch.research.transfers.downstream import LINEAR_EPOCHS, default_epochs
+from profilesearch.research.transfers.figure import draw
+from profilesearch.research.transfers.methods import METHODS, from_random
+from profilesearch.research.transfers.page import HEAD, Page, grouped, table_of
+from profilesearch.research.transfers.reach import feasible, out_of_reach
+from profilesearch.research.transfers.setting import FINETUNES, ROWS, Run, Setting, carry, compress, source_identity
+from profilesearch.research.transfers.speeds import SPEEDS, measure, times
+from profilesearch.research.transfers.upstream import source_epochs
+from profilesearch.system.files import check_writable, write_text
 from profilesearch.tasks.hardware import DTYPES
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import check_data
-from profilesearch.transfers.about import NAMES, describe, profiles_with_evidence, read_commands, remember
-from profilesearch.transfers.downstream import LINEAR_EPOCHS, default_epochs
-from profilesearch.transfers.figure import draw
-from profilesearch.transfers.methods import METHODS, from_random
-from profilesearch.transfers.page import HEAD, Page, grouped, table_of
-from profilesearch.transfers.reach import feasible, out_of_reach
-from profilesearch.transfers.setting import FINETUNES, ROWS, Run, Setting, carry, compress, source_identity
-from profilesearch.transfers.speeds import SPEEDS, measure, times
-from profilesearch.transfers.upstream import source_epochs
-from profilesearch.workspace import Workspace
 
 DESCRIPTION = """\
 Compress a network on one data set in several ways, carry each result to other data sets, and fine-tune it.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from profilesearch import latency
+from profilesearch.measure import speed as latency
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem

@@ -18,7 +18,7 @@ from profilesearch.applying import making
 from profilesearch.applying.advice import Facts, next_steps
 from profilesearch.applying.against import Verdict
 from profilesearch.errors import UsageError
-from profilesearch.intervals import paired_difference
+from profilesearch.measure.intervals import paired_difference
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget

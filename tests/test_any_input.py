@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from profilesearch import apply, report, train, transfer
 from profilesearch import list as listing
-from profilesearch.console import run
+from profilesearch.cli.console import run
 from profilesearch.errors import UsageError, printable, redacted
 from profilesearch.profiles import Profile
 from profilesearch.scoring.ledger import Ledger

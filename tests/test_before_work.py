@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from profilesearch import apply, compare, pool, train
+from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
-from profilesearch.experiments.page import Entry, Section, read_entries, write_page
 from profilesearch.networks.architectures import build
-from profilesearch.outcome import known_worth
 from profilesearch.profiles import Budget, Profile
-from profilesearch.runs import read_part
+from profilesearch.reporting.runs import read_part
+from profilesearch.research.study.page import Entry, Section, read_entries, write_page
+from profilesearch.research.transfers.about import remember
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
 from profilesearch.tasks.pools import Member
-from profilesearch.transfers.about import remember
 
 TINY = """\
 from torch import nn

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.experiments.analysis import (
+from profilesearch.list import main as list_main
+from profilesearch.measure.intervals import mean_interval
+from profilesearch.measure.reaching import reached_anew, reached_in
+from profilesearch.networks.architectures import build
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Budget, Profile
+from profilesearch.pruning import prune_with_profile
+from profilesearch.research.study.analysis import (
     MARGIN,
     Estimate,
     accuracy_gap,
@@ -20,15 +27,8 @@ from profilesearch.experiments.analysis import (
     mean_of,
     standing,
 )
-from profilesearch.experiments.jobs import FineTune, Score, Search, Tuned, identity
-from profilesearch.experiments.rows import FINETUNES, of_finetune
-from profilesearch.intervals import mean_interval
-from profilesearch.list import main as list_main
-from profilesearch.networks.architectures import build
-from profilesearch.networks.plan import Plan
-from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import prune_with_profile
-from profilesearch.reaching import reached_anew, reached_in
+from profilesearch.research.study.jobs import FineTune, Score, Search, Tuned, identity
+from profilesearch.research.study.rows import FINETUNES, of_finetune
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import Precision

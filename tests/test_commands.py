@@ -21,7 +21,7 @@ from rich.console import Console
 from profilesearch import __version__
 from profilesearch import list as listed
 from profilesearch.__main__ import VERBS
-from profilesearch.console import Output, run
+from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned

@@ -20,22 +20,22 @@ from hypothesis import strategies as st
 from test_commands import call
 
 from profilesearch import load_pruned
-from profilesearch.console import run
+from profilesearch.applying.exports import export
+from profilesearch.cli.console import run
+from profilesearch.cli.watching import Curves
 from profilesearch.errors import UsageError
-from profilesearch.experiments.cells import text
-from profilesearch.experiments.records import Records
-from profilesearch.exports import export
-from profilesearch.files import check_writable, write_json
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.plan import Plan
-from profilesearch.plots import profile_figure, save_figure
 from profilesearch.profiles import Budget, Profile
+from profilesearch.reporting.plots import profile_figure, save_figure
+from profilesearch.research.study.cells import text
+from profilesearch.research.study.records import Records
 from profilesearch.scoring.engines.processes import ProcessEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
+from profilesearch.system.files import check_writable, write_json
 from profilesearch.tasks.data import DataSet
-from profilesearch.watching import Curves
 
 Damage = Callable[[bytes], bytes]
 

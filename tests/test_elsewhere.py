@@ -10,8 +10,8 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from profilesearch.applying.exports import export
 from profilesearch.errors import UsageError
-from profilesearch.exports import export
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Scope

@@ -124,7 +124,7 @@ def test_workers_that_always_die_end_in_one_sentence(make: Make, monkeypatch: py
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import time; from profilesearch.processes import start_workers\n"
+        "import time; from profilesearch.system.processes import start_workers\n"
         "if __name__ == '__main__':\n"
         "    workers = start_workers(2)\n"
         "    busy = [workers.submit(time.sleep, 600) for _ in range(2)]\n"

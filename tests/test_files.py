@@ -19,17 +19,17 @@ import torch
 import torchvision
 
 from profilesearch import load_network, load_pruned
+from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
-from profilesearch.files import write_atomically, write_json
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import _sha256, published_names, published_weights
-from profilesearch.outcome import known_worth
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.store import Store, gains
-from profilesearch.temporary import scratch_folder
+from profilesearch.system.files import write_atomically, write_json
+from profilesearch.system.temporary import scratch_folder
 from profilesearch.train import store_safely
 
 

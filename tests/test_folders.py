@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from profilesearch import apply, load_pruned
+from profilesearch.applying import exports
 from profilesearch.errors import UsageError
-from profilesearch.folders import APPLIED, check_place, check_whole, drafted, free_place
-from profilesearch.naming import safe_name
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.runs import read_part
+from profilesearch.reporting.runs import read_part
+from profilesearch.system.folders import APPLIED, check_place, check_whole, drafted, free_place
+from profilesearch.system.naming import safe_name
 
 TINY = """\
 from torch import nn
@@ -180,7 +181,7 @@ def test_an_export_that_fails_takes_nothing_else_along(
     def broken(*_: object) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setitem(__import__("profilesearch.exports").exports.WRITERS, "pt2", broken)
+    monkeypatch.setitem(exports.WRITERS, "pt2", broken)
     with pytest.raises(UsageError, match="cannot be exported to pt2: no such operator"):
         tiny("--export", "pt2")
     assert load_pruned(tmp_path / "applied" / "pruned.safetensors", "tinynets:tiny")

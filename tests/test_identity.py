@@ -10,14 +10,15 @@ from safetensors.torch import save_file
 from test_own import Small, Summed, sorted_folder
 from torch import Tensor, nn
 
-from profilesearch.console import Output
+from profilesearch.cli.console import Output
+from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError
-from profilesearch.experiments.jobs import Sources
-from profilesearch.experiments.lab import Lab
-from profilesearch.experiments.sizes import QUICK
 from profilesearch.networks.architectures import build
 from profilesearch.networks.graph import trace
 from profilesearch.networks.identity import network_identity
+from profilesearch.research.study.jobs import Sources
+from profilesearch.research.study.lab import Lab
+from profilesearch.research.study.sizes import QUICK
 from profilesearch.scoring.score import Scorer, ScoreSettings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, check_unseen, foreign_member, pool_path, train_member, trained_member
@@ -26,7 +27,6 @@ from profilesearch.tasks.sources import open_labelled, open_once
 from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 from profilesearch.train import parser
-from profilesearch.workspace import Workspace
 
 SHORT = Recipe(epochs=1, lr=0.01, batch=64, shift=1)
 

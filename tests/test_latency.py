@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from profilesearch import multiples
-from profilesearch.multiples import best_multiple, multiple_times
+from profilesearch.measure import multiples
+from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks import latency
 from profilesearch.networks.architectures import build
 from profilesearch.networks.latency import LatencyModel, latency_error

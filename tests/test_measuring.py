@@ -5,8 +5,8 @@ import math
 import pytest
 from torch import nn
 
-from profilesearch.intervals import accuracy_interval, mean_interval
-from profilesearch.latency import measure_speed
+from profilesearch.measure.intervals import accuracy_interval, mean_interval
+from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.architectures import build
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from profilesearch.console import run
+from profilesearch.cli.console import run
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.pruning import reestimate_statistics

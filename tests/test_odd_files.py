@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from profilesearch.console import run
+from profilesearch.cli.console import run
 from profilesearch.errors import UsageError
-from profilesearch.experiments.cells import part, text
-from profilesearch.experiments.page import Entry, Line, Section, read_entries, write_page
-from profilesearch.experiments.records import Records
-from profilesearch.files import read_cache, read_json, regular_file, write_json
-from profilesearch.multiples import _is_times
+from profilesearch.measure.multiples import _is_times
 from profilesearch.networks.latency import _is_measured
+from profilesearch.research.study.cells import part, text
+from profilesearch.research.study.page import Entry, Line, Section, read_entries, write_page
+from profilesearch.research.study.records import Records
+from profilesearch.research.transfers.about import remember
+from profilesearch.system.files import read_cache, read_json, regular_file, write_json
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.smallnorb import load_smallnorb
-from profilesearch.transfers.about import remember
 
 
 def pipe(path: Path) -> Path:

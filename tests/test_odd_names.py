@@ -12,12 +12,12 @@ import torch
 
 from profilesearch import apply, report, train
 from profilesearch import list as listing
-from profilesearch.console import run
+from profilesearch.cli.console import run
 from profilesearch.networks.architectures import build
-from profilesearch.plots import profile_figure, save_figure
+from profilesearch.reporting.plots import profile_figure, save_figure
+from profilesearch.reporting.webpage import drawn
 from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.sources import open_data, with_size
-from profilesearch.webpage import drawn
 
 ODD = os.fsdecode(b"-we\xff\n\x1b[31m'\"$x^$ ")
 """No UTF-8, a new line, an escape code, quotes, what is a formula to matplotlib."""

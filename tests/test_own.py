@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from test_commands import call
 from torch import Tensor, nn
 
+from profilesearch.applying.exports import check_format
 from profilesearch.errors import UsageError
-from profilesearch.exports import check_format
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_network, load_pruned
 from profilesearch.networks.graph import trace

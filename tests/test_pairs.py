@@ -13,6 +13,7 @@ from test_commands import call
 
 from envs.episode import with_keep
 from profilesearch.errors import UsageError
+from profilesearch.measure.reaching import off_budget, reached_anew
 from profilesearch.networks.architectures import build
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
@@ -20,7 +21,6 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import taper
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
-from profilesearch.reaching import off_budget, reached_anew
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings

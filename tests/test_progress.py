@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from profilesearch import progress
+from profilesearch.cli import progress
 
 
 def written(console: Console) -> str:

@@ -12,20 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from profilesearch.console import Output
+from profilesearch.cli.console import Output
 from profilesearch.errors import UsageError
-from profilesearch.experiments import rows
-from profilesearch.experiments.cells import Later, Table, part, text
-from profilesearch.experiments.identities import IDENTITIES
-from profilesearch.experiments.jobs import FamilySearch, FineTune, FoundFamily, Score, Search, Sources, Tuned
-from profilesearch.experiments.lab import Lab, NotMeasured
-from profilesearch.experiments.records import Records
-from profilesearch.experiments.sizes import QUICK
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
+from profilesearch.research.study import rows
+from profilesearch.research.study.cells import Later, Table, part, text
+from profilesearch.research.study.identities import IDENTITIES
+from profilesearch.research.study.jobs import FamilySearch, FineTune, FoundFamily, Score, Search, Sources, Tuned
+from profilesearch.research.study.lab import Lab, NotMeasured
+from profilesearch.research.study.records import Records
+from profilesearch.research.study.sizes import QUICK
+from profilesearch.research.transfers.setting import ROWS
+from profilesearch.research.transfers.speeds import SPEEDS
 from profilesearch.tasks.pools import Member
-from profilesearch.transfers.setting import ROWS
-from profilesearch.transfers.speeds import SPEEDS
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLES: dict[str, Table] = {

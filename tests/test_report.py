@@ -11,9 +11,9 @@ import pytest
 
 from profilesearch import apply, compare, report, train
 from profilesearch.errors import UsageError
-from profilesearch.runs import read_part
+from profilesearch.reporting.runs import read_part
+from profilesearch.reporting.webpage import Block, render
 from profilesearch.tasks.pools import Member
-from profilesearch.webpage import Block, render
 
 SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
 STUDY = Path(__file__).parent.parent / "docs" / "results" / "resnet20"

@@ -10,12 +10,12 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from test_commands import call
 
 from agents import RandomSearcher, TaperSearcher, UniformSearcher
+from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS, default_slope, rivals_of, taper, widest
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
-from profilesearch.outcome import known_worth
 from profilesearch.profiles import Budget, Metric, Profile, Scope
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem

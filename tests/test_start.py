@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from profilesearch.starting import INTERRUPTED
+from profilesearch.cli.starting import INTERRUPTED
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.pruning import reestimate_statistics
+from profilesearch.research.transfers.downstream import extract
 from profilesearch.scoring.score import ScoreSettings, reestimate
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.memory import batches
@@ -17,7 +18,6 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.step import Step
 from profilesearch.tasks.training import accuracy, train
-from profilesearch.transfers.downstream import extract
 
 
 class Pooled(nn.Module):

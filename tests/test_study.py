@@ -17,17 +17,23 @@ import torch
 from test_commands import call
 
 from profilesearch.errors import UsageError
-from profilesearch.experiments.analysis import correlation, correlation_gap, difference, rank_correlation, top_overlap
-from profilesearch.experiments.cells import text, whole
-from profilesearch.experiments.profiles import parameters, widest_profile
-from profilesearch.experiments.records import Records
-from profilesearch.experiments.rows import PROFILES
-from profilesearch.experiments.thresholds import IMPORTANCES, global_threshold
 from profilesearch.networks.architectures import build
 from profilesearch.networks.mapping import map_by_place
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget, Profile
+from profilesearch.research.study.analysis import (
+    correlation,
+    correlation_gap,
+    difference,
+    rank_correlation,
+    top_overlap,
+)
+from profilesearch.research.study.cells import text, whole
+from profilesearch.research.study.profiles import parameters, widest_profile
+from profilesearch.research.study.records import Records
+from profilesearch.research.study.rows import PROFILES
+from profilesearch.research.study.thresholds import IMPORTANCES, global_threshold
 from profilesearch.store import Gain, Store, gains
 
 

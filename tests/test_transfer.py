@@ -18,30 +18,36 @@ from sklearn.linear_model import LogisticRegression
 from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
-from profilesearch.intervals import mean_interval
+from profilesearch.measure.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
+from profilesearch.research.transfers import tickets
+from profilesearch.research.transfers.acdc import compressed
+from profilesearch.research.transfers.answers import answers, best_table, fastest_table
+from profilesearch.research.transfers.downstream import (
+    default_epochs,
+    extract,
+    finetune_full,
+    finetune_linear,
+    full_recipe,
+)
+from profilesearch.research.transfers.fisher import fisher_diagonal
+from profilesearch.research.transfers.masks import Masks, prunable_layers
+from profilesearch.research.transfers.methods import METHODS
+from profilesearch.research.transfers.page import grouped
+from profilesearch.research.transfers.rigl import _move, erk
+from profilesearch.research.transfers.schedules import cubic, growing
+from profilesearch.research.transfers.structured import stored_profile
+from profilesearch.research.transfers.summaries import summarize
+from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.transfer import main
-from profilesearch.transfers import tickets
-from profilesearch.transfers.acdc import compressed
-from profilesearch.transfers.answers import answers, best_table, fastest_table
-from profilesearch.transfers.downstream import default_epochs, extract, finetune_full, finetune_linear, full_recipe
-from profilesearch.transfers.fisher import fisher_diagonal
-from profilesearch.transfers.masks import Masks, prunable_layers
-from profilesearch.transfers.methods import METHODS
-from profilesearch.transfers.page import grouped
-from profilesearch.transfers.rigl import _move, erk
-from profilesearch.transfers.schedules import cubic, growing
-from profilesearch.transfers.structured import stored_profile
-from profilesearch.transfers.summaries import summarize
-from profilesearch.transfers.upstream import Upstream
 
 PUBLISHED = Path(os.environ.get("PROFILESEARCH_WEIGHTS", "missing")).parent / "sparse-transfer-published.csv"
 

@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from profilesearch import pruning, study
 from profilesearch import train as train_command
-from profilesearch.experiments.jobs import FineTune, Score, identity
-from profilesearch.experiments.sizes import QUICK
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
@@ -23,6 +21,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
 from profilesearch.pruning import reestimate_statistics
+from profilesearch.research.study.jobs import FineTune, Score, identity
+from profilesearch.research.study.sizes import QUICK
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import Scorer, ScoreSettings

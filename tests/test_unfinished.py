@@ -11,11 +11,11 @@ from rich.console import Console
 
 from profilesearch import apply
 from profilesearch.applying import making, writing
-from profilesearch.console import Output
-from profilesearch.experiments.jobs import FineTune, Sources
-from profilesearch.experiments.lab import Lab
-from profilesearch.experiments.sizes import QUICK
+from profilesearch.cli.console import Output
 from profilesearch.networks.architectures import build
+from profilesearch.research.study.jobs import FineTune, Sources
+from profilesearch.research.study.lab import Lab
+from profilesearch.research.study.sizes import QUICK
 from profilesearch.tasks import pools, training
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, pool_path, train_member

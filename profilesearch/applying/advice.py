@@ -7,8 +7,8 @@ from profilesearch.applying.against import Verdict
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying
+from profilesearch.cli.outcome import not_faster
 from profilesearch.networks.architectures import is_foreign_code
-from profilesearch.outcome import not_faster
 
 _LITTLE = 0.005
 """Accuracy that is little to lose."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
-from profilesearch.console import Output
-from profilesearch.intervals import paired_difference
+from profilesearch.cli.console import Output
+from profilesearch.measure.intervals import paired_difference
 from profilesearch.tasks.data import Images
 
 _OFF = 0.01

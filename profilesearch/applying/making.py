@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from profilesearch.applying.settings import Applying, Subject
-from profilesearch.console import Output
+from profilesearch.cli.console import Output
+from profilesearch.cli.outcome import not_faster
 from profilesearch.errors import UsageError
-from profilesearch.latency import measure_speed
+from profilesearch.measure.reaching import off_budget, reached_in, reached_text
+from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.outcome import not_faster
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned, prune_planned, reestimate_statistics, refit_weights
-from profilesearch.reaching import off_budget, reached_in, reached_text
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished

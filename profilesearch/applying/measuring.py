@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from profilesearch.applying.settings import Subject
-from profilesearch.console import Output
-from profilesearch.latency import measure_speed, peak_memory
+from profilesearch.cli.console import Output
+from profilesearch.cli.outcome import Side
+from profilesearch.measure.speed import measure_speed, peak_memory
 from profilesearch.networks.checkpoints import load_pruned
-from profilesearch.outcome import Side
 from profilesearch.pruning import Pruned
 from profilesearch.tasks.hardware import device_of
 from profilesearch.tasks.training import predictions, right_part

@@ -12,10 +12,10 @@ from torch import Tensor
 from profilesearch.applying.advice import Step, loading
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying, Subject
-from profilesearch.plots import tradeoff_figure
-from profilesearch.runs import applied_part
+from profilesearch.reporting.plots import tradeoff_figure
+from profilesearch.reporting.runs import applied_part
+from profilesearch.reporting.webpage import Block, address, drawn, render
 from profilesearch.tasks.data import DataSet
-from profilesearch.webpage import Block, address, drawn, render
 
 _SHOWN = 24
 """Images whose class changed."""

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from profilesearch.folders import digest_of
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Profile
+from profilesearch.system.folders import digest_of
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, tuning_recipe

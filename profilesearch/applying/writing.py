@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from profilesearch.applying import against
 from profilesearch.applying.advice import Facts, Step, loading
+from profilesearch.applying.exports import export
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured, measure
 from profilesearch.applying.page import result_page
 from profilesearch.applying.settings import Applying, Subject
-from profilesearch.console import Output
+from profilesearch.cli.console import Output
+from profilesearch.cli.outcome import evidence_of, report_of, show
 from profilesearch.errors import UsageError
-from profilesearch.exports import export
-from profilesearch.files import write_text
-from profilesearch.folders import APPLIED, drafted
+from profilesearch.measure.reaching import reached_text
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.outcome import evidence_of, report_of, show
-from profilesearch.plots import profile_figure, save_figure
-from profilesearch.reaching import reached_text
+from profilesearch.reporting.plots import profile_figure, save_figure
+from profilesearch.system.files import write_text
+from profilesearch.system.folders import APPLIED, drafted
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of
 

@@ -12,8 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_atomically
-from profilesearch.folders import APPLIED, check_beside
 from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
@@ -28,6 +26,8 @@ from profilesearch.networks.reading import (
     read_checkpoint,
 )
 from profilesearch.networks.surgery import assign
+from profilesearch.system.files import write_atomically
+from profilesearch.system.folders import APPLIED, check_beside
 
 _HALF_LOSS = 2**-10
 """What half precision may change of a value; where it has all of its digits, it is at most half of that."""

@@ -14,12 +14,12 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
-from profilesearch.amounts import is_number
-from profilesearch.files import read_cache, write_json
 from profilesearch.networks.cost import CostModel, FloatArray, evaluating
 from profilesearch.networks.counting import Use
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
+from profilesearch.system.amounts import is_number
+from profilesearch.system.files import read_cache, write_json
 
 _STEPS = 8
 _REPEATS = 5

@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from profilesearch.errors import UsageError
-from profilesearch.files import regular_file
+from profilesearch.system.files import regular_file
 
 _RESCALING = ("googlenet", "inception_v3")
 

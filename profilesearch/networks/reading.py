@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from profilesearch.errors import UsageError
-from profilesearch.files import regular_file
-from profilesearch.temporary import plainly_named
+from profilesearch.system.files import regular_file
+from profilesearch.system.temporary import plainly_named
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from profilesearch.amounts import is_part
 from profilesearch.errors import UsageError
-from profilesearch.files import cannot_write, regular_file
+from profilesearch.system.amounts import is_part
+from profilesearch.system.files import cannot_write, regular_file
 
 _HEADER = {"ledger": "profilesearch", "schema": 1}
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torchvision import datasets
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.files import regular_file
+from profilesearch.system.files import regular_file
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Also for CIFAR: the public checkpoints of the small-image ResNets were trained with these."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from profilesearch.errors import UsageError
-from profilesearch.files import regular_file
+from profilesearch.system.files import regular_file
 from profilesearch.tasks.data import DataSet, Images
 
 _PARTS = ("smallnorb-5x46789x9x18x6x2x96x96-training", "smallnorb-5x01235x9x18x6x2x96x96-testing")

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_atomically
 from profilesearch.networks.checkpoints import load_state, load_tensors, write_tensors
 from profilesearch.networks.reading import tensor_digest
+from profilesearch.system.files import write_atomically
 
 _ENDING = ".resume.safetensors"
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from profilesearch.errors import UsageError
-from profilesearch.files import write_atomically
 from profilesearch.networks.groups import IntArray
-from profilesearch.processes import start_workers, stop_workers
 from profilesearch.scoring.engines.base import Engine, Task, remembered
 from profilesearch.scoring.score import Scorer
-from profilesearch.temporary import scratch_folder
+from profilesearch.system.files import write_atomically
+from profilesearch.system.processes import start_workers, stop_workers
+from profilesearch.system.temporary import scratch_folder
 
 RESTARTS = 3
 """How often workers may die in a row, with no score between, before the search gives up."""

@@ -1,0 +1,74 @@
+"""What the full networks reach, said before anything rests on it: at a wrong image size, every table is believable."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from profilesearch.cli.console import Output
+from profilesearch.measure.intervals import accuracy_interval
+from profilesearch.networks.checkpoints import load_metadata
+from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.pools import Member
+from profilesearch.tasks.splits import split
+
+_FAR = 0.05
+"""Difference of accuracies that is worth a question."""
+
+
+def state(
+    output: Output,
+    member: Member,
+    reached: float,
+    images: Images,
+    what: str,
+    data: DataSet,
+    known: Sequence[float] = (),
+) -> None:
+    """Says what a full network reaches and at which image size; asks where that is hardly what it was trained to.
+
+    Args:
+        output: Where to.
+        member: The network.
+        reached: Its accuracy.
+        images: That it was measured on.
+        what: Kind of these images, in words.
+        data: Their data set.
+        known: Its accuracies by earlier reports.
+    """
+    height, width = data.image_shape[1:]
+    size = f"{height} by {width} pixels"
+    output.say(f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name})")
+    why = _doubt(member, reached, images, data, known)
+    if why:
+        output.say(
+            f"is this your accuracy? {why}; if the network was trained on images of another size than {size}, give it "
+            "with --image-size N, and if with another normalization, with --mean and --std"
+        )
+
+
+def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSet]) -> None:
+    """Says it of a pool, as searches score its unpruned members: their accuracy, whatever else is measured."""
+    problem = problem.with_settings(replace(problem.settings, measure="accuracy"))
+    for member, reached in zip(problem.members, problem.base(), strict=True):
+        data = data_of(member.data)
+        images = split(data, member.split_seed).images(data, "search")[: problem.settings.images]
+        state(output, member, float(reached), images, "held-out", data)
+
+
+def _doubt(member: Member, reached: float, images: Images, data: DataSet, known: Sequence[float]) -> str:
+    """Returns why an accuracy can hardly be the network's own; nothing where it can."""
+    low, high = accuracy_interval(reached, len(images))
+    chance = int(torch.bincount(images.labels).max()) / len(images)
+    if low <= chance:
+        return f"saying the most frequent class each time gives {chance:.2%}"
+    metadata = load_metadata(member.path)
+    trained = metadata.get("data")
+    if trained is not None and trained != data.name:
+        return f"{member.path} says that it was trained on {trained}"
+    said = metadata.get("held_out_accuracy")
+    claims = [(f"{member.path} says", float(said))] if isinstance(said, int | float) else []
+    claims += [("earlier results say", value) for value in known]
+    far = next((claim for claim in claims if abs(claim[1] - reached) > _FAR and not low <= claim[1] <= high), None)
+    return f"{far[0]} {far[1]:.2%}" if far else ""

@@ -1,0 +1,69 @@
+"""Which profile `apply` uses: a given file, the best stored one, or a rival; and what it is for the network at hand."""
+
+import argparse
+
+import numpy as np
+
+from profilesearch import train
+from profilesearch.cli.console import Output, given_options
+from profilesearch.cli.outcome import known_worth
+from profilesearch.cli.workspace import Workspace, budget_of
+from profilesearch.measure.multiples import AUTO
+from profilesearch.networks.mapping import carry
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.rivals import RIVALS, check_rival
+from profilesearch.networks.space import round_widths
+from profilesearch.profiles import Profile
+from profilesearch.store import Store
+from profilesearch.tasks.data import DataSet
+
+
+def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
+    """Returns the profile that the options name, before any work; nothing for a rival, which needs the network."""
+    asked = budget_of(options)
+    if options.profile in RIVALS:
+        check_rival(options.profile, asked)
+        return None
+    if options.profile is not None:
+        profile = Profile.load(options.profile)
+        output.say(
+            f"using {options.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
+            "--keep-params, --metric and --scope say"
+        )
+        return profile
+    more = given_options(train.parser(), options, without=("arch", "keep", "metric", "json", "quiet"))
+    store = Store(options.store)
+    stored = store.best(options.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
+    searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
+    worth = known_worth(stored.profile, data.name)
+    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
+    return stored.profile
+
+
+def fitted_profile(
+    options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
+) -> Profile:
+    """Returns the profile as it is for this network: a rival's, carried over from a relative, rounded, or unchanged."""
+    asked = budget_of(options), options.scope
+    budget, scope = (profile.budget, profile.scope) if profile else asked
+    auto = options.multiple_of == AUTO
+    multiple = workspace.fastest_multiple(plan, budget, scope) if auto else options.multiple_of
+    if profile is None:
+        space = plan.space(budget, scope, multiple)
+        return space.profile(RIVALS[options.profile](space, options.seed), {"searcher": options.profile})
+    other = profile.fingerprint != plan.table.within(scope).fingerprint
+    profile = carry(profile, plan) if other and options.map_by_position else profile
+    if multiple == 1:
+        return profile
+    space = plan.space(budget, scope, multiple)
+    ratios = space.table.ratios(profile)
+    widths = round_widths(ratios, space.table.channels)
+    if not ((widths % multiple > 0) & (widths < space.table.channels)).any():
+        return profile
+    rounded = space.profile(space.project(ratios[None])[0], {**profile.found, "rounded_to_multiples_of": multiple})
+    moved = np.abs(space.table.ratios(rounded) - ratios)
+    output.say(
+        f"widths are rounded to multiples of {multiple}: keep ratios move by {moved.mean():.2f} in the mean, "
+        f"{moved.max():.2f} at most, so that what is known of the profile is not of this one"
+    )
+    return rounded

@@ -1,0 +1,1 @@
+"""What is measured of networks beside accuracy, and what measurements say."""

@@ -1,0 +1,106 @@
+"""Pictures: a profile as bars over the network, the curves of searches, accuracy against cost."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
+
+from profilesearch.errors import printable
+from profilesearch.networks.groups import IntArray
+from profilesearch.system.files import write_atomically
+
+_FULL, _KEPT, _LINE = "#d9dee5", "#2f6f9f", "#c1553b"
+
+
+def profile_figure(names: Sequence[str], channels: IntArray, widths: IntArray, title: str) -> Figure:
+    """Draws kept over all channels of every group, with the keep ratios as a line.
+
+    Args:
+        names: Of the groups, G of them.
+        channels: All channels, shape (G,).
+        widths: Kept channels, shape (G,).
+        title: Above the picture.
+    """
+    places = np.arange(len(widths))
+    figure = Figure(figsize=(max(6.0, 0.3 * len(widths)), 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(places, channels, color=_FULL, label="all channels", width=0.8)
+    axes.bar(places, widths, color=_KEPT, label="kept", width=0.8)
+    axes.set_xticks(places, names, rotation=90, fontsize=7)
+    axes.set_ylabel("channels")
+    axes.set_title(title, fontsize=10, pad=22)
+    ratios = axes.twinx()
+    ratios.plot(places, widths / channels, color=_LINE, marker="o", markersize=3, linewidth=1, label="keep ratio")
+    ratios.set_ylim(0, 1.05)
+    ratios.set_ylabel("keep ratio")
+    handles = [*axes.get_legend_handles_labels()[0], *ratios.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    return figure
+
+
+def search_figure(
+    curves: Mapping[str, Sequence[Sequence[float]]], policies: Mapping[str, Sequence[tuple[int, float]]]
+) -> Figure:
+    """Draws best-so-far against evaluations.
+
+    Args:
+        curves: By searcher, the best fitness after each evaluation, once for every seed.
+        policies: By searcher, (evaluation, fitness) of a policy's deterministic profiles.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, runs) in enumerate(curves.items()):
+        color = mpl.colormaps["tab10"](index % 10)
+        for number, run in enumerate(runs):
+            label = name if number == 0 else None
+            steps = np.arange(1, len(run) + 1)
+            marker = "o" if len(run) == 1 else None
+            axes.plot(steps, run, color=color, label=label, linewidth=1.4, drawstyle="steps-post", marker=marker)
+        if name in policies:
+            at, values = zip(*policies[name], strict=True)
+            axes.plot(at, values, ".", color=color, markersize=5, label=f"{name}: the policy's own profile")
+    axes.set_xlabel("evaluations")
+    axes.set_ylabel("accuracy relative to the unpruned models\n(search images)")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def tradeoff_figure(points: Mapping[str, tuple[float, float, float, float]], labels: tuple[str, str]) -> Figure:
+    """Draws accuracy against cost.
+
+    Args:
+        points: By name, (cost, accuracy, low and high end of its interval), all as fractions.
+        labels: Of both axes.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, (cost, accuracy, low, high)) in enumerate(points.items()):
+        color = mpl.colormaps["tab10"](index % 10)
+        error = [[accuracy - low], [high - accuracy]]
+        axes.errorbar(cost, accuracy, yerr=error, fmt="o", color=color, capsize=3, markersize=5, label=name)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def as_they_are(figure: Figure) -> Figure:
+    """Has a figure show its texts as they are, names of files among them: no formulas, nothing that no font has."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, atomically."""
+    as_they_are(figure)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110, metadata={"Software": None}))

@@ -1,0 +1,206 @@
+"""Reads what commands have written, as parts of a report."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profilesearch.errors import UsageError
+from profilesearch.measure.reaching import reached_anew, reached_text
+from profilesearch.profiles import Budget, Profile
+from profilesearch.reporting.plots import profile_figure, search_figure
+from profilesearch.reporting.webpage import Block, drawn, embedded
+from profilesearch.system.files import read_json, regular_file
+from profilesearch.system.folders import APPLIED, SEARCHED, check_whole
+
+_LARGEST = 1e6
+"""Of costs, accuracies and fitnesses, which are about 1."""
+
+Point = tuple[float, float, float, float]
+"""Cost, accuracy, and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one folder or file has to say.
+
+    Attributes:
+        blocks: Of the page.
+        curves: By searcher, best fitness so far of every run.
+        points: Accuracy against cost, by name.
+    """
+
+    blocks: tuple[Block, ...]
+    curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    points: Mapping[str, Point] = field(default_factory=dict)
+
+
+def read_part(path: Path) -> Part:
+    """Reads a folder of `train`, `compare`, `apply` or `study`, or a profile file.
+
+    Raises:
+        UsageError: It is none of these, or broken.
+    """
+    readers = {"sections.json": _study, APPLIED: applied_part, SEARCHED: _searched}
+    try:
+        if path.is_file():
+            return _in_range(_stored(path))
+        for name, reader in readers.items():
+            if (path / name).is_file():
+                value = read_json(path / name)
+                check_whole(path, value)
+                return _in_range(reader(path, value))
+    except UsageError as error:
+        if path.is_file():
+            raise
+        raise UsageError(f"{path} is broken: {error}") from error
+    except Exception as error:  # whatever is wrong with what the file says
+        raise UsageError(f"{path} is broken ({type(error).__name__}: {error}); run its command again") from error
+    raise UsageError(
+        f"{path} is no run; give folders that train, compare (under runs/), apply or study wrote, or profile files"
+    )
+
+
+def _in_range(part: Part) -> Part:
+    """Returns a part whose numbers can be drawn."""
+    fitness = [value for several in part.curves.values() for run in several for value in run]
+    points = [value for point in part.points.values() for value in point]  # an interval may be unknown: NaN
+    if not all(abs(value) <= _LARGEST for value in fitness) or any(abs(value) > _LARGEST for value in points):
+        raise ValueError("a number is out of range")
+    return part
+
+
+def _searched(folder: Path, value: dict[str, Any]) -> Part:
+    return _compared(folder, value) if "rows" in value else _trained(folder, value)
+
+
+def _trained(folder: Path, value: dict[str, Any]) -> Part:
+    with regular_file(folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        history = list(csv.DictReader(file))
+    fitness = [float(row["fitness"]) for row in history]
+    best = np.maximum.accumulate(fitness).tolist()
+    policies = [(int(row["evaluation"]), float(row["fitness"])) for row in history if row["is_policy"] == "1"]
+    profile, searcher = Profile.from_json(value["profile"]), str(value["searcher"])
+    rows = [
+        (
+            str(place),
+            each.get("origin", "policy" if each["is_policy"] else "history"),
+            *(f"{each[part]:.4f}" for part in ("search", "choose", "fresh")),
+            f"{each['own_cost']:.2%}",
+        )
+        for place, each in enumerate(sorted(value["finalists"], key=lambda each: -each["choose"]), 1)
+    ]
+    text = (
+        f"{len(history)} evaluations by {searcher}, seed {value['seed']}; {profile.architecture} keeps "
+        f"{reached_text(profile)}. Accuracy relative to the unpruned models.",
+    )
+    curve = drawn(search_figure({searcher: [best]}, {searcher: policies} if policies else {}))
+    head = ("finalist", "from", "search images", "images that choose", "fresh images", "unprojected cost")
+    block = Block(f"Search: {folder.name}", text, (_bars(profile, value["groups"]), curve), head, tuple(rows))
+    return Part((block,), {searcher: [best]})
+
+
+def _compared(folder: Path, value: dict[str, Any]) -> Part:
+    rows = []
+    for row in value["rows"]:
+        accuracy = f"{row['test_accuracy']:.2%}"
+        accuracy += f" ± {row['interval'] * 100:.2f}" if row["interval"] is not None else ""
+        scores = tuple(f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh"))
+        parameters = f"{row['params'] / 1e3:.1f} k ({row['params_share']:.1%})" if "params" in row else ""
+        cost = (f"{row['cost']:.2%}", parameters)
+        rows.append((str(row["name"]), str(row["evaluations"] or ""), *scores, *cost, accuracy))
+    targets = ", ".join(f"{target['name']} ({target['data']})" for target in value["targets"])
+    budget = value["budget"]
+    text = (
+        f"{value['architecture']}, {Budget(**budget).text}; pool: {', '.join(value['pool'])}; "
+        f"test images of {targets}, which no search saw, not fine-tuned. ±: 95 % interval over repeats.",
+    )
+    head = ("profile", "evaluations", "search images", "fresh images", "cost", "parameters", "test accuracy")
+    pictures = (drawn(search_figure(value["curves"], {})),)
+    return Part((Block(f"Comparison: {value['architecture']}", text, pictures, head, tuple(rows)),), value["curves"])
+
+
+def applied_part(folder: Path, value: dict[str, Any]) -> Part:
+    """Returns what a report of `apply` says; the folder gives its name."""
+    before, after = value["before"], value["after"]
+    profile, entry = Profile.from_json(value["profile"]), value["evidence"]
+
+    def both(name: str, text: str, number: Any) -> tuple[str, ...]:
+        return (name, *(text.format(number(side)) for side in (before, after)))
+
+    def accuracy(side: dict[str, Any]) -> str:
+        low, high = side["interval"]
+        return f"{side['accuracy']:.2%} ({low:.2%} to {high:.2%})"
+
+    rows = (
+        both("test accuracy, 95 % interval", "{}", accuracy),
+        both("multiply-adds", "{:.2f} M", lambda side: side["macs"] / 1e6),
+        both("parameters", "{:.1f} k", lambda side: side["params"] / 1e3),
+        both("file", "{:.2f} MB", lambda side: side["bytes"] / 1e6),
+        both("time of 1 image", "{:.2f} ms", lambda side: side["latency_ms"]["batch1"]),
+        both("time of 64 images", "{:.1f} ms", lambda side: side["latency_ms"]["batch64"]),
+        both("peak memory, 64 images", "{:.1f} MB", lambda side: side["peak_memory"] / 1e6),
+    )
+    recipe = entry.get("recipe")
+    tuned = f"{recipe['finetune']} epochs of fine-tuning" if recipe else "no fine-tuning"
+    rival = value.get("against")
+    verdict = [f"Against {rival['name']}: {rival['verdict']}."] if rival else []
+    text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, {tuned}.", *verdict)
+    bars = _bars(profile, value["groups"], np.array(value["widths"]))
+    block = Block(f"Pruned: {folder.name}", text, (bars,), ("", "before", "after"), rows)
+    points = {
+        f"{folder.name}: {name}": (side["macs"] / before["macs"], side["accuracy"], *side["interval"])
+        for name, side in (("unpruned", before), ("pruned", after))
+    }
+    return Part((block,), points=points)
+
+
+def _study(folder: Path, value: dict[str, Any]) -> Part:
+    blocks = [Block(f"Study: {folder.name}", tuple(dict.fromkeys(entry["setting"] for entry in value["sections"])))]
+    for section in value["sections"]:
+        pictures = tuple(embedded(folder / Path(name).name) for name in section["figures"])
+        text = (section["question"], f"Verdict: {section['verdict']}", *filter(None, [section["details"]]))
+        rows = tuple(tuple(map(str, line["cells"])) for line in section["lines"])
+        blocks.append(Block(section["title"], text, pictures, tuple(section["head"]), rows))
+    return Part(tuple(blocks))
+
+
+def _stored(file: Path) -> Part:
+    profile, doubt = Profile.load(file), []
+    try:
+        profile = reached_anew(profile)
+    except UsageError as error:
+        doubt = [f"It does not fit {profile.architecture}, and is shown as the file says: {error}."]
+    rows, points = [], {}
+    for entry in profile.evidence:
+        after = entry.get("finetuned_accuracy")
+        low, high = entry.get("interval", (np.nan, np.nan))
+        gain = f"{entry['gain'] * 100:+.2f}" if "gain" in entry else ""
+        before = entry.get("pruned_accuracy")
+        reach = "" if np.isnan(low) else f" ({low:.2%} to {high:.2%})"
+        cells = ("" if before is None else f"{before:.2%}", "" if after is None else f"{after:.2%}{reach}")
+        model, data = str(entry.get("model", "")), str(entry.get("data", ""))
+        rows.append((model, data, *cells, gain))
+        accuracy = before if after is None else after
+        if accuracy is not None:
+            points[" ".join(filter(None, (file.stem, "on", model, "" if after is None else "tuned on", data)))] = (
+                profile.reached, accuracy, low, high,
+            )  # fmt: skip
+    names = list(profile.keep)
+    keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
+    title = f"{profile.architecture}: {reached_text(profile)}, widths in percent"
+    bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title))
+    found = f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries."
+    head = ("model", "data", "pruned", "fine-tuned", "points over uniform")
+    return Part((Block(f"Profile: {file.stem}", (found, *doubt), (bars,), head, tuple(rows)),), points=points)
+
+
+def _bars(profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None = None) -> str:
+    names = [name for name in groups if name in profile.keep]
+    channels = np.array([groups[name] for name in names])
+    kept = np.rint(channels * [profile.keep[name] for name in names]).astype(np.int64) if widths is None else widths
+    title = f"{profile.architecture}: {reached_text(profile)}"
+    return drawn(profile_figure(names, channels, kept, title))

@@ -1,0 +1,1 @@
+"""Experiments on the claims behind the project: the study, and what transfers."""

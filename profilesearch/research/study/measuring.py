@@ -1,0 +1,128 @@
+"""How measurements are taken: each is a pure function of the models, the images and the job."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+import torch
+
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
+from profilesearch.networks.groups import IntArray
+from profilesearch.profiles import Budget
+from profilesearch.research.study.cutting import cut, data_of
+from profilesearch.research.study.jobs import (
+    FamilySearch,
+    FineTune,
+    Found,
+    FoundFamily,
+    Score,
+    Search,
+    Sources,
+    Tuned,
+    identity,
+)
+from profilesearch.research.study.rivals import elastic_member, elastic_of, score_tuned
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.score import default_settings
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member, learning_images, tuning_recipe
+from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.unfinished import Unfinished
+
+
+def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
+    """Measures scores that differ in nothing but the profile."""
+    first = jobs[0]
+    if first.steps:
+        return [score_tuned(sources, job) for job in jobs]
+    problem = _score_problem(sources, replace(first, widths=()))
+    return [problem(torch.tensor(job.widths).numpy()) for job in jobs]
+
+
+def run_finetune(sources: Sources, job: FineTune) -> Tuned:
+    """Prunes, re-estimates BatchNorm statistics, fine-tunes; the last epoch's accuracy on all test images."""
+    member = sources.member(job.model)
+    data = data_of(sources, member)
+    full = member.load().to(sources.device)
+    learn = learning_images(member, data)
+    network, widths, cost = cut(sources, job, full, data)
+    before = accuracy(network, data, data.test, sources.precision)
+    after = before
+    if job.epochs:
+        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed,
+                               precision=sources.precision)  # fmt: skip
+        teacher = full if job.distill else None
+        train(network, data, learn, recipe, teacher, None, unfinished(sources, job))
+        after = accuracy(network, data, data.test, sources.precision)
+    return Tuned(before, after, cost, widths)
+
+
+def unfinished(sources: Sources, job: FineTune) -> Unfinished:
+    """Returns what is kept of a fine-tuning until its row is written, which is the matter of who asked for it."""
+    return Unfinished(sources.work / identity(job, sources.precision))
+
+
+def run_search(sources: Sources, job: Search) -> Found:
+    """Runs a search on search images, with the winner chosen on others and scored on fresh ones."""
+    problem = _pool_problem(sources, job.pool, job.keep, job.images)
+    return _found(_searcher(job).search(problem, job.evaluations, job.seed))
+
+
+def run_family(sources: Sources, job: FamilySearch) -> FoundFamily:
+    """Trains one policy for a range of budgets."""
+    problem = _pool_problem(sources, job.pool, job.keeps[0], job.images)
+    family = search_family(problem, job.evaluations, job.seed)
+    finished = [family.finished(problem.with_budget(Budget("macs", keep)).space) for keep in job.keeps]
+    widths = tuple(tuple(map(int, each.widths[0])) for each in finished)
+    return FoundFamily(widths, tuple(float(each.own_cost[0]) for each in finished))
+
+
+def _pool_problem(sources: Sources, pool: Sequence[str], keep: float, images: int) -> Problem:
+    members = [sources.member(name) for name in pool]
+    data = {member.data: data_of(sources, member) for member in members}
+    ledger = Ledger(sources.work / f"{sources.architecture}.ledger.jsonl")
+    settings = replace(default_settings(images), precision=sources.precision)
+    return Problem(members, data, Budget("macs", keep), settings, ledger, device=torch.device(sources.device))
+
+
+def _searcher(job: Search) -> Searcher:
+    if job.searcher == "ppo":
+        return PpoSearcher(replace(PpoSettings(), target_weight=job.target_weight))
+    return SEARCHERS[job.searcher]()
+
+
+def _found(result: Result) -> Found:
+    winner = result.winner
+    last = [evaluation for evaluation in result.history if evaluation.is_policy]
+    return Found(
+        widths=tuple(winner.evaluation.widths.tolist()),
+        search=winner.evaluation.fitness,
+        choose=winner.choose,
+        fresh=winner.fresh,
+        policy=tuple(result.policy.evaluation.widths.tolist()) if result.policy else (),
+        own_cost=last[-1].own_cost if last else winner.evaluation.own_cost,
+        curve=tuple((e.fitness, e.own_cost, int(e.is_policy)) for e in result.history),
+    )
+
+
+@cache
+def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]:
+    problem, member, data = _problem_of(sources, elastic_of(like))
+    settings = replace(
+        default_settings(like.images, like.criterion), statistics=like.statistics, precision=sources.precision,
+        measure=like.measure, refit=like.refit != "none",
+    )  # fmt: skip
+    if like.part == "test":
+        return TestProblem(member, data, problem.space.table, settings, Ledger(), torch.device(sources.device)).score
+    problem = problem.with_settings(settings)
+    return lambda widths: float(problem.evaluate(widths[None])[0, 0])
+
+
+@cache
+def _problem_of(sources: Sources, like: Score) -> tuple[Problem, Member, DataSet]:
+    member = elastic_member(sources, like) if like.elastic else sources.member(like.model)
+    data = data_of(sources, member)
+    device = torch.device(sources.device)
+    problem = Problem([member], {data.name: data}, Budget("macs", 0.9), default_settings(), Ledger(), device=device)
+    return problem, member, data

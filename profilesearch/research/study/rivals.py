@@ -1,0 +1,82 @@
+"""Scores that cost more: on weights that were trained at many widths, or of a profile that was trained for a while."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.cost import evaluating
+from profilesearch.networks.plan import Plan
+from profilesearch.pruning import reestimate_statistics
+from profilesearch.research.study.cutting import cut, data_of
+from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
+from profilesearch.scoring.measures import measured
+from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.elastic import Elastic, in_steps
+from profilesearch.tasks.hardware import DTYPES, device_of
+from profilesearch.tasks.memory import BATCH, batches
+from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.splits import split
+from profilesearch.tasks.training import train
+from profilesearch.tasks.unfinished import Unfinished
+
+DISTILL = 0.5
+
+
+def elastic_of(job: Score) -> Score:
+    """Returns what the elastic weights behind a score depend on, as a score that says no more."""
+    return Score(job.model, "", (), elastic=job.elastic, sandwich=job.sandwich)
+
+
+def elastic_member(sources: Sources, job: Score) -> Member:
+    """Returns the member of a score after elastic training; trains it where it is not there."""
+    member = sources.member(job.model)
+    path = sources.work / f"elastic-{identity(elastic_of(job), sources.precision)}.safetensors"
+    if not path.exists():
+        _train_elastic(sources, member, job, path)
+    return replace(member, path=path)
+
+
+def run_elastic(sources: Sources, job: Score) -> None:
+    """Trains elastic weights, so that scores find them."""
+    elastic_member(sources, job)
+
+
+def _train_elastic(sources: Sources, member: Member, job: Score, path: Path) -> None:
+    data, teacher, network = data_of(sources, member), member.load().to(sources.device), member.load()
+    shape = example_shape(network, data)
+    table = Plan(member.architecture, network, shape).table.within("block")
+    learn = learning_images(member, data)
+    recipe = tuning_recipe(data, 1, distill=1.0, precision=sources.precision)
+    recipe, images = in_steps(recipe, learn, job.elastic)
+    elastic = Elastic(network, table, job.sandwich).to(sources.device)
+    resume = Unfinished(path.with_suffix(""))
+    train(elastic, data, images, recipe, teacher, None, resume, hook=elastic.count)
+    reestimate_statistics(network, data, learn[:2000])
+    about = {"architecture": member.architecture, "num_classes": data.num_classes, "in_channels": shape[0]}
+    save_network(path, network.cpu(), {**about, "elastic": {"steps": job.elastic, "sandwich": job.sandwich}})
+    resume.remove_all()
+
+
+def score_tuned(sources: Sources, job: Score) -> float:
+    """Scores a profile after some steps of the recipe that pruned networks are fine-tuned with."""
+    member = sources.member(job.model)
+    data, full = data_of(sources, member), member.load().to(sources.device)
+    refit = "sequential" if job.refit != "none" else "none"
+    network, _, _ = cut(sources, FineTune(job.model, job.widths, criterion=job.criterion, refit=refit), full, data)
+    recipe = tuning_recipe(data, 1, distill=DISTILL, precision=sources.precision)
+    recipe, learn = in_steps(recipe, learning_images(member, data), job.steps)
+    train(network, data, learn, recipe, full)
+    images = split(data, member.split_seed).images(data, "search")[: job.images]
+    made, wanted = (_outputs(each, data, images, sources) for each in (network, full))
+    return measured(job.measure, made, images.labels, wanted)
+
+
+def _outputs(network: nn.Module, data: DataSet, images: Images, sources: Sources) -> Tensor:
+    device, dtype = device_of(network), DTYPES[sources.precision]
+    channels = example_shape(network, data)[0]
+    with evaluating(network), torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
+        parts = (images[part].pixels for part in batches(len(images), BATCH))
+        return torch.cat([network(data.normalize(part, channels).to(device)).float().cpu() for part in parts])

@@ -1,0 +1,230 @@
+"""Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from profilesearch.measure.intervals import accuracy_interval
+from profilesearch.networks.checkpoints import load_metadata
+from profilesearch.networks.mapping import map_by_place
+from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profiles import Profile
+from profilesearch.research.study.analysis import Estimate, accuracy_gap, difference
+from profilesearch.research.study.cutting import data_of
+from profilesearch.research.study.jobs import FamilySearch, FineTune, Found, Score, Search, Tuned, Widths
+from profilesearch.research.study.lab import Lab
+from profilesearch.research.study.landing import landing_searches
+from profilesearch.research.study.page import Line, Section
+from profilesearch.research.study.profiles import as_widths, parameters, uniform_profile, widest_profile
+from profilesearch.research.study.searchers import searches
+from profilesearch.store import Store
+from profilesearch.tasks.pools import tuning_recipe
+
+Origin = Callable[[], dict[str, Any]]
+"""Says how a profile was found."""
+COLUMNS = ("keep", "target", "profile", "parameters", "before", "after", "gain over this", "gain after")
+WIDEST = "widest"
+
+
+def shipping(lab: Lab) -> Section:
+    """Stores the best searched profile of every budget, with evidence; or a relative's, mapped."""
+    kind = "mapped" if lab.map_from else "ppo"
+    lines, verdicts = [], []
+    for keep in lab.sizes.keeps:
+        widths, found = _mapped(lab, keep, lab.map_from) if lab.map_from else _searched(lab, keep)
+        rows, verdict = ship(lab, keep, kind, widths, found)
+        lines += rows
+        verdicts.append(verdict)
+    origin = f"mapped from {lab.map_from}" if lab.map_from else "searched by PPO on the pool"
+    return Section(
+        "shipping",
+        "Shipped profiles and their evidence",
+        f"The profiles in `profiles/{lab.sources.architecture}/`, {origin}, on targets: test accuracy, percent, "
+        f"before and after {lab.sizes.epochs} epoch(s) of fine-tuning, {lab.sizes.seeds} seeds, beside uniform and, "
+        "where it was measured, the widest profile. Intervals of gains are over the test images before, over the seeds "
+        "after.",
+        COLUMNS,
+        tuple(lines),
+        "; ".join(verdicts) + ".",
+    )
+
+
+def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tuple[list[Line], str]:
+    """Measures a profile beside uniform on models that its search did not see, and stores it with that evidence.
+
+    Args:
+        lab: Takes the measurements.
+        keep: The budget, a fraction of the MACs.
+        kind: The last part of the profile's name.
+        widths: The profile.
+        found: Says how it was found; asked where the profile is stored.
+
+    Returns:
+        Rows of `COLUMNS`, for each target one of the profile and one of each rival, and the verdict.
+    """
+    name, space = f"macs{keep:g}-{kind}", lab.space(keep)
+    profiles = {name: widths, "uniform": uniform_profile(space), WIDEST: widest_profile(space)}
+    lines, gains, evidence = [], [], []
+    for target in lab.targets:
+        jobs = {each: _tuning(lab, target, its) for each, its in profiles.items()}
+        if not lab.may(jobs[WIDEST]):
+            del jobs[WIDEST]
+        lab.finetunes([job for several in jobs.values() for job in several])  # together, so that no worker waits
+        tuned = {each: lab.finetunes(several) for each, several in jobs.items()}
+        ours = tuned[name]
+        gain = difference([t.after for t in ours], [t.after for t in tuned["uniform"]])
+        gains.append(gain)
+        evidence.append(_evidence(lab, keep, target, tuned, gain))
+        start = f"{keep:g}", f"{target} ({lab.member(target).data})"
+        for each, theirs in tuned.items():
+            accuracies = (f"{np.mean(values) * 100:.2f}" for values in _both(theirs))
+            first = accuracy_gap(ours[0].before, theirs[0].before, lab.test_images(target))
+            last = difference([t.after for t in ours], [t.after for t in theirs])
+            gaps = ("", "") if each == name else (first.text(2, 100), last.text(2, 100))
+            cells = (*start, each, parameters(space, [theirs[0].widths]), *accuracies, *gaps)
+            lines.append(Line.of(cells, jobs[each]))
+    if not lab.offline:
+        profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found()))
+        Store(lab.store).replace(replace(profile, evidence=tuple(evidence)), name)
+    won, lost = sum(gain.positive for gain in gains), sum(gain.negative for gain in gains)
+    worse = f", worse on {lost}" if lost else ""
+    same = next((f" (it is the {each} profile)" for each in profiles if each != name and profiles[each] == widths), "")
+    return lines, f"{name}{same}: better than uniform after fine-tuning on {won} of {len(gains)} targets{worse}"
+
+
+def _known(lab: Lab, name: str, profile: Profile) -> Profile:
+    """Gives a profile that is stored already, with equal ratios, the versions and the date that it was found with."""
+    stored = (each.profile for each in Store(lab.store).profiles(profile.architecture) if each.name == name)
+    there = next((each for each in stored if each.to_json()["keep"] == profile.to_json()["keep"]), None)
+    kept = {key: there.found[key] for key in ("versions", "date") if key in there.found} if there else {}
+    return replace(profile, found={**profile.found, **kept})
+
+
+def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
+    """Returns the profile that holds up best on other images among PPO's on the pool, and how it was found."""
+    jobs: list[Search] = landing_searches(lab, keep)
+    jobs += searches(lab, keep, ["ppo"])["ppo"] if keep == lab.sizes.keep else []
+    found: Sequence[Found] = lab.searches(jobs)
+    best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].choose)
+
+    def origin() -> dict[str, Any]:
+        score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep)}
+        rivals = [name for name, widths in rivals_of(lab.space(keep)).items() if as_widths(widths) == best.widths]
+        chosen = {"chosen": rivals[0]} if rivals else {}
+        return {**origin_of(lab, job), **chosen, "score": score, "images": lab.used(job).images, **when()}
+
+    return best.widths, origin
+
+
+def fresh_scores(lab: Lab, widths: Widths, keep: float) -> dict[str, float]:
+    """Returns what a profile and the uniform one have on fresh images of the pool, which chose neither."""
+    scores = {"fresh": widths, "uniform_fresh": uniform_profile(lab.space(keep))}
+    return {name: round(score_of(lab, each, "fresh"), 4) for name, each in scores.items()}
+
+
+def score_of(lab: Lab, widths: Widths, part: str) -> float:
+    """Returns a profile's accuracy on a part of the pool's images, relative to the unpruned models."""
+    full = as_widths(lab.space(lab.sizes.keep).table.channels)
+    pruned, base = (
+        lab.scores([Score(name, part, each, lab.sizes.images) for name in lab.pool]) for each in (widths, full)
+    )
+    return float(np.mean(np.divide(pruned, base)))
+
+
+def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
+    """Says which search a profile is from."""
+    return {
+        "searcher": job.searcher if isinstance(job, Search) else "ppo",
+        "evaluations": job.evaluations,
+        "seed": job.seed,
+        "pool": [{"name": name, "data": lab.member(name).data, **training_of(lab, name)} for name in job.pool],
+    }
+
+
+def training_of(lab: Lab, name: str) -> dict[str, Any]:
+    """Returns how long a network of ours was trained and how good it is; nothing of one from elsewhere."""
+    metadata = load_metadata(lab.member(name).path)
+    known = {"epochs": metadata.get("recipe", {}).get("epochs"), "held_out_accuracy": metadata.get("held_out_accuracy")}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, Origin]:
+    """Returns a relative's stored profile on this architecture's budget surface, and where it is from."""
+    stored = Store(lab.store).best(relative, keep, "macs", lab.member(lab.subject).data)
+    source = lab.table_of(relative)
+    ratios = source.ratios(stored.profile)
+    space = lab.space(keep)
+    widths = space.project(map_by_place(ratios, source.channels, space.table.channels)[None])[0]
+    origin = {"architecture": relative, "profile": stored.name}
+    known = stored.profile.found
+    return as_widths(widths), lambda: {
+        "searcher": known.get("searcher"),
+        "mapped_from": origin,
+        "pool": known.get("pool", []),
+        **when(),
+    }
+
+
+def when() -> dict[str, Any]:
+    """Returns the versions that a profile was found with, and the date."""
+    versions = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3")}
+    return {"versions": versions, "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
+
+
+def _tuning(lab: Lab, target: str, widths: Widths) -> list[FineTune]:
+    sizes = lab.sizes
+    return [FineTune(target, widths, epochs=sizes.epochs, lr=sizes.lr, seed=seed) for seed in range(sizes.seeds)]
+
+
+def _evidence(
+    lab: Lab, keep: float, target: str, tuned: Mapping[str, Sequence[Tuned]], gain: Estimate
+) -> dict[str, Any]:
+    """Returns the evidence of a profile, the first of `tuned`, beside its rivals on a target."""
+    space, (ours, *_) = lab.space(keep), tuned.values()
+    member = lab.member(target)
+    images = lab.test_images(target)
+    after = float(np.mean([t.after for t in ours]))
+    recipe = asdict(tuning_recipe(data_of(lab.sources, member), lab.sizes.epochs, lr=lab.sizes.lr))
+    recipe |= {"precision": lab.sources.precision}
+    for name in ("epochs", "seed"):  # said elsewhere
+        del recipe[name]
+    known = {} if np.isnan(gain.low) else {"gain_interval": [round(gain.low, 4), round(gain.high, 4)]}
+    return {
+        "data": member.data,
+        "model": target,
+        **({"model_training": training} if (training := training_of(lab, target)) else {}),
+        "test_images": images,
+        "criterion": "l1",
+        "seeds": list(range(len(ours))),
+        "recipe": {"finetune": lab.sizes.epochs, **recipe},
+        "pruned_accuracy": round(float(np.mean([t.before for t in ours])), 4),
+        "finetuned_accuracy": round(after, 4),
+        "interval": [round(end, 4) for end in accuracy_interval(after, images)],
+        "params": round(space.relative_params(np.array(ours[0].widths)), 4),
+        **{
+            key: value
+            for name in CONTENDERS
+            if name in tuned
+            for key, value in _rival(space, name, tuned[name]).items()
+        },
+        "gain": round(gain.value, 4),
+        **known,
+    }
+
+
+def _both(tuned: Sequence[Tuned]) -> tuple[list[float], list[float]]:
+    """Accuracies before and after."""
+    return [t.before for t in tuned], [t.after for t in tuned]
+
+
+def _rival(space: ProfileSpace, name: str, tuned: Sequence[Tuned]) -> dict[str, float]:
+    return {
+        f"{name}_params": round(space.relative_params(np.array(tuned[0].widths)), 4),
+        f"{name}_pruned_accuracy": round(float(np.mean([t.before for t in tuned])), 4),
+        f"{name}_finetuned_accuracy": round(float(np.mean([t.after for t in tuned])), 4),
+    }

@@ -1,0 +1,41 @@
+"""Magnitude pruning, at once and gradually."""
+
+from torch import nn
+
+from profilesearch.research.transfers.masks import Masks
+from profilesearch.research.transfers.schedules import cubic, growing
+from profilesearch.research.transfers.upstream import Upstream
+
+_EVERY = 50
+
+
+def one_shot(upstream: Upstream, level: float) -> nn.Module:
+    """Removes the weights with the smallest magnitudes of the whole network, then trains what is left."""
+    model = upstream.trained()
+    masks = Masks(model)
+    masks.keep_best(masks.magnitudes(), level)
+    upstream.tune(model, f"magnitude-{level:g}")
+    masks.bake()
+    return model
+
+
+def gradual(upstream: Upstream, level: float) -> nn.Module:
+    """Removes weights while it trains, on the cubic schedule (Zhu and Gupta 2017, arXiv 1710.01878).
+
+    The level is reached after 70 % of the steps, by masks that are drawn anew every 50 steps until then; weights that
+    were removed keep their values and may return as long.
+    """
+    model = upstream.trained()
+    masks = Masks(model)
+
+    def hook(step: int, steps: int) -> None:
+        if step % _EVERY == 0 and growing(step - _EVERY, steps):
+            masks.keep_best(masks.magnitudes(), cubic(level, step, steps))
+
+    upstream.tune(model, f"gradual-{level:g}", hook)
+    there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
+    masks.keep_best(there, level)  # removes more only where the training was too short for the schedule
+    masks.bake()
+    if not upstream.epochs:
+        upstream.settle(model)
+    return model

@@ -1,0 +1,137 @@
+"""The methods that can be set side by side, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from profilesearch.research.transfers import acdc, fisher, magnitude, rigl, soft_threshold, structured, tickets
+from profilesearch.research.transfers.upstream import Upstream
+
+Compress = Callable[[Upstream, float], nn.Module]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to a smaller network.
+
+    Attributes:
+        compress: Makes it, from the upstream and the fraction of weights to remove.
+        structured: Whether tensors get smaller; else weights are zero.
+        start: What it starts from.
+        summary: The method in a sentence.
+    """
+
+    compress: Compress
+    structured: bool
+    start: str
+    summary: str
+
+
+def _dense(upstream: Upstream, _: float) -> nn.Module:
+    """The source as it is."""
+    return upstream.trained()
+
+
+_SOURCE, _RANDOM = "the source, trained on", "random weights"
+
+
+def from_random() -> tuple[str, ...]:
+    """Returns the methods that train from random weights upstream."""
+    return tuple(name for name, method in METHODS.items() if method.start == _RANDOM)
+
+
+METHODS: Mapping[str, Method] = {
+    "dense": Method(_dense, True, "the source", "The source as it is."),
+    "width": Method(
+        structured.width,
+        True,
+        _RANDOM,
+        "A network that is thinner everywhere, residual streams too, trained from random weights: the plain rival.",
+    ),
+    "uniform": Method(
+        structured.uniform,
+        True,
+        _SOURCE,
+        "The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on.",
+    ),
+    "profile": Method(
+        structured.profile,
+        True,
+        _SOURCE,
+        "The stored profile with the source's weights (channels kept by l1), trained on.",
+    ),
+    "profile-late": Method(
+        structured.late,
+        True,
+        "the source",
+        "A structured ticket: the stored profile's channels with the source's trained weights, and no training.",
+    ),
+    "profile-original": Method(
+        structured.original,
+        True,
+        "the source's first weights",
+        "A structured ticket: the same channels with the weights that the source's training started from.",
+    ),
+    "profile-random": Method(
+        structured.random,
+        True,
+        "random weights, not trained upstream",
+        "The stored profile with new random weights: what the profile alone is worth.",
+    ),
+    "magnitude": Method(
+        magnitude.one_shot,
+        False,
+        _SOURCE,
+        "Removes the weights with the smallest magnitudes of the whole network, then trains what is left.",
+    ),
+    "gradual": Method(
+        magnitude.gradual,
+        False,
+        _SOURCE,
+        "Removes weights while it trains, on the cubic schedule (Zhu and Gupta 2017, arXiv 1710.01878).",
+    ),
+    "fisher": Method(
+        fisher.fisher,
+        False,
+        _SOURCE,
+        "Removes the weights whose loss costs least by Optimal Brain Damage "
+        "(LeCun et al. 1989), then trains what is left.",
+    ),
+    "rigl": Method(
+        rigl.rigl,
+        False,
+        _RANDOM,
+        "Trains a sparse network from random weights (RigL, Evci et al. 2020, arXiv 1911.11134).",
+    ),
+    "str": Method(
+        soft_threshold.soft_threshold,
+        False,
+        _RANDOM,
+        "Trains from random weights with learned thresholds (STR, Kusupati et al. 2020, arXiv 2002.03231).",
+    ),
+    "acdc": Method(
+        acdc.acdc, False, _RANDOM, "Trains from random weights in phases (AC/DC, Peste et al. 2021, arXiv 2106.12379)."
+    ),
+    "ticket-late": Method(
+        tickets.late,
+        False,
+        "the source",
+        "The iterative ticket with the source's trained weights behind it; the paper calls that late resetting.",
+    ),
+    "ticket-original": Method(
+        tickets.original,
+        False,
+        "the source's first weights",
+        "The iterative ticket with the weights that the source's training started from.",
+    ),
+    "ticket-random": Method(
+        tickets.random,
+        False,
+        "random weights, not trained upstream",
+        "The iterative ticket with new random weights: what the mask alone is worth.",
+    ),
+    "ticket-one-shot": Method(
+        tickets.one_shot, False, "the source", "The ticket that one round finds, with the source's trained weights."
+    ),
+}

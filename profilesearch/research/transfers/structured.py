@@ -1,0 +1,139 @@
+"""Structured compression: fewer channels, by a stored profile or by the same part everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import CostModel
+from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.surgery import Pruner
+from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.research.transfers.masks import prunable_layers
+from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.store import Stored
+from profilesearch.tasks.pools import example_shape
+
+RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
+"""Methods without a profile, and which groups they make thinner."""
+
+
+def width(upstream: Upstream, level: float) -> nn.Module:
+    """A network that is thinner everywhere, residual streams too, trained from random weights: the plain rival."""
+    space = _space(upstream, level, RIVALS["width"])
+    model = _cut(upstream, upstream.fresh(upstream.seed), space, space.uniform())
+    upstream.learn(model, f"width-{level:g}")
+    return model
+
+
+def uniform(upstream: Upstream, level: float) -> nn.Module:
+    """The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on."""
+    space = _space(upstream, level, RIVALS["uniform"])
+    model = _cut(upstream, upstream.trained(), space, space.uniform())
+    upstream.tune(model, f"uniform-{level:g}")
+    return model
+
+
+def profile(upstream: Upstream, level: float) -> nn.Module:
+    """The stored profile with the source's weights (channels kept by l1), trained on."""
+    model = _ticket(upstream, level, upstream.trained())
+    upstream.tune(model, f"profile-{level:g}")
+    return model
+
+
+def late(upstream: Upstream, level: float) -> nn.Module:
+    """A structured ticket: the stored profile's channels with the source's trained weights, and no training."""
+    return _settled(upstream, _ticket(upstream, level, upstream.trained()))
+
+
+def original(upstream: Upstream, level: float) -> nn.Module:
+    """A structured ticket: the same channels with the weights that the source's training started from."""
+    return _settled(upstream, _ticket(upstream, level, upstream.original()))
+
+
+def random(upstream: Upstream, level: float) -> nn.Module:
+    """The stored profile with new random weights: what the profile alone is worth."""
+    return _settled(upstream, _ticket(upstream, level, upstream.fresh(upstream.seed + 1_000_003)))
+
+
+def stored_profile(upstream: Upstream, level: float) -> Stored:
+    """Returns the stored profile whose budget is nearest to what the level leaves.
+
+    Of those that are as near, one that was searched for what the level is of comes before one for multiply-adds.
+
+    Raises:
+        UsageError: None is stored for the architecture.
+    """
+    architecture, metrics = upstream.source.architecture, (upstream.metric, "macs")
+    stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric in metrics]
+    if not stored:
+        raise UsageError(
+            f"no profile of {architecture} is stored; search one with `profilesearch train --arch {architecture}`"
+        )
+    budgets = (each.profile.budget for each in stored)
+    near = min(budgets, key=lambda one: (round(abs(one.keep - (1 - level)), 6), metrics.index(one.metric)))
+    return upstream.store.best(architecture, near.keep, near.metric, upstream.data.name)
+
+
+def carried_profile(upstream: Upstream, level: float) -> Profile:
+    """Returns that profile, projected onto what the level leaves, and where it is from."""
+    space, widths = _projected(upstream, level)
+    stored = stored_profile(upstream, level)
+    origin = {"architecture": stored.profile.architecture, "profile": stored.name}
+    found = {"projected_from": origin, "pool": stored.profile.found.get("pool", [])}
+    if upstream.metric == "params":  # files of profiles count all of them
+        plan = _plan(upstream)
+        everything = CostModel(plan.network, space.table, plan.example)
+        budget = Budget("params", float(everything.relative(widths, "params")))
+        space = replace(space, cost=everything, budget=budget)
+    return space.profile(widths, found)
+
+
+def check_rival(upstream: Upstream, level: float, rival: str) -> None:
+    """Checks before any work that one of `RIVALS` can be so thin.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    _space(upstream, level, RIVALS[rival])
+
+
+def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
+    """Cuts weights to the channels that the profile and the source's magnitudes choose."""
+    space, widths = _projected(upstream, level)
+    return _cut(upstream, weights, space, widths)
+
+
+def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray]:
+    chosen = stored_profile(upstream, level).profile
+    space = _space(upstream, level, chosen.scope)
+    return space, space.project(np.asarray(space.table.ratios(chosen))[None])[0]
+
+
+def _space(upstream: Upstream, level: float, scope: Scope) -> ProfileSpace:
+    """Profiles that remove the level from the weights that masks may cover, or from the multiply-adds."""
+    plan = _plan(upstream)
+    table = plan.table.within(scope)
+    counted = {f"{name}.weight" for name in prunable_layers(plan.network)}
+    cost = CostModel(plan.network, table, plan.example, counted)
+    return ProfileSpace(plan.architecture, scope, table, cost, Budget(upstream.metric, 1 - level))
+
+
+def _plan(upstream: Upstream) -> Plan:
+    network = upstream.trained()
+    return Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
+
+
+def _cut(upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray) -> nn.Module:
+    order = rank_channels(upstream.trained(), space.table, "l1")
+    return Pruner(weights, space.table).prune(keep_channels(order, space.table, widths))
+
+
+def _settled(upstream: Upstream, model: nn.Module) -> nn.Module:
+    upstream.settle(model)
+    return model
