@@ -41,7 +41,7 @@ def search(
         UsageError: Something does not fit together, or the budget is out of reach.
     """
     from agents import make_searcher  # noqa: PLC0415  it imports reinforcement learning, for this function alone
-    from profilesearch.train import describe  # noqa: PLC0415  likewise
+    from agents.provenance import describe  # noqa: PLC0415  likewise
 
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)

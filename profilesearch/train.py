@@ -1,14 +1,13 @@
 """`profilesearch train`: searches a profile over a pool of trained models and stores it."""
 
 import argparse
-import datetime
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from agents import SEARCHERS, Result, make_searcher
+from agents.provenance import describe
 from profilesearch.cli.baseline import state_pool
 from profilesearch.cli.console import Output, parser_for, run
 from profilesearch.cli.options import add_normalization_options, add_pool_options, add_search_options, setting_name
@@ -27,7 +26,6 @@ from profilesearch.store import Store, check_name
 from profilesearch.system.files import check_writable, write_text
 from profilesearch.system.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.system.naming import safe_name
-from profilesearch.tasks.splits import Part
 
 DESCRIPTION = """\
 Search a layer-wise channel pruning profile and store it.
@@ -139,58 +137,6 @@ def store_safely(profile: Profile, name: str, store: Path, runs: Path) -> Path:
 def default_name(options: argparse.Namespace, data: Sequence[str]) -> str:
     """Names a profile after its budget, data, searcher and seed."""
     return safe_name(f"{setting_name(options, data)}-{options.searcher}{options.evaluations}-seed{options.seed}")
-
-
-def describe(problem: Problem, result: Result) -> dict[str, Any]:
-    """Returns how a profile was found, for its file. Scores are relative to the unpruned models."""
-    fresh_base = problem.base("fresh")
-    pool = [
-        {
-            "name": m.name,
-            "data": m.data,
-            "trained_on": m.trained_on,
-            "images": used.images,
-            "base_score": round(float(base), 4),
-        }
-        for m, base, used in zip(problem.members, fresh_base, problem.used(), strict=True)
-    ]
-    policy = result.policy
-    found: dict[str, Any] = {
-        "searcher": result.searcher,
-        "evaluations": len(result.history),
-        "seed": result.seed,
-        "chosen": result.winner.origin,
-        "score": {
-            "search": round(result.winner.evaluation.fitness, 4),
-            "choose": round(result.winner.choose, 4),
-            "fresh": round(result.winner.fresh, 4),
-            **{
-                f"{name}_{part}": round(_score(problem, widths, part), 4)
-                for name, widths in rivals_of(problem.space).items()
-                for part in _REPORTED
-            },
-        },
-    }
-    if policy is not None:
-        found["policy"] = {
-            "own_cost": round(policy.evaluation.own_cost, 4),
-            "search": round(policy.evaluation.fitness, 4),
-            "fresh": round(policy.fresh, 4),
-        }
-    found["pool"] = pool
-    most = max(problem.used(), key=lambda used: used.images)
-    found["score_settings"] = most.identity()
-    found["multiple_of"] = problem.space.multiple
-    found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
-    found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return found
-
-
-_REPORTED: tuple[Part, ...] = ("search", "fresh")
-
-
-def _score(problem: Problem, widths: IntArray, part: Part) -> float:
-    return float(problem.fitness(problem.evaluate(widths[None], part), part)[0])
 
 
 def save_run(place: Path, problem: Problem, result: Result, profile: Profile) -> Path:
