@@ -3,14 +3,15 @@
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import check_known
+from profilesearch.system.amounts import is_number
 from profilesearch.system.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Profile:
         if not self.keep:
             raise UsageError("the profile has no channel group; give 'keep' at least one ratio by group name")
         for name, ratio in self.keep.items():
-            if not _is_number(ratio) or not _LEAST <= ratio <= 1:
+            if not is_number(ratio) or not _LEAST <= ratio <= 1:
                 raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {short(ratio)}")
 
     def with_evidence(self, entry: Mapping[str, Any]) -> "Profile":
@@ -224,15 +225,15 @@ class Profile:
         unknown = next((name for name in value if name not in _FIELDS), None)
         if unknown is not None:
             raise UsageError(f"the profile has an unknown field '{unknown}'; it is damaged, or of a later version")
-        _check_known("found", made.found, _FOUND)
+        check_known("found", made.found)
         for entry in made.evidence:
-            _check_known("evidence", entry, _EVIDENCE)
+            check_known("evidence", entry)
         return made
 
 
 def _field(value: Mapping[str, Any], key: str, kind: type) -> Any:
     item = value.get(key)
-    good = _is_number(item) if kind is float else isinstance(item, kind)
+    good = is_number(item) if kind is float else isinstance(item, kind)
     if not good:
         raise UsageError(f"the profile's field '{key}' is missing or is no {_KINDS[kind]}")
     return item
@@ -254,65 +255,3 @@ def _entries(evidence: list[Any]) -> list[dict[str, Any]]:
     if not all(isinstance(entry, dict) for entry in evidence):
         raise UsageError("the profile's evidence must be a list of objects")
     return evidence
-
-
-def _is_number(item: object) -> bool:
-    """Says whether an item is a number that arithmetic can be done with; a whole number may be too large for that."""
-    return isinstance(item, int | float) and not isinstance(item, bool) and abs(item) <= sys.float_info.max
-
-
-def _is_text(item: object) -> bool:
-    return isinstance(item, str)
-
-
-def _is_share(item: object) -> bool:
-    return _is_number(item) and 0 <= cast(float, item) <= 1
-
-
-def _is_score(item: object) -> bool:
-    """Says whether an item is an accuracy relative to an unpruned one, which may be poor itself."""
-    return _is_number(item) and 0 <= cast(float, item) <= 100
-
-
-def _is_interval(item: object) -> bool:
-    """Says whether an item is two ends; they are NaN where there was a single measurement."""
-    return isinstance(item, list) and len(item) == 2 and all(map(_is_end, item))
-
-
-def _is_end(item: object) -> bool:
-    return _is_number(item) or (isinstance(item, float) and math.isnan(item))
-
-
-def _is_member(item: object) -> bool:
-    return isinstance(item, dict) and _is_text(item.get("data"))
-
-
-Check = Callable[[object], bool]
-_RIVALS = ("uniform", "widest")
-_ACCURACIES = (
-    "pruned",
-    "finetuned",
-    "dense",
-    *(f"{name}_{when}" for name in _RIVALS for when in ("pruned", "finetuned")),
-)
-_EVIDENCE: Mapping[str, Check] = {
-    **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
-    **{f"{name}_accuracy": lambda item: item is None or _is_share(item) for name in _ACCURACIES},
-    **dict.fromkeys(("params", *(f"{name}_params" for name in _RIVALS)), _is_share),
-    **dict.fromkeys(("interval", "gain_interval"), _is_interval),
-    "gain": lambda item: _is_number(item) and -1 <= cast(float, item) <= 1,
-    "recipe": lambda item: isinstance(item, dict),
-}
-_FOUND: Mapping[str, Check] = {
-    "searcher": lambda item: item is None or _is_text(item),
-    "pool": lambda item: isinstance(item, list) and all(map(_is_member, item)),
-    "score": lambda item: isinstance(item, dict) and all(map(_is_score, item.values())),
-    **dict.fromkeys(("mapped_from", "projected_from"), lambda item: isinstance(item, dict) and "architecture" in item),
-}
-
-
-def _check_known(what: str, value: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
-    """Checks those fields that are used; others may say whatever they like."""
-    for name, good in checks.items():
-        if name in value and not good(value[name]):
-            raise UsageError(f"'{name}' in the profile's {what} has a wrong type or range: {short(value[name])}")
