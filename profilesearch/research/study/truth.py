@@ -12,7 +12,7 @@ from profilesearch.research.study.analysis import Estimate, correlation
 from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
-from profilesearch.research.study.profiles import random_profiles, uniform_profile
+from profilesearch.research.study.profiles import random_profiles, uniform_profile, widest_profile
 from profilesearch.research.study.rivals import DISTILL
 
 RATE = 0.02
@@ -104,7 +104,7 @@ NOMINATING = 5
 
 
 def nominated(lab: Lab, keep: float) -> list[Widths]:
-    """Returns the profiles of a budget to fine-tune: uniform, then the best by the cheap scores and others in turns."""
+    """Returns profiles of a budget to fine-tune: `named` ones, then the best by cheap scores and others in turns."""
     pool = random_profiles(lab.space(keep), lab.sizes.truth_pool)
     orders = []
     for rival in rivals(lab)[:NOMINATING]:
@@ -113,10 +113,16 @@ def nominated(lab: Lab, keep: float) -> list[Widths]:
     best = [widths for several in zip_longest(*orders) for widths in several if widths]
     best = list(dict.fromkeys(best))
     others = [widths for widths in pool if widths not in set(best)]
-    mixed = [uniform_profile(lab.space(keep))]
+    mixed = list(named(lab, keep).values())
     for place in range(0, len(best), 2):
         mixed += best[place : place + 2] + others[place // 2 : place // 2 + 1]
     return list(dict.fromkeys(mixed))[: lab.sizes.truths]
+
+
+def named(lab: Lab, keep: float) -> dict[str, Widths]:
+    """Returns the profiles that need no search, by name."""
+    space = lab.space(keep)
+    return {"uniform": uniform_profile(space), "widest": widest_profile(space)}
 
 
 def _values(lab: Lab, keep: float, rival: Rival, profiles: Sequence[Widths]) -> list[float]:
@@ -162,10 +168,12 @@ def _budget(lab: Lab, keep: float) -> tuple[list[Line], str]:
     ceiling = _ceiling(ends)
     lines.append(Line.of((f"{keep:g}", "the truth, of another seed", "", "", "", "", "", ceiling.text(2), ""), used))
     best = max(found, key=lambda name: found[name].value)
+    reached = {name: after[profiles.index(widths)] for name, widths in named(lab, keep).items()}
+    plain = ", ".join(f"{name} {value:.2%}" for name, value in reached.items())
     return lines, (
         f"Keep {keep:g}, {len(profiles)} profiles, {after.min():.2%} to {after.max():.2%} after {first} epochs: "
-        f"in its better half {best} ranks best, {found[best].text(2)}; accuracy has {found['accuracy'].text(2)}, the "
-        f"number of parameters {found[PARAMETERS].text(2)}."
+        f"{plain}; in its better half {best} ranks best, {found[best].text(2)}; accuracy has "
+        f"{found['accuracy'].text(2)}, the number of parameters {found[PARAMETERS].text(2)}."
     )
 
 
