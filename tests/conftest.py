@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from profilesearch import pruning
 from profilesearch.measure import speed as latency
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
@@ -49,10 +50,11 @@ def members(digits: DataSet, pool_dir: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(autouse=True)
-def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How fast a pruned network is matters to no test, and its timing is most of the time that `apply` takes."""
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast a pruned network is matters to no test, how well it is refitted to few: most of the time of `apply`."""
     monkeypatch.setattr(latency, "_BLOCK_S", 0.005)
     monkeypatch.setattr(latency, "_ROUNDS", 1)
+    monkeypatch.setattr(pruning, "_REFIT_IMAGES", 100)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import doctest
 import importlib
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def test_every_public_name_is_in_the_page_of_reference() -> None:
     page = (ROOT / "docs" / "python.md").read_text()
     table = page[page.index("## All public names") :]
     assert set(re.findall(r"`(\w+)`", table)) >= set(profilesearch.__all__)
-    assert doctest.testmod(sys.modules["profilesearch.smaller"]).failed == 0
+    assert doctest.testmod(importlib.import_module("profilesearch.smaller")).failed == 0
 
 
 def test_the_table_of_families_is_what_the_command_knows() -> None:
