@@ -1,5 +1,7 @@
 """Searchers: everything that proposes profiles under a budget of evaluations."""
 
+from importlib.metadata import entry_points
+
 from agents.base import Evaluation, Finalist, Result, Searcher
 from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, UniformSearcher, WidestSearcher
 from agents.family import Family, search_family
@@ -18,19 +20,44 @@ _ALL: tuple[type[Searcher], ...] = (
     CmaEsSearcher,
 )
 SEARCHERS: dict[str, type[Searcher]] = {searcher.name: searcher for searcher in _ALL}
+ENTRY_POINTS = "profilesearch.searchers"
+"""Group of entry points under which other packages name their searchers."""
+
+
+def searcher_names() -> tuple[str, ...]:
+    """Returns the names of all searchers: ours, then those of other installed packages, which are not imported yet."""
+    return tuple(dict.fromkeys([*SEARCHERS, *(point.name for point in entry_points(group=ENTRY_POINTS))]))
+
+
+def searcher_kind(name: str) -> type[Searcher]:
+    """Returns the class of a searcher by name; ours are found first.
+
+    Raises:
+        UsageError: The name is unknown, or another package's searcher cannot be used.
+    """
+    if choose("searcher", name, searcher_names()) in SEARCHERS:
+        return SEARCHERS[name]
+    (point, *_) = entry_points(group=ENTRY_POINTS, name=name)
+    try:
+        kind = point.load()
+    except Exception as error:  # whatever another package raises
+        raise UsageError(f"the searcher '{name}' of {point.value} cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Searcher) and getattr(kind, "name", None) == name):
+        raise UsageError(f"{point.value} is no searcher of the name '{name}'; derive it from agents.Searcher")
+    return kind
 
 
 def make_searcher(name: str, storage: str | None = None) -> Searcher:
     """Returns a searcher by name.
 
     Args:
-        name: One of `SEARCHERS`.
+        name: One of `searcher_names()`.
         storage: Of Optuna, for its samplers: several processes share one search.
 
     Raises:
         UsageError: The name is unknown, or the searcher has no use for a storage.
     """
-    kind = SEARCHERS[choose("searcher", name, SEARCHERS)]
+    kind = searcher_kind(name)
     if storage is None:
         return kind()
     if not issubclass(kind, OptunaSearcher):
@@ -56,4 +83,6 @@ __all__ = [
     "WidestSearcher",
     "make_searcher",
     "search_family",
+    "searcher_kind",
+    "searcher_names",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agents import SEARCHERS, Result, TaperSearcher
+from agents import Result, TaperSearcher, searcher_kind, searcher_names
 from profilesearch.cli import ranges
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output, parser_for, run
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["ppo", "random", "exhaustive", "tpe", "cmaes"],
         metavar="NAME",
-        help=f"any of {', '.join(SEARCHERS)}",
+        help=f"any of {', '.join(searcher_names())}",
     )
     group.add_argument("--profile", nargs="+", type=Path, default=[], metavar="FILE", help="stored profiles to include")
     group.add_argument(
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(arguments)
     output = Output.of(options)
-    asked = [choose("searcher", name, SEARCHERS) for name in options.searchers]
+    asked = [choose("searcher", name, searcher_names()) for name in options.searchers]
     names = [*(name for name in asked if name not in _ALWAYS), TaperSearcher.name]
     stored = {str(path): Profile.load(path) for path in options.profile}
     workspace = Workspace(options, output)
@@ -196,7 +196,7 @@ def _searches(name: str, problem: Problem, options: argparse.Namespace, output: 
     runs = []
     for seed in range(options.seed, options.seed + options.repeats):
         with output.search_progress(f"{name}, seed {seed}", options.evaluations) as move:
-            runs.append(SEARCHERS[name]().search(problem, options.evaluations, seed, move))
+            runs.append(searcher_kind(name)().search(problem, options.evaluations, seed, move))
     return runs
 
 

@@ -32,7 +32,7 @@ def search(
         keep: Part of the cost to keep, in (0, 1].
         metric: What is counted: `macs`, `params`, or `latency`.
         scope: `block`, or `all` to prune residual streams too.
-        searcher: A name of `agents.SEARCHERS`.
+        searcher: A name of `agents.searcher_names()`.
         evaluations: Profiles that may be scored.
         seed: Of all random choices.
         progress: Called after every evaluation with evaluations done, evaluations in all, and the best fitness.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents import SEARCHERS, Result, make_searcher
+from agents import Result, make_searcher, searcher_names
 from agents.provenance import describe
 from profilesearch.cli.baseline import state_pool
 from profilesearch.cli.console import Output, parser_for, run
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add_pool_options(made)
     add_normalization_options(made)
     add_search_options(made)
-    made.add_argument("--searcher", default="ppo", metavar="NAME", help=f"one of {', '.join(SEARCHERS)}")
+    made.add_argument("--searcher", default="ppo", metavar="NAME", help=f"one of {', '.join(searcher_names())}")
     made.add_argument(
         "--storage",
         metavar="URL",

@@ -7,26 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
-from agents.base import FINALISTS
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Searcher, make_searcher, search_family, searcher_names
 from agents.baselines import grid
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget, Profile
-from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import default_settings
-from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import Member
-
-EVALUATIONS = 40
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Stands for a kill."""
-
-
-def make(members: list[Member], data: DataSet, ledger: Ledger) -> Problem:
-    return Problem(members[:1], {data.name: data}, Budget("macs", 0.5), default_settings(), ledger)
+from profilesearch.testing import Make, SearcherBehaviour
 
 
 @pytest.fixture(scope="module", params=SEARCHERS)
@@ -34,70 +20,43 @@ def searcher(request: pytest.FixtureRequest) -> Iterator[Searcher]:
     yield SEARCHERS[request.param]()
 
 
-@pytest.fixture(scope="module")
-def result(searcher: Searcher, problem: Problem) -> Result:
-    return searcher.search(problem, EVALUATIONS, seed=3)
+class TestEverySearcher(SearcherBehaviour):
+    def uses_all(self, searcher: Searcher) -> bool:
+        return searcher.name not in ("uniform", "widest", "taper", "exhaustive")
+
+    @pytest.fixture
+    def make_problem(self, problem: Problem) -> Make:
+        return problem.with_ledger
 
 
-class TestEverySearcher:
-    def test_uses_its_evaluations_on_the_budget_surface(
-        self, searcher: Searcher, problem: Problem, result: Result
-    ) -> None:
-        assert 1 <= len(result.history) <= EVALUATIONS
-        if searcher.name not in ("uniform", "widest", "taper", "exhaustive"):  # these have fewer to propose
-            assert len(result.history) == EVALUATIONS
-        for evaluation in result.history:
-            assert problem.space.relative(evaluation.widths) == pytest.approx(0.5, rel=0.005)
-            assert (evaluation.widths >= 1).all()
-            assert (evaluation.widths <= problem.space.table.channels).all()
+FOREIGN = """
+from agents import RandomSearcher
 
-    def test_same_seed_same_result(self, searcher: Searcher, problem: Problem, result: Result) -> None:
-        again = searcher.search(problem, EVALUATIONS, seed=3)
-        assert len(again.history) == len(result.history)
-        for one, two in zip(again.history, result.history, strict=True):
-            assert np.array_equal(one.widths, two.widths)
-            assert (one.fitness, one.own_cost) == (two.fitness, two.own_cost)
-        assert np.array_equal(again.winner.evaluation.widths, result.winner.evaluation.widths)
+class Mine(RandomSearcher):
+    name = "mine"
 
-    def test_an_interrupted_search_replays_and_ends_the_same(
-        self, searcher: Searcher, members: list[Member], digits: DataSet, result: Result, tmp_path: Path
-    ) -> None:
-        path = tmp_path / "ledger.jsonl"
-        stop = max(1, len(result.history) // 2)
+class Other:
+    name = "other"
+"""
 
-        def interrupt(done: int, total: int, best: float) -> None:
-            if done == stop:
-                raise Interrupted
 
-        with pytest.raises(Interrupted):
-            searcher.search(make(members, digits, Ledger(path)), EVALUATIONS, 3, interrupt)
-        before = len(Ledger(path))
-        resumed = searcher.search(make(members, digits, Ledger(path)), EVALUATIONS, 3)
-        assert np.array_equal(resumed.winner.evaluation.widths, result.winner.evaluation.widths)
-        lines = path.read_text().splitlines()
-        assert len({line.split('"')[3] for line in lines[1:]}) == len(lines) - 1  # no score was measured twice
-        assert before > 0
-
-    def test_reports_best_so_far(self, searcher: Searcher, problem: Problem) -> None:
-        seen: list[tuple[int, int, float]] = []
-        result = searcher.search(problem, 20, 3, lambda *progress: seen.append(progress))
-        assert [done for done, _, _ in seen] == list(range(1, len(result.history) + 1))
-        assert [best for _, _, best in seen] == result.best_so_far().tolist()
-
-    def test_winner_is_chosen_on_some_images_and_scored_on_others(self, problem: Problem, result: Result) -> None:
-        assert 1 <= len(result.finalists) <= FINALISTS
-        assert result.winner.choose == max(finalist.choose for finalist in result.finalists)
-        for part in ("choose", "fresh"):
-            accuracies = problem.evaluate(result.winner.evaluation.widths[None], part)
-            assert getattr(result.winner, part) == pytest.approx(float(problem.fitness(accuracies, part)[0]))
-
-    @pytest.mark.parametrize("evaluations", [1, 2])
-    def test_works_with_hardly_any_evaluation(self, searcher: Searcher, problem: Problem, evaluations: int) -> None:
-        assert 1 <= len(searcher.search(problem, evaluations, 0).history) <= evaluations
-
-    def test_refuses_no_evaluation(self, searcher: Searcher, problem: Problem) -> None:
-        with pytest.raises(UsageError, match="at least 1 evaluation"):
-            searcher.search(problem, 0, 0)
+def test_another_packages_searcher_goes_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "foreign.py").write_text(FOREIGN)
+    about = tmp_path / "foreign-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    points = ["mine = foreign:Mine", "other = foreign:Other", "gone = nowhere:Gone", "ppo = foreign:Mine"]
+    (about / "entry_points.txt").write_text("\n".join(["[profilesearch.searchers]", *points]))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {*SEARCHERS, "mine", "other", "gone"} == set(searcher_names())
+    assert type(make_searcher("mine")).__name__ == "Mine"
+    assert type(make_searcher("ppo")) is PpoSearcher
+    with pytest.raises(UsageError, match="foreign:Other is no searcher of the name 'other'"):
+        make_searcher("other")
+    with pytest.raises(UsageError, match="'gone' of nowhere:Gone cannot be imported"):
+        make_searcher("gone")
+    with pytest.raises(UsageError, match="did you mean mine"):
+        make_searcher("mime")
 
 
 def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Problem) -> None:

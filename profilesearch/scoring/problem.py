@@ -119,6 +119,12 @@ class Problem:
         other.space = replace(self.space, budget=budget)
         return other
 
+    def with_ledger(self, ledger: Ledger) -> "Problem":
+        """Returns the same problem with scores in another ledger; models are shared."""
+        other = copy.copy(self)
+        other._ledger, other._base = ledger, {}
+        return other
+
     def with_settings(self, settings: ScoreSettings) -> "Problem":
         """Returns the same problem with profiles scored in another way; models and ledger are shared."""
         other = copy.copy(self)
