@@ -68,8 +68,11 @@ files, in --out, which appears whole (an earlier result of other settings there 
   profile.json         the profile, with this result as evidence
   report.json          before and after
   result.html          all of it to look at, with the test images whose class changed
+  README.md            with --card, the model card
   profile.png          the widths"""
 REFITS = (*INPUTS, "none")
+_UNSAID = ("json", "quiet")
+"""Options that suggested commands leave out."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,6 +129,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--export", nargs="+", default=[], metavar="NAME", help="also write: onnx (needs the extra), pt2 (torch.export)"
     )
+    made.add_argument(
+        "--card", action="store_true", help="also write a model card, README.md, as Hugging Face's hub reads"
+    )
     made.add_argument("--out", type=Path, default=Path("applied"), metavar="DIR", help="where the results are written")
     return made
 
@@ -176,7 +182,8 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
         named = zip(("the profile", options.against), profiles, strict=False)
         made = [make(subject, profile, settings, resume, output, world, name) for name, profile in named]
         if world.leads:
-            write(settings, subject, known, made, partial(_advise, options), output)
+            command = f"python -m profilesearch.apply{given_options(options.parser, options, _UNSAID)}"
+            write(settings, subject, known, made, partial(_advise, options), command, output)
 
 
 def _with(options: argparse.Namespace, **changed: Any) -> argparse.Namespace:
@@ -208,14 +215,14 @@ def _fitted(
 
 def _advise(options: argparse.Namespace, facts: Facts) -> list[Step]:
     """Returns what to do next, as commands with the options that were given."""
-    searching, unsaid = train.parser(), ("json", "quiet")
+    searching = train.parser()
 
     def again(**changed: Any) -> str:
-        given = given_options(options.parser, _with(options, **changed), unsaid)
+        given = given_options(options.parser, _with(options, **changed), _UNSAID)
         return f"python -m profilesearch.apply{given}"
 
     keep = _with(options, keep=facts.keep, checkpoint=[options.checkpoint] if options.checkpoint else [])
-    return next_steps(facts, again, f"python -m profilesearch.train{given_options(searching, keep, unsaid)}")
+    return next_steps(facts, again, f"python -m profilesearch.train{given_options(searching, keep, _UNSAID)}")
 
 
 def _base(

@@ -34,6 +34,7 @@ class Applying:
         distill: Weight of the unpruned model's outputs, in [0, 1].
         export: Formats to write too.
         against: Name or file of the profile to compare with, if any.
+        card: Whether to write a model card, too.
     """
 
     arch: str
@@ -48,6 +49,7 @@ class Applying:
     distill: float
     export: tuple[str, ...]
     against: str | None = None
+    card: bool = False
 
     def recipe(self, data: DataSet) -> Recipe:
         """Returns how networks are fine-tuned on a data set.
@@ -68,7 +70,7 @@ class Applying:
     def digest(self, data: DataSet, full: nn.Module, profile: Profile, rival: Profile | None) -> str:
         """Names a result by what it depends on."""
         return digest_of({
-            **{name: value for name, value in asdict(self).items() if name not in ("out", "against")},
+            **{name: value for name, value in asdict(self).items() if name not in ("out", "against", "card")},
             "weights": tensor_digest(full.state_dict()),
             "data": [data.name, data.train.digest, data.preparation],
             "profile": [profile.scope, dict(profile.keep)],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from profilesearch.applying import against
 from profilesearch.applying.advice import Facts, Step, loading
+from profilesearch.applying.card import model_card
 from profilesearch.applying.exports import export
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured, measure
@@ -35,6 +36,7 @@ def write(
     known: Tensor,
     made: Sequence[Made],
     advise: Callable[[Facts], list[Step]],
+    command: str,
     output: Output,
 ) -> None:
     """Writes a result and shows it.
@@ -45,6 +47,7 @@ def write(
         known: The class that the full network gives each test image, shape (N,).
         made: The pruned network, and its rival if there is one.
         advise: Says what to do next.
+        command: That makes the result again.
         output: Shows the tables.
 
     Raises:
@@ -77,6 +80,8 @@ def write(
         table = against.table_of(verdict, made, measured[1:]) if verdict else None
         page = result_page(settings, subject, report, measured, table, steps)
         write_text(draft.folder / "result.html", page)
+        if settings.card:
+            write_text(draft.folder / "README.md", model_card(settings, subject, report, command))
         report = draft.seal(report)
     if draft.aside:
         output.say(f"what was in {settings.out}, of other settings, is in {draft.aside} now")
@@ -109,6 +114,7 @@ def _draw(file: Path, settings: Applying, made: Made) -> None:
 def _close(settings: Applying, has_rival: bool, steps: Sequence[Step], output: Output) -> None:
     """Says what was written, how to load it, and what next."""
     names = [*_FILES[: 1 + has_rival], "profile.json", "report.json", "profile.png"]
+    names += ["README.md"] if settings.card else []
     output.say(f"wrote {', '.join(names)} and result.html in {settings.out}")
     output.say(f"to load the network in Python:\n  {loading(settings)}")
     if steps:

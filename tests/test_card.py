@@ -1,0 +1,38 @@
+"""The model card: what it says is what was measured on the network as it was read back."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from profilesearch import apply
+from profilesearch.system.folders import APPLIED
+from profilesearch.tasks.pools import Member
+
+
+def test_the_card_has_the_reports_figures_and_a_command_that_makes_it_again(place: Path, members: list[Member]) -> None:
+    (place / "my net.safetensors").symlink_to(members[0].path)
+    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", "my net.safetensors", "--profile", "uniform"]
+    apply.main([*options, "--finetune", "1", "--card"])
+    card = (place / "applied" / "README.md").read_text()
+    report = json.loads((place / "applied" / APPLIED).read_text())
+    _, front, body = card.split("---\n", 2)
+    about = yaml.safe_load(front)
+    (result,) = about["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": round(report["after"]["accuracy"], 4)}]
+    assert f"| parameters | {report['before']['params']:,} | {report['after']['params']:,} |" in body
+    assert "then fine-tuned for 1 epoch of" in body
+    loading, command = re.findall(r"```(?:python)?\n(.*?)\n```", body, re.DOTALL)
+    there: dict[str, object] = {}
+    exec(loading, there)  # noqa: S102  the line that people will run
+    assert sum(p.numel() for p in there["network"].parameters()) == report["after"]["params"]  # type: ignore[attr-defined]
+    assert apply.parser().parse_args(shlex.split(command)[3:]).checkpoint == "my net.safetensors"
+
+
+def test_without_being_asked_for_there_is_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    apply.main(["--arch", "resnet20", "--data", "digits", "--profile", "uniform"])
+    assert not (place / "applied" / "README.md").exists()
+    assert "README.md" not in capsys.readouterr().out
