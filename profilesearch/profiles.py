@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -50,6 +51,12 @@ class Budget:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise UsageError(f"unknown metric '{self.metric}'; choose from {', '.join(METRICS)}")
+        for name in ("keep", "keep_params"):
+            value = getattr(self, name)
+            if isinstance(value, Real):
+                object.__setattr__(self, name, float(value))  # of NumPy's, which JSON does not know
+            elif value is not None or name == "keep":
+                raise UsageError(f"{name} must be a number in (0, 1], got {value!r}")
         if not 0 < self.keep <= 1:
             raise UsageError(f"keep must be in (0, 1], got {self.keep:g}; 0.5 keeps half of the cost")
         if self.keep_params is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.scoring.problem import Problem
 
@@ -45,6 +45,9 @@ def search(
 
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)
+    for name, number in (("evaluations", evaluations), ("seed", seed)):
+        if not isinstance(number, int) or number < 0:
+            raise UsageError(f"{name} must be a whole number, 0 or more, got {number!r}")
     chosen = make_searcher(searcher)
     problem = Problem.of(networks, images, labels, Budget(metric, keep), scope, seed)
     result = chosen.search(problem, evaluations, seed, progress)

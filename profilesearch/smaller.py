@@ -5,16 +5,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING, Batch
-from profilesearch.networks.plan import Plan, copied
+from profilesearch.networks.given import plain_copy
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.refit import INPUTS
 from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
-from profilesearch.pruning import prune_planned, refit_on
+from profilesearch.pruning import Pruned, prune_planned, refit_on
 from profilesearch.store import Store
 
 DEFAULT_SHAPE = (3, 224, 224)
@@ -90,12 +91,12 @@ def prune(
         images: Normalized as for training, floating point, (N, C, H, W); the first 500 of them, at most, are what
             weights are refitted on. Without any, weights stay as they were: fine-tune before use.
         profile: A profile or its file in place of a stored or uniform one, or the name of one that needs no search:
-            `uniform`, `widest` or `taper`.
+            `uniform`, `widest`, `taper` or `random`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images.
         refit: `sequential`, `full`, or `none`.
-        seed: Of the criterion `random`.
+        seed: Of the criterion `random`, and of the profile `random`.
         store: Folder of stored profiles of your own, looked through before those of the installation.
 
     Raises:
@@ -109,16 +110,19 @@ def prune(
         >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
         ('uniform', [11, 11, 4])
     """
-    full, device = _prepared(network)
+    full = plain_copy(network)
+    device = next(each.device for each in network.parameters() if each.is_floating_point())
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)
     choose("refit", refit, (*INPUTS, "none"))
     shape = _shape(images, image_shape)
     named = profile if isinstance(profile, str) and profile in RIVALS else None
     given = None if named else Profile.load(profile) if isinstance(profile, str | Path) else profile
+    if given is not None and not isinstance(given, Profile):
+        raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
-    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named)
+    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named, seed)
     batch = _batch(images, criterion)
     pruned = prune_planned(plan, chosen, criterion, seed, batch)
     refitted: tuple[str, ...] = ()
@@ -129,35 +133,18 @@ def prune(
     counts = [
         (int(cost(pruned.table.channels)), int(cost(pruned.widths))) for cost in (pruned.cost.macs, pruned.cost.params)
     ]
-    return Smaller(_like(pruned.network.to(device), network), chosen, source, counts[0], counts[1], refitted)
+    pruned.network.to(device)
+    return Smaller(_like(pruned, network), chosen, source, counts[0], counts[1], refitted)
 
 
-def _prepared(network: nn.Module) -> tuple[nn.Module, torch.device]:
-    """Returns a copy of a network on the processor in full precision, and where it was."""
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"prune takes a torch.nn.Module, got a {type(network).__name__}; load the weights into one")
-    kind = type(network).__name__
-    if isinstance(network, torch.jit.ScriptModule):
-        raise UsageError(f"{kind} is compiled to TorchScript; give the torch.nn.Module that it was made of")
-    inner = getattr(network, "_orig_mod", None)
-    if isinstance(inner, nn.Module):
-        raise UsageError("the network was compiled with torch.compile; give the one that was compiled")
-    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise UsageError(f"the network is wrapped in {kind}; give its .module")
-    if any(is_lazy(each) for each in network.parameters()):
-        raise UsageError(f"{kind} has layers of unknown size (lazy modules); pass one image through it first")
-    first = next((each for each in network.parameters() if each.is_floating_point()), None)
-    if first is None or first.device.type == "meta":
-        raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
-    return copied(network).cpu().float().eval(), first.device
-
-
-def _like(pruned: nn.Module, network: nn.Module) -> nn.Module:
-    """Gives each tensor of a pruned network the precision that it had."""
-    kinds = {name: each.dtype for name, each in (*network.named_parameters(), *network.named_buffers())}
-    for name, each in (*pruned.named_parameters(), *pruned.named_buffers()):
-        each.data = each.data.to(kinds[name])
-    return pruned
+def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
+    """Gives each tensor the precision that it had; what was cut alone is what it was, to the last bit."""
+    exact = Pruner(network, pruned.table).cut(pruned.keep)
+    for name, each in (*pruned.network.named_parameters(), *pruned.network.named_buffers()):
+        was = exact[name].detach()
+        same = torch.equal(was.to(each), each)
+        each.data = was.to(each.device, copy=True) if same else each.data.to(was.dtype)
+    return pruned.network
 
 
 def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -189,10 +176,12 @@ def _batch(images: Tensor | None, criterion: str) -> Batch | None:
     return some, torch.zeros(len(some), dtype=torch.int64)
 
 
-def _chosen(plan: Plan, budget: Budget, scope: Scope, store: Store, named: str | None) -> tuple[Profile, str]:
+def _chosen(
+    plan: Plan, budget: Budget, scope: Scope, store: Store, named: str | None, seed: int
+) -> tuple[Profile, str]:
     """Returns the named profile; else the best stored one for a network's groups, and the uniform one without any."""
     stored = None if named else store.fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
     if stored is not None:
         return stored.profile, str(stored.path)
     name, space = named or "uniform", plan.space(budget, scope)
-    return space.profile(RIVALS[name](space, 0), {"searcher": name}), name
+    return space.profile(RIVALS[name](space, seed), {"searcher": name}), name

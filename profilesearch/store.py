@@ -166,14 +166,16 @@ class Store:
 
         Returns:
             The first by the order of `best`, whatever the name of its architecture; None where there is none.
-            Broken files are passed over.
+            Broken files are passed over, and profiles that are shown to lose to uniform wherever they were measured.
         """
         files = [file for name in self.architectures() for file in self.files(name)]
         every = [Stored(profile, file) for file in files if (profile := _readable(file)) is not None]
         found = [
             stored
             for stored in every
-            if stored.profile.fingerprint == fingerprint and _alike(stored.profile.budget, Budget(metric, keep))
+            if stored.profile.fingerprint == fingerprint
+            and _alike(stored.profile.budget, Budget(metric, keep))
+            and not _loses(stored.profile)
         ]
         return max(found, key=lambda stored: _record(stored.profile, ""), default=None)
 
@@ -201,6 +203,12 @@ def gains(profile: Profile) -> dict[str, Gain]:
         if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
+
+
+def _loses(profile: Profile) -> bool:
+    """Says whether all that is known of a profile are losses against the uniform one, clear of zero."""
+    known = gains(profile).values()
+    return bool(known) and all(gain.high < 0 for gain in known)
 
 
 def _alike(one: Budget, other: Budget) -> bool:

@@ -1,5 +1,6 @@
 """`prune`: any network with image inputs, in one call; real networks of torchvision, of timm and one's own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from profilesearch import Profile, UsageError, load_pruned, prune, search
 from profilesearch.networks.architectures import build
 from profilesearch.networks.outputs import outputs
 from profilesearch.networks.plan import Plan
+from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.training import accuracy
@@ -154,6 +156,43 @@ def test_a_search_over_own_networks_takes_three_lines(members: list[Member], dig
     assert again.keep == profile.keep
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_search_takes_every_precision_and_tracked_images(kind: torch.dtype) -> None:
+    images, labels = torch.randn(40, 3, 8, 8, dtype=kind, requires_grad=True), torch.arange(40) % 4
+    profile = search(Deep().to(kind).requires_grad_(False), images, labels, searcher="random", evaluations=2)
+    assert profile.reached == pytest.approx(0.5, abs=0.05)
+
+
+class Deep(nn.Module):
+    """Convolutions over the depth of an image of one channel, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Conv3d(1, 16, 3, padding=1), nn.Conv3d(16, 12, (1, 3, 3)), nn.Linear(12, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.out(self.two(self.one(images[:, None]).relu()).relu().mean((2, 3, 4)))
+
+
+def test_what_is_cut_and_not_refitted_is_the_same_to_the_last_bit() -> None:
+    full = Finder().double()
+    nowhere_else = torch.nextafter(full.body[0].weight.detach(), torch.tensor(9.0, dtype=torch.float64))
+    full.body[0].weight.data = nowhere_else
+    rows = [
+        {tuple(row) for row in net.body[0].weight.flatten(1).tolist()}
+        for net in (full, prune(full, 0.6, (3, 40, 48)).network)
+    ]
+    assert rows[1] < rows[0]
+
+
+def test_a_stored_profile_that_is_shown_to_lose_is_passed_over(tmp_path: Path) -> None:
+    profile = Profile.load(SHIPPED)
+    for low, high, found in ((-0.002, 0.001, True), (-0.002, -0.001, False)):
+        entry = {"data": "cifar10", "gain": (low + high) / 2, "gain_interval": [low, high]}
+        replace(profile, fingerprint=f"own{found}", evidence=(entry,)).save(tmp_path / "own" / f"{found}.json")
+        assert (Store(tmp_path).fitting(f"own{found}", 0.5, "macs") is not None) == found
+
+
 WRONG: dict[str, dict[str, Any]] = {
     "labels go up to 12": {"labels": torch.full((40,), 12)},
     "one class from 0 for each image, got torch.int64 (3,)": {"labels": torch.zeros(3, dtype=torch.int64)},
@@ -161,6 +200,13 @@ WRONG: dict[str, dict[str, Any]] = {
     "normalized as for training, got torch.uint8": {"images": torch.zeros(40, 1, 8, 8, dtype=torch.uint8)},
     "holding some out for a search needs 20": {"images": torch.rand(9, 1, 8, 8), "labels": torch.zeros(9).long()},
     "give one trained torch.nn.Module": {"networks": []},
+    "images must be a torch.Tensor, got a ndarray": {"images": np.zeros((40, 1, 8, 8))},
+    "labels must be a torch.Tensor, got a list": {"labels": [0] * 40},
+    "give its .module": {"networks": nn.DataParallel(Finder())},
+    "has no weights of floating point": {"networks": nn.Flatten()},
+    "evaluations must be a whole number, 0 or more, got 2.5": {"evaluations": 2.5},
+    "seed must be a whole number, 0 or more, got -1": {"seed": -1},
+    "keep must be a number in (0, 1], got '0.5'": {"keep": "0.5"},
     "unknown searcher 'pop'": {"searcher": "pop"},
     "one tensor (N, C), to be searched": {"networks": Finder(), "images": torch.rand(40, 3, 40, 48)},
     "cannot take these images": {"images": torch.rand(40, 3, 8, 8)},
@@ -201,6 +247,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "image_shape must be (channels, height, width)": (Finder, {"image_shape": (40, 48)}),
     "cannot trace Finder with an input of shape (1, 1, 8, 8)": (Finder, {"image_shape": (1, 8, 8)}),
     "cannot read the profile nowhere.json": (Finder, {"profile": "nowhere.json"}),
+    "profile must be a Profile, its file or a name, got a dict": (Finder, {"profile": {}}),
     "the profile is for resnet20": (Finder, {"profile": SHIPPED}),
 }
 

@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from profilesearch import pruning, study
 from profilesearch import train as train_command
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
@@ -21,8 +23,11 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
 from profilesearch.pruning import reestimate_statistics
-from profilesearch.research.study.jobs import FineTune, Score, identity
+from profilesearch.research.study.analysis import correlation
+from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
+from profilesearch.research.study.rivals import elastic_member
 from profilesearch.research.study.sizes import QUICK
+from profilesearch.research.study.truth import leading
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import Scorer, ScoreSettings
@@ -72,6 +77,41 @@ def test_moments_mend_what_the_kept_channels_explain() -> None:
         before, after, full = (each(images) for each in (kept, cut, network))
     assert (after - full).abs().max() < 0.05 * (before - full).abs().max()
     assert torch.equal(network.two.weight[:, ::2], kept.two.weight)  # the full network is as it was
+
+
+def test_moments_serve_a_network_that_went_to_another_device_since() -> None:
+    torch.manual_seed(0)
+    network, images = Twins(), torch.randn(40, 3, 8, 8)
+    table = Plan("own", network, (3, 8, 8)).table
+    keep = {group.name: torch.arange(0, group.channels, 2) for group in table.groups}
+    cut = [Pruner(network, table).prune(keep) for _ in range(2)]
+    refit = MomentRefit(network, table, images)
+    refit(cut[0], keep)
+    network.to("meta")  # the only other device that every machine has
+    refit(cut[1], keep)
+    assert torch.equal(cut[0].two.weight, cut[1].two.weight)
+
+
+def test_layers_that_overflow_stay_as_cut() -> None:
+    network = Twins()
+    table = Plan("own", network, (3, 8, 8)).table
+    keep = {group.name: torch.arange(0, group.channels, 2) for group in table.groups}
+    cut = Pruner(network, table).prune(keep)
+    MomentRefit(network, table, torch.full((4, 3, 8, 8), 1e30))(cut, keep)
+    assert torch.equal(cut.two.weight, network.two.weight[::2, ::2])
+
+
+def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digits: DataSet) -> None:
+    paths = []
+    for number in range(2):
+        path = tmp_path / str(number) / "mine.safetensors"
+        path.parent.mkdir()
+        save_network(path, build("resnet20", 10, in_channels=1), {})
+        member = Member("mine", "resnet20", "digits", path, "all")
+        sources = Sources("resnet20", (member,), None, tmp_path / "work")
+        paths.append(elastic_member(sources, Score("mine", "search", (), elastic=1)).path)
+    assert paths[0] != paths[1]
+    assert all(path.exists() for path in paths)
 
 
 def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(
@@ -139,6 +179,14 @@ def test_elastic_steps_train_what_the_pruned_network_uses_and_nothing_else(
             gradient = parameter.grad.movedim(part.dim, 0)
             assert not gradient[part.rows[gone].ravel()].any()
             assert gradient.any()
+
+
+def test_few_pairs_and_equal_scores_claim_nothing() -> None:
+    assert correlation([1, 2, 3, 4], [1, 2, 3, 4]).text(2) == "1.00"  # so are one in 24 orders, by chance
+    assert correlation([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]).low < 0.9
+    flat, some = correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]), correlation([1, 2, 3, 4, 5], [2, 1, 3, 4, 5])
+    assert math.isnan(flat.value)
+    assert leading({"accuracy": flat, "parameters": some, "loss": flat}) == "parameters"
 
 
 def test_steps_are_as_many_as_were_asked_for(digits: DataSet) -> None:

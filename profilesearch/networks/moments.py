@@ -56,15 +56,16 @@ class MomentRefit:
     pull r towards the weights as they are. Shifts are left to BatchNorm, whose statistics are taken anew behind it.
 
     Args:
-        model: The full network, in single precision; never changed.
+        model: The full network, in single precision; never changed. It may go to another device afterwards.
         table: Its channel groups.
-        images: Normalized training images, (N, C, H, W).
+        images: Normalized training images, (N, C, H, W); layers that they overflow in stay as cut.
     """
 
     def __init__(self, model: nn.Module, table: GroupTable, images: Tensor) -> None:
         self._model = model
         self._table = table
-        self._moments = second_moments(model, readers(table), images)
+        found = second_moments(model, readers(table), images)
+        self._moments = {name: each for name, each in found.items() if bool(each.isfinite().all())}
         weights = dict(model.named_parameters())
         self._weights = {name: weights[name].detach().flatten(1).clone() for name in self._moments}
 

@@ -169,16 +169,14 @@ def _apply(call: Call, rows: Tensor) -> Tensor:
 
 
 def kept_entries(full: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
-    """Returns masks of what is kept of the outputs (dimension 0) and inputs (1) of every weight that is cut there."""
+    """Returns masks, on the processor, of what is kept of the outputs (dimension 0) and inputs (1) of cut weights."""
     stays: dict[tuple[str, int], Tensor] = {}
-    parameters = dict(full.named_parameters())
+    shapes = {name: each.shape for name, each in full.named_parameters()}
     for group in table.groups:
         removed = torch.ones(group.channels, dtype=torch.bool)
         removed[keep[group.name]] = False
-        for part in (part for part in group.slices if part.tensor in parameters):
-            like = parameters[part.tensor]
-            mask = stays.setdefault(
-                (part.tensor, part.dim), torch.ones(like.shape[part.dim], dtype=torch.bool, device=like.device)
-            )
+        for part in (part for part in group.slices if part.tensor in shapes):
+            size = shapes[part.tensor][part.dim]
+            mask = stays.setdefault((part.tensor, part.dim), torch.ones(size, dtype=torch.bool))
             mask[torch.from_numpy(part.rows)[removed].flatten()] = False
     return stays

@@ -40,7 +40,7 @@ def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
 def layout(model: nn.Module, image_shape: tuple[int, ...]) -> torch.memory_format:
     """Returns the order of values in memory that a network runs fastest in: channels last, where it runs so.
 
-    A network that flattens its images with `view` needs them contiguous.
+    A network that flattens its images with `view` needs them contiguous, and so do weights of other dimensions.
 
     Args:
         model: In any mode, on any device; not changed.
@@ -52,6 +52,8 @@ def layout(model: nn.Module, image_shape: tuple[int, ...]) -> torch.memory_forma
         for name, tensor in model.named_parameters()
         if tensor.dim() == 4
     }
+    if any(tensor.dim() > 4 for tensor in model.parameters()):  # of 3-d convolutions, which have an order of their own
+        return torch.contiguous_format
     try:
         with evaluating(model), torch.no_grad():
             functional_call(model, weights, (images,))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.given import plain_copy
 from profilesearch.networks.outputs import outputs
-from profilesearch.networks.plan import copied
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member
 
@@ -30,7 +30,7 @@ class OwnMember(Member):
 
     def load(self) -> nn.Module:
         """Returns a copy of the network, in evaluation mode, on the processor."""
-        return copied(self.network).cpu().float().eval()
+        return plain_copy(self.network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,9 @@ def own_pool(
     every = [networks] if isinstance(networks, nn.Module) else list(networks)
     if not every or not all(isinstance(each, nn.Module) for each in every):
         raise UsageError("give one trained torch.nn.Module or a list of several")
+    for name, each in (("images", images), ("labels", labels)):
+        if not isinstance(each, Tensor):
+            raise UsageError(f"{name} must be a torch.Tensor, got a {type(each).__name__}; torch.as_tensor makes one")
     if images.dim() != 4 or not images.is_floating_point() or not bool(images.isfinite().all()):
         raise UsageError(
             f"images must be finite and floating point, (N, C, H, W), normalized as for training, got {images.dtype} "
@@ -77,7 +80,7 @@ def own_pool(
             f"the networks tell {' and '.join(map(str, sorted(classes)))} classes apart, but labels go up to "
             f"{int(labels.max())}; give networks of these classes"
         )
-    own = Images(images.cpu(), labels.cpu().long())
+    own = Images(images.detach().cpu().float(), labels.cpu().long())
     channels = images.shape[1]
     zero, one = (0.0,) * channels, (1.0,) * channels
     data = OwnImages(_DATA, own, own[:0], classes.pop(), zero, one, flips=False, held_out=_HELD_OUT)
@@ -91,7 +94,7 @@ def own_pool(
 
 def _classes(network: nn.Module, images: Tensor) -> int:
     """Returns how many class scores a network gives."""
-    plain = copied(network).cpu().float().eval()
+    plain = plain_copy(network)
     try:
         with torch.no_grad():
             made = outputs(plain(images.cpu().float()))

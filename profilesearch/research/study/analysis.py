@@ -15,6 +15,8 @@ MARGIN = 0.005
 """Accuracies that differ by less, half a point, count as equally good; so they must be shown to."""
 RANK_MARGIN = 0.05
 """Likewise, of rank correlations."""
+_PAIRS = 5
+"""Behind the interval of a rank correlation, at least."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,12 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def correlation(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Estimate:
-    """Spearman's rank correlation with its bootstrap percentile interval over the pairs."""
-    return bootstrap([first, second], lambda parts: _rank_correlations(parts[0], parts[1]), seed)
+    """Spearman's rank correlation with its bootstrap percentile interval over the pairs; NaN ends for a few.
+
+    All samples of pairs in perfect order are so too, and four pairs are in one by chance once in 24 times.
+    """
+    found = bootstrap([first, second], lambda parts: _rank_correlations(parts[0], parts[1]), seed)
+    return found if len(first) >= _PAIRS else Estimate(found.value, np.nan, np.nan)
 
 
 def correlation_gap(truth: Sequence[float], ours: Sequence[float], best: Sequence[float], seed: int = 0) -> Estimate:

@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.checkpoints import load_matched, save_network
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.research.study.cutting import cut, data_of
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.scoring.measures import measured
+from profilesearch.system.folders import digest_of
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.hardware import DTYPES, device_of
@@ -33,7 +35,9 @@ def elastic_of(job: Score) -> Score:
 def elastic_member(sources: Sources, job: Score) -> Member:
     """Returns the member of a score after elastic training; trains it where it is not there."""
     member = sources.member(job.model)
-    path = sources.work / f"elastic-{identity(elastic_of(job), sources.precision)}.safetensors"
+    weights = tensor_digest(load_matched(member.architecture, member.path).tensors)
+    about = [identity(elastic_of(job), sources.precision), weights, data_of(sources, member).identity]
+    path = sources.work / f"elastic-{digest_of({'about': about})}.safetensors"  # names of members are not unique
     if not path.exists():
         _train_elastic(sources, member, job, path)
     return replace(member, path=path)

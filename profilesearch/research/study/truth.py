@@ -1,6 +1,6 @@
 """What is a score worth at the end? Scores beside the accuracy after a real fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -167,7 +167,7 @@ def _budget(lab: Lab, keep: float) -> tuple[list[Line], str]:
         lines.append(Line.of(cells, [*used, *jobs.get(name, [])]))
     ceiling = _ceiling(ends)
     lines.append(Line.of((f"{keep:g}", "the truth, of another seed", "", "", "", "", "", ceiling.text(2), ""), used))
-    best = max(found, key=lambda name: found[name].value)
+    best = leading(found)
     reached = {name: after[profiles.index(widths)] for name, widths in named(lab, keep).items()}
     plain = ", ".join(f"{name} {value:.2%}" for name, value in reached.items())
     return lines, (
@@ -175,6 +175,11 @@ def _budget(lab: Lab, keep: float) -> tuple[list[Line], str]:
         f"{plain}; in its better half {best} ranks best, {found[best].text(2)}; accuracy has "
         f"{found['accuracy'].text(2)}, the number of parameters {found[PARAMETERS].text(2)}."
     )
+
+
+def leading(found: Mapping[str, Estimate]) -> str:
+    """Returns the score with the largest correlation; one that is the same for all profiles has none, and is last."""
+    return max(found, key=lambda name: float(np.nan_to_num(found[name].value, nan=-np.inf)))
 
 
 def _among(score: FloatArray, after: FloatArray, part: int) -> Estimate:

@@ -1,0 +1,35 @@
+"""Networks as people's programs hold them: what they must be, and a plain copy of one to work on."""
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from profilesearch.errors import UsageError
+from profilesearch.networks.plan import copied
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """Returns a copy of a network on the processor, in single precision and evaluation mode.
+
+    Args:
+        network: Of any precision, mode and device; never changed.
+
+    Raises:
+        UsageError: It is none, is wrapped or compiled, or has no weights yet.
+    """
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"this takes a torch.nn.Module, got a {type(network).__name__}; load the weights into one")
+    kind = type(network).__name__
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UsageError(f"{kind} is compiled to TorchScript; give the torch.nn.Module that it was made of")
+    inner = getattr(network, "_orig_mod", None)
+    if isinstance(inner, nn.Module):
+        raise UsageError("the network was compiled with torch.compile; give the one that was compiled")
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise UsageError(f"the network is wrapped in {kind}; give its .module")
+    if any(is_lazy(each) for each in network.parameters()):
+        raise UsageError(f"{kind} has layers of unknown size (lazy modules); pass one image through it first")
+    first = next((each for each in network.parameters() if each.is_floating_point()), None)
+    if first is None or first.device.type == "meta":
+        raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
+    return copied(network).cpu().float().eval()
