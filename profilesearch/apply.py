@@ -161,6 +161,8 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
     data = workspace.data(workspace.names[0])
     if settings.finetune:
         settings.recipe(data)  # finds mistakes
+    if options.against is not None and options.against == options.profile:
+        raise _same(options.against)  # before a network is trained
     asked = [options, *([_with(options, profile=options.against)] if options.against else [])]
     given = [chosen_profile(each, data, output) for each in asked]
     own = options.checkpoint is None
@@ -209,8 +211,12 @@ def _fitted(
     budget = {**asdict(profile.budget), "scope": profile.scope}
     rival = fitted_profile(_with(asked[1], **budget), given[1], plan, workspace, output)
     if (rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)):
-        raise UsageError(f"--against {asked[1].profile} is the very profile that is applied; name another one")
+        raise _same(asked[1].profile)
     return [profile, rival]
+
+
+def _same(name: str) -> UsageError:
+    return UsageError(f"--against {name} is the very profile that is applied; name another one")
 
 
 def _advise(options: argparse.Namespace, facts: Facts) -> list[Step]:

@@ -107,6 +107,15 @@ def test_a_rival_that_makes_no_sense_is_one_sentence(place: Path, profile: str, 
     assert not Path("applied").exists()
 
 
+def test_the_same_name_twice_is_found_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the very profile that is applied"):
+        apply.main(["--arch", "resnet20", "--data", "digits", "--profile", "taper", "--against", "taper", "--quiet"])
+    assert not Path("pools").exists()
+
+
 def test_a_kill_while_the_rival_is_tuned_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
