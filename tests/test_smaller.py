@@ -128,6 +128,17 @@ def test_dtype_and_mode_of_the_network_are_respected() -> None:
     assert len(set(kept.values())) == 3  # with the counter of BatchNorm
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_a_pruned_network_comes_back_in_its_precision(kind: torch.dtype, tmp_path: Path) -> None:
+    small, images = prune(Finder().to(kind), 0.6, (3, 40, 48)), torch.rand(2, 3, 40, 48, dtype=kind)
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Finder().to(kind))
+    with torch.no_grad():
+        assert all(map(torch.equal, outputs(again(images)), outputs(small.network(images))))
+    plain = load_pruned(tmp_path / "small.safetensors", network=Finder())
+    assert torch.equal(plain.boxes.weight, small.network.boxes.weight.float())
+
+
 def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_path: Path) -> None:
     small, images = prune(Finder(), 0.6, (3, 40, 48)), torch.rand(2, 3, 40, 48)
     small.save(tmp_path / "small.safetensors")

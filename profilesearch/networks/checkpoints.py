@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -246,8 +247,15 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
     if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
-    assign(model, tensors)
+    assign(model, _like(tensors, model))
     return model.eval()
+
+
+def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
+    kinds = {name: each.dtype for name, each in (*model.named_parameters(), *model.named_buffers())}
+    cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
+    return cast if all(torch.equal(cast[name].to(each.dtype), each) for name, each in tensors.items()) else tensors
 
 
 def _full(
