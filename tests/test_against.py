@@ -25,6 +25,8 @@ from profilesearch.profiles import Budget
 from profilesearch.tasks import training
 from profilesearch.tasks.pools import Member
 
+pytestmark = pytest.mark.xdist_group("against")  # what they share is made once
+
 OPTIONS = ["--arch", "resnet20", "--data", "digits", "--keep", "0.4"]
 
 

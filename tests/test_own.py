@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -309,9 +310,19 @@ def test_processes_without_the_firsts_files_go_on_where_it_is(digits: DataSet, t
 
     def digests(stop_at: int) -> list[str]:
         paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-        subprocess.run([*command, str(stop_at), device], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        common = {**os.environ, **common, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "ranks.py", str(stop_at), device], cwd=tmp_path,
+                env={**common, "RANK": rank, "LOCAL_RANK": rank},
+            )
+            for rank in "01"
+        ]  # fmt: skip
+        assert [process.wait(120) for process in processes] == [0, 0]
         return [(tmp_path / f"digest{rank}").read_text() for rank in (0, 1)]
 
     whole = digests(-1)

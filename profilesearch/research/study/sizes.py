@@ -57,8 +57,8 @@ class Sizes:
 
 
 QUICK = Sizes(
-    keeps=(0.5,), family_keeps=(0.6,), profiles=6, few=1, random=30, evaluations=40, images=300,
-    image_counts=(100, 300), seeds=2, epochs=2, recipe_epochs=1, long_epochs=2,
+    keeps=(0.5,), family_keeps=(0.6,), profiles=6, few=1, random=16, evaluations=40, images=150,
+    image_counts=(50, 150), seeds=2, epochs=1, recipe_epochs=1, long_epochs=2,
     truths=8, truth_pool=10, truth_epochs=(1, 2), elastic=(20,), distilled=(4,),
 )  # fmt: skip
 """A few minutes on small images: shows that everything runs, and no more."""
