@@ -164,7 +164,7 @@ def _apply(options: argparse.Namespace, settings: Applying, output: Output, worl
     if options.against is not None and options.against == options.profile:
         raise _same(options.against)  # before a network is trained
     asked = [options, *([_with(options, profile=options.against)] if options.against else [])]
-    given = [chosen_profile(each, data, output) for each in asked]
+    given = [chosen_profile(each, data, output, train.parser()) for each in asked]
     own = options.checkpoint is None
     member = workspace.trained(data.name, 0) if own else workspace.foreign([options.checkpoint])[0]
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled

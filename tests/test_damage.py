@@ -294,7 +294,12 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None
     command = [sys.executable, "-m", "profilesearch.pool", "--arch", "resnet20", "--data", "digits", "--seeds", "0"]
     command += ["--epochs", "12"]
     pool = tmp_path / "pools" / "resnet20"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, it would be inherited
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         deadline = time.monotonic() + 120
         while not list(pool.glob("*.resume.safetensors")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)

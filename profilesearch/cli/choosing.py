@@ -4,7 +4,6 @@ import argparse
 
 import numpy as np
 
-from profilesearch import train
 from profilesearch.cli.console import Output, given_options
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.workspace import Workspace, budget_of
@@ -18,8 +17,20 @@ from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 
 
-def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -> Profile | None:
-    """Returns the profile that the options name, before any work; nothing for a rival, which needs the network."""
+def chosen_profile(
+    options: argparse.Namespace, data: DataSet, output: Output, searching: argparse.ArgumentParser
+) -> Profile | None:
+    """Returns the profile that the options name, before any work; nothing for a rival, which needs the network.
+
+    Args:
+        options: Of `apply`.
+        data: What the network classifies.
+        output: Says which it is.
+        searching: The parser of the command that searches one, which is suggested where none is stored.
+
+    Raises:
+        UsageError: There is no such profile.
+    """
     asked = budget_of(options)
     if options.profile in RIVALS:
         check_rival(options.profile, asked)
@@ -31,7 +42,7 @@ def chosen_profile(options: argparse.Namespace, data: DataSet, output: Output) -
             "--keep-params, --metric and --scope say"
         )
         return profile
-    more = given_options(train.parser(), options, without=("arch", "keep", "metric", "json", "quiet"))
+    more = given_options(searching, options, without=("arch", "keep", "metric", "json", "quiet"))
     store = Store(options.store)
     stored = store.best(options.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))

@@ -153,22 +153,40 @@ def predictions(
         say: Called with a line for people when memory runs out and batches are halved.
         progress: Called after every batch with images done and images in all.
     """
+    return _over(model, data, images, precision, lambda scores: scores.argmax(dim=1), say, progress)
+
+
+def class_scores(model: nn.Module, data: DataSet, images: Images, precision: Precision | None = None) -> Tensor:
+    """Returns what a network gives each image, shape (N, C), on the processor; for arguments see `predictions`."""
+    return _over(model, data, images, precision, lambda scores: scores.float())
+
+
+def _over(
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    precision: Precision | None,
+    take: Callable[[Tensor], Tensor],
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Passes images through a network, and returns what is taken of its scores."""
     device = device_of(model)
     dtype = DTYPES[precision or best_precision(device)]
     channels = input_channels(model, data.image_shape)
     order = layout(model, (channels, *data.image_shape[1:]))
 
-    def classes(size: int) -> Tensor:
+    def work(size: int) -> Tensor:
         found = []
         for part in batches(len(images), size):
             pixels = arrange(data.normalize(images[part].pixels, channels), order).to(device)
-            found.append(model(pixels).argmax(dim=1).cpu())
+            found.append(take(model(pixels)).cpu())
             if progress:
                 progress(part.stop, len(images), "")
         return torch.cat(found)
 
     with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return fitting(classes, say)
+        return fitting(work, say)
 
 
 def _epoch(

@@ -105,9 +105,9 @@ class Lab:
         network = member.load()
         return Plan(member.architecture, network, example_shape(network, data_of(self.sources, member)))
 
-    def space(self, keep: float, keep_params: float | None = None) -> ProfileSpace:
-        """Returns the profiles of the architecture under a budget of MACs, and of parameters if these are given."""
-        budget = Budget("macs", keep, keep_params)
+    def space(self, keep: float) -> ProfileSpace:
+        """Returns the profiles of the architecture under a budget of MACs."""
+        budget = Budget("macs", keep)
         if budget not in self._spaces:
             self._spaces[budget] = self._plan.space(budget)
         return self._spaces[budget]

@@ -3,11 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from profilesearch.networks.checkpoints import load_matched, save_network
-from profilesearch.networks.cost import evaluating
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.pruning import reestimate_statistics
@@ -15,13 +11,10 @@ from profilesearch.research.study.cutting import cut, data_of
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.scoring.measures import measured
 from profilesearch.system.folders import digest_of
-from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.elastic import Elastic, in_steps
-from profilesearch.tasks.hardware import DTYPES, device_of
-from profilesearch.tasks.memory import BATCH, batches
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import train
+from profilesearch.tasks.training import class_scores, train
 from profilesearch.tasks.unfinished import Unfinished
 
 DISTILL = 0.5
@@ -74,13 +67,5 @@ def score_tuned(sources: Sources, job: Score) -> float:
     recipe, learn = in_steps(recipe, learning_images(member, data), job.steps)
     train(network, data, learn, recipe, full)
     images = split(data, member.split_seed).images(data, "search")[: job.images]
-    made, wanted = (_outputs(each, data, images, sources) for each in (network, full))
+    made, wanted = (class_scores(each, data, images, sources.precision) for each in (network, full))
     return measured(job.measure, made, images.labels, wanted)
-
-
-def _outputs(network: nn.Module, data: DataSet, images: Images, sources: Sources) -> Tensor:
-    device, dtype = device_of(network), DTYPES[sources.precision]
-    channels = example_shape(network, data)[0]
-    with evaluating(network), torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
-        parts = (images[part].pixels for part in batches(len(images), BATCH))
-        return torch.cat([network(data.normalize(part, channels).to(device)).float().cpu() for part in parts])

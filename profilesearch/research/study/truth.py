@@ -54,8 +54,8 @@ def truth(lab: Lab) -> Section:
         f"epochs with {lab.sizes.truth_seeds} seeds (peak learning rate {RATE:g}, cosine, distillation {DISTILL:g}). "
         "Spearman's rank correlation of each score with the test accuracy after that: over all, over the better half "
         "and the best fifth by that score, and over those that were fine-tuned for longer. Regret: the best accuracy "
-        "minus that of the profile which the score puts first, in points. The last row is what another fine-tuning "
-        "with another seed would have.",
+        "minus that of the profile which the score puts first, in points. The last row is one seed beside "
+        "another; scores stand beside the mean of the seeds, which is less noisy: a perfect one could have more.",
         ("keep", "score", "a profile costs", "all", "its best half", "its best fifth", "regret",
          f"after {second} epochs", "regret then"),
         tuple(lines),
