@@ -3,7 +3,6 @@
 import io
 import os
 import resource
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from profilesearch.errors import UsageError
-from profilesearch.tasks import contents
+from profilesearch.tasks import contents, decoded
 from profilesearch.tasks.decoding import FORMATS, bring_to, decode, quiet
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.sources import open_data
@@ -316,23 +315,79 @@ def test_digests_are_computed_once_until_a_file_changes(tmp_path: Path, monkeypa
     assert after != before
 
 
-def test_pixels_and_digest_take_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, read = open_data(f"{pictures(tmp_path / 'photos')}@8"), contents.read_image
-    opened: list[Path] = []
-    monkeypatch.setattr(contents, "read_image", lambda path: opened.append(path) or read(path))
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(contents, "_SETTLED", -1)
+    return tmp_path / "cache" / "profilesearch"
+
+
+@pytest.fixture
+def opened(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Image files that were read."""
+    read, found = contents.read_image, []
+    monkeypatch.setattr(contents, "read_image", lambda path: found.append(path) or read(path))
+    return found
+
+
+def test_pixels_and_digest_take_one_reading(tmp_path: Path, opened: list[Path]) -> None:
+    data = open_data(f"{pictures(tmp_path / 'photos')}@8")
+    opened.clear()  # some were looked at
     assert len(data.train.pixels) == 16
     assert data.train.digest
-    assert len(opened) == 16
+    assert len(opened) <= 16
 
 
-def test_a_part_of_imagenet_labels_itself_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.setitem(sys.modules, "timm.data", None)
+def test_a_second_start_reads_no_image(tmp_path: Path, opened: list[Path], own_cache: Path) -> None:
+    root = pictures(tmp_path / "photos")
+    first = open_data(f"{root}@8").train
+    before, _ = first.pixels, first.digest
+    opened.clear()
+    again = open_data(f"{root}@8").train
+    opened.clear()  # a few are looked at
+    assert torch.equal(again.pixels, before)
+    assert again.digest == first.digest
+    assert opened == []
+    assert open_data(f"{root}@16").train.pixels.shape[-1] == 16
+    changed = sorted(root.rglob("*.bmp"))[0]
+    changed.write_bytes(saved(Image.new("RGB", (9, 9), (1, 2, 3)), "BMP"))
+    everything = open_data(f"{root}@8")
+    seen = torch.cat([everything.train.pixels, everything.test.pixels])
+    assert (seen == torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)).all(dim=(1, 2, 3)).sum() == 1
+    (own_cache / "decoded.sqlite").write_bytes(b"damaged")
+    assert torch.equal(open_data(f"{root}@8").test.pixels, everything.test.pixels)
+
+
+def test_decoded_images_are_kept_within_bounds(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoded, "MOST", 400_000)
+    today, file = decoded._today(), own_cache / "decoded.sqlite"
+
+    def kept(name: str) -> int:
+        return len(decoded.kept([f"{name}{index}" for index in range(20)], "1", 64))
+
+    def keep(name: str) -> None:  # 12 kB each
+        for index in range(20):
+            decoded.keep({f"{name}{index}": torch.full((3, 64, 64), index, dtype=torch.uint8)}, "1")
+
+    keep("first")
+    keep("second")
+    there = kept("second")
+    assert (kept("first"), file.stat().st_size <= 400_000) == (20, True)
+    assert 0 < there < 20  # what is of today does not go
+    monkeypatch.setattr(decoded, "_today", lambda: today + 1)
+    keep("third")
+    assert (kept("first"), kept("second"), kept("third")) == (0, 0, 20)
+    assert file.stat().st_size <= 400_000
+
+
+def test_a_part_of_imagenet_serves_a_network_of_all_classes(tmp_path: Path) -> None:
     root = pictures(tmp_path / "part")
     (root / "a").rename(root / "n01440764")
     (root / "b").rename(root / "n03000684")
     data = open_data(f"{root}@8")
     assert (data.num_classes, data.train.labels.unique().tolist()) == (2, [0, 1])
     assert for_network(data, 2) is data
-    with pytest.raises(UsageError, match=r"pip install 'profilesearch\[timm\]'"):
-        for_network(data, 1000)
+    every = for_network(data, 1000)
+    assert (every.num_classes, every.train.labels.unique().tolist()) == (1000, [0, 491])
+    assert torch.equal(every.test.labels > 0, data.test.labels > 0)
+    assert for_network(every, 1000) is every

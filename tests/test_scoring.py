@@ -18,6 +18,7 @@ import torch
 
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget
+from profilesearch.scoring import prepared
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import SAMPLE, STATISTICS, Scorer, ScoreSettings, default_settings
@@ -55,6 +56,19 @@ def test_scores_are_pure(
     other = scorer(members[0], digits, problem, settings)
     assert [other.score(widths) for widths in profiles[::-1]] == first[::-1]
     assert one.digest == other.digest
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_images_that_are_not_held_give_the_same_score(
+    problem: Problem, members: list[Member], digits: DataSet, statistics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(default_settings(), statistics=statistics, batch=50)
+    widths, many = problem.space.sample(1, np.random.default_rng(0))[0], prepared.HELD
+    scores = {}
+    for most in (many, 0):
+        monkeypatch.setattr(prepared, "HELD", most)
+        scores[most] = [scorer(members[0], digits, problem, settings).score(widths) for _ in range(2)]
+    assert scores[many] == scores[0]
 
 
 def test_a_sample_of_all_images_gives_the_score_of_one_batch(

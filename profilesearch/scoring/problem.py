@@ -24,6 +24,9 @@ from profilesearch.tasks.own import own_pool
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import Part, split
 
+_MOST = 5_000
+"""Images that choose a winner, and as many fresh ones: their accuracy is then known to a point or better."""
+
 
 class Problem:
     """Finds out how good profiles are, on all members of a pool. It cannot reach test images: it holds none.
@@ -212,8 +215,8 @@ class Problem:
         for member, (network, data), table in zip(self.members, self._networks, self._tables, strict=True):
             parts = split(data, member.split_seed)
             images, train = parts.images(data, part), parts.images(data, "train")
-            # The others decide between finalists that are near each other, and are what is reported: all are used.
-            settings = self.settings if part == "search" else replace(self.settings, images=len(images))
+            # The others decide between finalists that are near each other, and are what is reported: many are used.
+            settings = self.settings if part == "search" else replace(self.settings, images=min(len(images), _MOST))
             made.append(Scorer(network, table, data, images, train, settings))
         return made
 

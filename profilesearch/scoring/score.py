@@ -18,10 +18,10 @@ from profilesearch.networks.identity import network_identity
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.surgery import Pruner
 from profilesearch.scoring.measures import MEASURES, Measure, measured
+from profilesearch.scoring.prepared import Prepared
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
-from profilesearch.tasks.inputs import arrange, input_channels, layout
-from profilesearch.tasks.memory import batches
+from profilesearch.tasks.inputs import input_channels, layout
 
 Statistics = Literal["sample", "batch", "reestimate", "none"]
 STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
@@ -133,17 +133,20 @@ class Scorer:
         self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
         self._dtype = DTYPES[settings.precision]
         self._device = device
-        self._batches = self._prepare(data.normalize(images.pixels, channels))
+        most, area = settings.batch, data.image_shape[1] * data.image_shape[2]
+        if settings.statistics == "sample":
+            most = min(most, max(_FEWEST, _PIXELS // area))
+        how = (data, channels, most, self._order_in_memory, self._dtype, device)
+        self._batches = Prepared(images, *how)
         self._labels = images.labels.to(device)
         self._refit: MomentRefit | None = None
         if settings.refit:
-            self._refit = MomentRefit(model, table, data.normalize(train.pixels[:_MOMENT_IMAGES], channels))
-        self._train_batches: list[Tensor] = []
+            self._refit = MomentRefit(model, table, data.normalize(train[:_MOMENT_IMAGES].pixels, channels))
         if settings.statistics == "sample":
-            self._sample = self._prepare(data.normalize(images.pixels[:SAMPLE], channels))
+            self._sample = Prepared(images[:SAMPLE], *how)
             self._foldable = foldable(model)
         if settings.statistics == "reestimate":
-            self._train_batches = self._prepare(data.normalize(train.pixels, channels))
+            self._train_batches = Prepared(train, *how)
         self._pruner = Pruner(_cast(model, self._dtype, self._order_in_memory).to(device), table)
         self._full: Tensor | None = None
         if settings.measure == "divergence":
@@ -173,16 +176,6 @@ class Scorer:
 
     def _outputs(self, network: nn.Module) -> Tensor:
         return torch.cat([network(batch) for batch in self._batches])
-
-    def _prepare(self, pixels: Tensor) -> list[Tensor]:
-        """Cuts images into batches, so that no batch's statistics rest on a few images."""
-        most = self.settings.batch
-        if self.settings.statistics == "sample":
-            most = min(most, max(_FEWEST, _PIXELS // pixels[0, 0].numel()))
-        return [
-            arrange(pixels[part].to(self._device, self._dtype), self._order_in_memory)
-            for part in batches(len(pixels), most)
-        ]
 
 
 def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:

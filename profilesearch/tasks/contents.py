@@ -4,21 +4,21 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.latency import default_cache
+from profilesearch.system.cache import ask
 from profilesearch.tasks.decoding import read_image, shown
 
 _SETTLED = 2.0
 """Seconds after which a changed file has another time, on every file system; until then its digest is not kept."""
 _CHUNK = 500
 """Files that are looked up, or written to the cache, at a time."""
-Result = TypeVar("Result")
+_FILE = "contents.sqlite"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, digest TEXT)"
 
 
 class Contents:
@@ -31,6 +31,7 @@ class Contents:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
         self._known: dict[int, str] = {}
+        self._new: dict[int, str] = {}
 
     def read(self, index: int) -> bytes:
         """Reads a file, and its digest with it.
@@ -38,11 +39,24 @@ class Contents:
         Raises:
             UsageError: It cannot be read, or has changed since its digest was asked for.
         """
+        stamp = "" if index in self._known else _stamp(self._path(index))
         content = read_image(self.files[index])
         digest = _digest(content)
         if self._known.setdefault(index, digest) != digest:
             raise UsageError(f"{shown(self.files[index])} has changed meanwhile; start again")
+        if stamp:
+            self._new[index] = stamp
         return content
+
+    def known(self, indices: Sequence[int]) -> dict[int, str]:
+        """Returns the digests of those files that were read before, and have not changed; it reads none."""
+        unknown = [index for index in indices if index not in self._known]
+        for start in range(0, len(unknown), _CHUNK):
+            paths = {self._path(index): index for index in unknown[start : start + _CHUNK]}
+            stamps = {path: _stamp(path) for path in paths}
+            kept = ask(_FILE, _SCHEMA, partial(_kept, stamps=stamps)) or {}
+            self._known |= {paths[path]: digest for path, digest in kept.items()}
+        return {index: self._known[index] for index in indices if index in self._known}
 
     def digests(self, indices: Sequence[int]) -> list[str]:
         """Returns the digests of files, from a cache for those that have not changed.
@@ -50,23 +64,23 @@ class Contents:
         Raises:
             UsageError: A file cannot be read.
         """
-        unknown = [index for index in indices if index not in self._known]
+        there = self.known(indices)
         with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
-            for start in range(0, len(unknown), _CHUNK):
-                self._look_up(unknown[start : start + _CHUNK], pool)
+            for _ in pool.map(self.read, [index for index in indices if index not in there]):
+                pass  # of which only the digests are kept
+        self._keep()
         return [self._known[index] for index in indices]
 
-    def _look_up(self, indices: Sequence[int], pool: ThreadPoolExecutor) -> None:
-        paths = [os.fsencode(self.files[index].absolute()) for index in indices]
-        stamps = dict(zip(paths, map(_stamp, paths), strict=True))
-        kept = _ask(lambda cache: _kept(cache, stamps)) or {}
-        missing = [(index, path) for index, path in zip(indices, paths, strict=True) if path not in kept]
-        self._known |= {index: kept[path] for index, path in zip(indices, paths, strict=True) if path in kept}
-        for _ in pool.map(self.read, [index for index, _ in missing]):
-            pass  # of which only the digests are kept
-        fresh = [(path, stamps[path], self._known[index]) for index, path in missing if _is_settled(path, stamps[path])]
-        if fresh:
-            _ask(lambda cache: cache.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", fresh))
+    def _path(self, index: int) -> bytes:
+        return os.fsencode(self.files[index].absolute())
+
+    def _keep(self) -> None:
+        """Writes what is new to the cache."""
+        stamps = {self._path(index): (stamp, self._known[index]) for index, stamp in self._new.items()}
+        self._new = {}
+        rows = [(path, *about) for path, about in stamps.items() if _is_settled(path, about[0])]
+        for start in range(0, len(rows), _CHUNK):
+            ask(_FILE, _SCHEMA, partial(_add, rows=rows[start : start + _CHUNK]))
 
 
 def _digest(content: bytes) -> str:
@@ -96,12 +110,5 @@ def _kept(cache: sqlite3.Connection, stamps: dict[bytes, str]) -> dict[bytes, st
     return {path: digest for path, stamp, digest in rows if stamp and stamps.get(path) == stamp}
 
 
-def _ask(work: Callable[[sqlite3.Connection], Result]) -> Result | None:
-    """Does work with the user's cache; nothing where there can be none."""
-    file = default_cache().with_name("contents.sqlite")
-    with suppress(OSError, sqlite3.Error):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(file, timeout=5)) as cache, cache:
-            cache.execute("CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, digest TEXT)")
-            return work(cache)
-    return None
+def _add(cache: sqlite3.Connection, rows: list[tuple[bytes, str, str]]) -> None:
+    cache.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)

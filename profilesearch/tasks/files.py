@@ -1,13 +1,13 @@
 """Data sets whose images are files: a folder of classes, or ImageNet's layout."""
 
 import hashlib
-import importlib
 import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import ConcatDataset
 from torchvision import datasets
 
 from profilesearch.errors import UsageError, one_line
+from profilesearch.tasks import decoded
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
 from profilesearch.tasks.decoding import bring_to, decode, is_dim, quiet, shown
@@ -26,6 +27,7 @@ from profilesearch.tasks.listing import ClassFolder, list_classes
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _WNID = re.compile(r"n\d{8}")
 _IMAGENET_CLASSES = 1000
+_INDEX = "imagenet_classes.txt"
 _LEAST = 10
 _LOOKED_AT = 16
 """Images whose values are looked at before any work."""
@@ -72,8 +74,21 @@ class FileImages(Images):
         Raises:
             UsageError: A file is no image, or is damaged.
         """
+        chosen = self._indices.tolist()
+        if self._contents is None:
+            return torch.stack(self._decoded(chosen))
+        kind, known = f"{_READING} {self._size}", self._contents.known(chosen)
+        found = decoded.kept(list(known.values()), kind, self._size)
+        missing = [index for index in chosen if known.get(index) not in found]
+        made = self._decoded(missing)
+        fresh = dict(zip(self._contents.digests(missing), made, strict=True))
+        decoded.keep(fresh, kind)
+        found |= fresh
+        return torch.stack([found[digest] for digest in self._contents.digests(chosen)])
+
+    def _decoded(self, indices: list[int]) -> list[Tensor]:
         with quiet(), ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
-            return torch.stack(list(pool.map(self._decode, self._indices.tolist())))
+            return list(pool.map(self._decode, indices))
 
     @cached_property
     def digest(self) -> str:
@@ -137,8 +152,7 @@ def load_folder(folder: Path, size: int) -> DataSet:
     """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
 
     A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
-    folders are ImageNet's (n01440764, ...) but not all of them, labels are those of the 1,000-class index if that is
-    there, until `for_network` finds a network that knows these classes alone.
+    folders are a part of ImageNet's (n01440764, ...), `for_network` gives them the labels of all 1,000 classes.
 
     Args:
         folder: The data set.
@@ -168,32 +182,21 @@ def load_folder(folder: Path, size: int) -> DataSet:
         images = [whole[~fifth], whole[fifth]]
     images[0].check_range()
     classes = sources[0].classes
-    count = len(_imagenet_index(classes) or classes)
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
-    data = DataSet(name, images[0], images[1], count, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+    data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
     left_out = tuple(source.left_out for source in sources if source.left_out)
     return replace(data, classes=classes, left_out=left_out)
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:
-    """Returns a part of ImageNet with labels of its own classes where a network knows just as many; else as it is.
-
-    Raises:
-        UsageError: The network knows all of ImageNet's classes, and the index of them is not there.
-    """
-    if not isinstance(data.train, FileImages) or not isinstance(data.test, FileImages) or classes == data.num_classes:
+    """Returns a part of ImageNet with the labels of all its classes where a network knows them; else as it is."""
+    index = _imagenet_index(data.classes)
+    if classes != _IMAGENET_CLASSES or index is None or data.num_classes == classes:
         return data
-    if classes == _IMAGENET_CLASSES and _is_part_of_imagenet(data.classes):
-        raise UsageError(
-            "these folders are some of ImageNet's 1,000 classes; `pip install 'profilesearch[timm]'` brings the index "
-            "of all of them, which a network of 1,000 classes needs"
-        )
-    present = torch.unique(torch.cat([data.train.labels, data.test.labels]))
-    if len(present) != classes:
-        return data
-    own = torch.full((data.num_classes,), -1)
-    own[present] = torch.arange(classes)
-    return replace(data, train=data.train.relabelled(own), test=data.test.relabelled(own), num_classes=classes)
+    assert isinstance(data.train, FileImages) and isinstance(data.test, FileImages)  # noqa: S101  they have folders
+    place = torch.tensor([index.index(name) for name in data.classes])
+    train, test = data.train.relabelled(place), data.test.relabelled(place)
+    return replace(data, train=train, test=test, num_classes=classes)
 
 
 def shuffled(count: int) -> Tensor:
@@ -202,22 +205,12 @@ def shuffled(count: int) -> Tensor:
 
 
 def _labels_of(source: ClassFolder) -> Tensor:
-    labels = torch.tensor([label for _, label in source.samples])
-    index = _imagenet_index(source.classes)
-    return labels if index is None else torch.tensor([index.index(name) for name in source.classes])[labels]
-
-
-def _is_part_of_imagenet(classes: Sequence[str]) -> bool:
-    return 0 < len(classes) < _IMAGENET_CLASSES and all(_WNID.fullmatch(name) for name in classes)
+    return torch.tensor([label for _, label in source.samples])
 
 
 def _imagenet_index(classes: Sequence[str]) -> list[str] | None:
-    """Returns the names of ImageNet's 1,000 classes in order where a part of them is given and they are known."""
-    if not _is_part_of_imagenet(classes):
+    """Returns the names of ImageNet's 1,000 classes, in order, where a part of them is given."""
+    if not 0 < len(classes) < _IMAGENET_CLASSES or not all(_WNID.fullmatch(name) for name in classes):
         return None
-    try:
-        index = importlib.import_module("timm.data")
-    except ImportError:
-        return None
-    names = list(index.ImageNetInfo().label_names())
+    names = resources.files(__package__).joinpath(_INDEX).read_text(encoding="ascii").split()
     return names if set(classes) <= set(names) else None

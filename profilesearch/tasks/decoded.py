@@ -1,0 +1,97 @@
+"""Decoded images at the size that is used, kept in the user's cache within bounds: no file is decoded twice."""
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from profilesearch.system.cache import ask
+from profilesearch.system.files import cache_folder
+
+MOST = 16 * 2**30
+"""Bytes that are kept, at most; and never more than half of what is free on the disk."""
+_FILE = "decoded.sqlite"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS images (key TEXT PRIMARY KEY, day INTEGER, pixels BLOB) WITHOUT ROWID"
+_CHUNK = 500
+"""Images that are looked up or written at a time."""
+
+
+def kept(digests: Sequence[str], kind: str, size: int) -> dict[str, Tensor]:
+    """Returns what is there of images, by digest.
+
+    Args:
+        digests: Of their files' content.
+        kind: How they were decoded.
+        size: Their height and width.
+
+    Returns:
+        uint8, each of shape (3, size, size).
+    """
+    found: dict[str, Tensor] = {}
+    for start in range(0, len(digests), _CHUNK):
+        keys = {_key(digest, kind): digest for digest in digests[start : start + _CHUNK]}
+        for key, content in ask(_FILE, _SCHEMA, partial(_rows, keys=list(keys))) or ():
+            if len(content) == 3 * size * size:
+                found[keys[key]] = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(3, size, size)
+    return found
+
+
+def keep(images: Mapping[str, Tensor], kind: str) -> None:
+    """Keeps decoded images, by the digest of their files, as far as there is room.
+
+    Where there is none, what was written on an earlier day makes room; what is of today stays, so that a data set that
+    is too large does not drive itself out again and again.
+    """
+    rows = [(_key(digest, kind), _today(), pixels.numpy().tobytes()) for digest, pixels in images.items()]
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
+        needed = sum(len(content) for _, _, content in part)
+        if not (_has_room(needed) or (ask(_FILE, _SCHEMA, _forget_earlier) and _has_room(needed))):
+            return
+        ask(
+            _FILE,
+            _SCHEMA,
+            lambda cache, part=part: cache.executemany("INSERT OR IGNORE INTO images VALUES (?, ?, ?)", part),
+        )
+
+
+def _key(digest: str, kind: str) -> str:
+    return f"{digest} {kind}"
+
+
+def _today() -> int:
+    return int(time.time() // 86_400)
+
+
+def _rows(cache: sqlite3.Connection, keys: list[str]) -> list[tuple[str, bytes]]:
+    marks = ",".join("?" * len(keys))
+    return cache.execute(f"SELECT key, pixels FROM images WHERE key IN ({marks})", keys).fetchall()  # noqa: S608
+
+
+def _add(cache: sqlite3.Connection, rows: list[tuple[str, int, bytes]]) -> None:
+    cache.executemany("INSERT OR IGNORE INTO images VALUES (?, ?, ?)", rows)
+
+
+def _has_room(needed: int) -> bool:
+    """Says whether so many bytes may be added."""
+    folder = cache_folder()
+    file = folder / _FILE
+    used = file.stat().st_size if file.exists() else 0
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    unused = ask(_FILE, _SCHEMA, _unused) or 0
+    return used - unused + needed <= MOST and needed - unused <= shutil.disk_usage(there).free // 2
+
+
+def _unused(cache: sqlite3.Connection) -> int:
+    """Returns the bytes of the file that hold nothing."""
+    pages, size = (cache.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return int(pages * size)
+
+
+def _forget_earlier(cache: sqlite3.Connection) -> int:
+    """Removes what was written before today; returns how much that was."""
+    return cache.execute("DELETE FROM images WHERE day < ?", [_today()]).rowcount
