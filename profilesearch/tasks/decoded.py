@@ -46,17 +46,16 @@ def keep(images: Mapping[str, Tensor], kind: str) -> None:
     Where there is none, what was written on an earlier day makes room; what is of today stays, so that a data set that
     is too large does not drive itself out again and again.
     """
-    rows = [(_key(digest, kind), _today(), pixels.numpy().tobytes()) for digest, pixels in images.items()]
-    for start in range(0, len(rows), _CHUNK):
-        part = rows[start : start + _CHUNK]
-        needed = sum(len(content) for _, _, content in part)
-        if not (_has_room(needed) or (ask(_FILE, _SCHEMA, _forget_earlier) and _has_room(needed))):
-            return
-        ask(
-            _FILE,
-            _SCHEMA,
-            lambda cache, part=part: cache.executemany("INSERT OR IGNORE INTO images VALUES (?, ?, ?)", part),
-        )
+    names = list(images)
+    for start in range(0, len(names), _CHUNK):
+        part = names[start : start + _CHUNK]
+        rows = [(_key(digest, kind), _today(), images[digest].numpy().tobytes()) for digest in part]
+        needed = sum(len(content) for _, _, content in rows)
+        if not _has_room(needed):
+            ask(_FILE, _SCHEMA, _forget_earlier)
+            if not _has_room(needed):
+                return
+        ask(_FILE, _SCHEMA, partial(_add, rows=rows))
 
 
 def _key(digest: str, kind: str) -> str:
@@ -92,6 +91,6 @@ def _unused(cache: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
-def _forget_earlier(cache: sqlite3.Connection) -> int:
-    """Removes what was written before today; returns how much that was."""
-    return cache.execute("DELETE FROM images WHERE day < ?", [_today()]).rowcount
+def _forget_earlier(cache: sqlite3.Connection) -> None:
+    """Removes what was written before today."""
+    cache.execute("DELETE FROM images WHERE day < ?", [_today()])
