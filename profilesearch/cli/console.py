@@ -19,6 +19,7 @@ from rich.text import Text
 from profilesearch.cli import ranges, starting
 from profilesearch.cli.progress import Move, shown
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
+from profilesearch.system.allocator import keep_freed_memory
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
@@ -153,6 +154,7 @@ def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace, 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a mistake ends in one sentence and exit code 2, an interruption in a hint and 130."""
     _open_streams()
+    keep_freed_memory()
     try:
         try:
             starting.done()

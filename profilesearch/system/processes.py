@@ -8,6 +8,8 @@ from multiprocessing import get_context, parent_process
 
 import torch
 
+from profilesearch.system.allocator import keep_freed_memory
+
 
 def start_workers(workers: int) -> ProcessPoolExecutor:
     """Returns fresh worker processes; Ctrl-C is the parent's matter, which ends them."""
@@ -25,6 +27,7 @@ def stop_workers(executor: ProcessPoolExecutor) -> None:
 
 def _prepare(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,0 +1,169 @@
+"""Do profiles serve a network that learned ImageNet, wherever they were found?
+
+Cuts EfficientNet-Lite0 with its published ImageNet weights by each profile, refits it in closed form on a few images,
+and writes a row: MACs, parameters, latency, 1,000-way accuracy on labelled images that nothing learned from, agreement
+with the unpruned network on images of other classes, whose labels are not looked at. With --epochs, once more after a
+distillation from the unpruned network, without labels. Rows that are there already are not measured again.
+
+    python benchmarks/imagenet.py --calibration DIR --test DIR --unseen DIR --keep 0.7 0.5 --profile uniform widest \
+        taper random:5 found.json --out rows.csv
+
+A folder has one subfolder a class, named as ImageNet names it (n01440764); in no two may be the same image.
+"""
+
+import argparse
+import copy
+import csv
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.measure.intervals import accuracy_interval
+from profilesearch.measure.speed import measure_speed
+from profilesearch.networks.checkpoints import load_network
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.published import published_weights
+from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profiles import Budget, Profile
+from profilesearch.pruning import prune_planned, refit_weights
+from profilesearch.system.allocator import keep_freed_memory
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.files import FileImages, for_network, shuffled
+from profilesearch.tasks.listing import ClassFolder, list_classes
+from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.training import predictions, train
+
+_ARCHITECTURE = "timm:tf_efficientnet_lite0"
+_MEAN_STD = (0.5, 0.5, 0.5)
+_KEY = ("profile", "keep", "refit", "epochs", "size")
+_COLUMNS = (*_KEY, "macs", "params", "batch1", "batch64", "accuracy", "low", "high", "agreement", "from", "to")
+
+
+def main() -> None:
+    """Measures the rows that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calibration", type=Path, required=True, help="500 of these refit the weights")
+    parser.add_argument("--learn", type=Path, nargs="*", default=[], help="distilled on, beside those")
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, required=True)
+    parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles")
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
+    parser.add_argument("--refit", nargs="+", default=["full"], choices=["full", "sequential"])
+    parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--image-size", type=int, default=160)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    keep_freed_memory()
+
+    full = load_network(_ARCHITECTURE, published_weights(_ARCHITECTURE, "IMAGENET1K_V1")).to(options.device)
+    calibration, learn, test, unseen = (
+        _data(folders, options.image_size)
+        for folders in ([options.calibration], [options.calibration, *options.learn], [options.test], [options.unseen])
+    )
+    truth, agreed = test.train.labels, predictions(full, unseen, unseen.train)
+    table = _Table(options.out)
+
+    shape = (3, options.image_size, options.image_size)
+
+    def measure(name: str, keep: float, refit: str, epochs: int, network: nn.Module, relative: list[float]) -> None:
+        speed, whole = measure_speed([network, full], shape)
+        row = [name, keep, refit, epochs, options.image_size, *(f"{each:.4f}" for each in relative)]
+        row += [f"{speed.batch1 / whole.batch1:.3f}", f"{speed.batch64 / whole.batch64:.3f}"]
+        row += _right(network, test, truth) + _right(network, unseen, agreed)
+        table.add(dict(zip(_COLUMNS, map(str, row), strict=True)))
+
+    if not table.has("unpruned", 1.0, "none", 0, options.image_size):
+        measure("unpruned", 1.0, "none", 0, full, [1.0, 1.0])
+    plan = Plan(_ARCHITECTURE, copy.deepcopy(full).cpu(), shape)
+    for keep in options.keep:
+        space = plan.space(Budget("macs", keep))
+        for given in options.profile:
+            for name in _names(given):
+                for refit in options.refit:
+                    wanted = [each for each in sorted({0, options.epochs})
+                              if not table.has(_label(name), keep, refit, each, options.image_size)]  # fmt: skip
+                    if not wanted:
+                        continue
+                    pruned = prune_planned(plan, _profile(space, name))
+                    cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
+                    pruned.network.to(options.device)
+                    refit_weights(pruned, full, calibration, calibration.train, refit)
+                    if 0 in wanted:
+                        measure(_label(name), keep, refit, 0, pruned.network, cost)
+                    if options.epochs in wanted and options.epochs:
+                        recipe = Recipe(options.epochs, lr=options.lr, batch=64, weight_decay=1e-5, distill=1.0,
+                                        temperature=2.0, shift=options.image_size // 8)  # fmt: skip
+                        train(pruned.network, learn, learn.train, recipe, full, progress=_progress)
+                        measure(_label(name), keep, refit, options.epochs, pruned.network, cost)
+
+
+def _progress(done: int, of: int, note: str) -> None:
+    if done % 20 == 0:
+        print(f"  {done} of {of}, {note}", flush=True)
+
+
+def _data(folders: list[Path], size: int) -> DataSet:
+    """Returns all images of some folders, with the labels of ImageNet's 1,000 classes."""
+    found = [list_classes(folder) for folder in folders]
+    classes = tuple(sorted({name for each in found for name in each.classes}))
+    samples = [(path, classes.index(each.classes[label])) for each in found for path, label in each.samples]
+    source = ClassFolder(classes, tuple(samples), "")
+    images = FileImages(source, torch.tensor([label for _, label in samples]), shuffled(len(samples)), size)
+    none = images[torch.zeros(0, dtype=torch.int64)]
+    name = "+".join(folder.name for folder in folders)
+    data = DataSet(name, images, none, len(classes), _MEAN_STD, _MEAN_STD, flips=True, classes=classes)
+    return for_network(data, 1000)
+
+
+def _names(given: str) -> list[str]:
+    rival, _, count = given.partition(":")
+    return [f"{rival}:{seed}" for seed in range(int(count))] if count.isdigit() else [given]
+
+
+def _label(name: str) -> str:
+    return Path(name).stem if name.endswith(".json") else name
+
+
+def _profile(space: ProfileSpace, name: str) -> Profile:
+    """Returns a profile at a budget; one from a file is for another resolution, and so is projected."""
+    if name.endswith(".json"):
+        given = Profile.load(Path(name))
+        widths = space.project(space.table.ratios(given)[None])[0]
+    else:
+        rival, _, seed = name.partition(":")
+        widths = RIVALS[rival](space, int(seed or 0))
+    return space.profile(widths, {})
+
+
+def _right(network: nn.Module, data: DataSet, wanted: Tensor) -> list[str]:
+    part = float((predictions(network, data, data.train) == wanted).float().mean())
+    return [f"{each:.4f}" for each in (part, *accuracy_interval(part, len(wanted)))]
+
+
+class _Table:
+    """Rows on disk, each known by its first cells."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        rows = list(csv.DictReader(path.open())) if path.exists() else []
+        self._known = {tuple(row[name] for name in _KEY) for row in rows}
+
+    def has(self, *key: object) -> bool:
+        return tuple(map(str, key)) in self._known
+
+    def add(self, row: dict[str, str]) -> None:
+        new = not self._path.exists()
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print("  ".join(row.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
