@@ -47,17 +47,23 @@ def searcher_kind(name: str) -> type[Searcher]:
     return kind
 
 
-def make_searcher(name: str, storage: str | None = None) -> Searcher:
+def make_searcher(name: str, storage: str | None = None, ppo: PpoSettings | None = None) -> Searcher:
     """Returns a searcher by name.
 
     Args:
         name: One of `searcher_names()`.
         storage: Of Optuna, for its samplers: several processes share one search.
+        ppo: Hyperparameters of PPO.
 
     Raises:
-        UsageError: The name is unknown, or the searcher has no use for a storage.
+        UsageError: The name is unknown, or the searcher has no use for a storage or for PPO's hyperparameters.
     """
     kind = searcher_kind(name)
+    if ppo is not None:
+        if not issubclass(kind, PpoSearcher):
+            raise UsageError(f"hyperparameters of PPO are for the searcher ppo, not for {name}; leave out --ppo")
+        if storage is None:
+            return kind(ppo)
     if storage is None:
         return kind()
     if not issubclass(kind, OptunaSearcher):

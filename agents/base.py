@@ -1,8 +1,8 @@
 """The one contract of all searchers: problem, evaluations and seed in, a result with its history out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class Result:
             again on other images.
         policy: The policy's own profile, for searchers that have a policy: of its deterministic profiles after each
             update, the one with the highest reward on search images.
+        changed: Hyperparameters of the searcher that are not as they are by default.
     """
 
     searcher: str
@@ -76,6 +77,7 @@ class Result:
     history: tuple[Evaluation, ...]
     finalists: tuple[Finalist, ...]
     policy: Finalist | None = None
+    changed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def winner(self) -> Finalist:
@@ -190,6 +192,10 @@ class Searcher(ABC):
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates profiles through `trial` until it has none left, or the searcher has no more to propose."""
 
+    def changed(self) -> dict[str, float]:
+        """Returns the hyperparameters that are not as they are by default, for the record; most searchers have none."""
+        return {}
+
     def _conclude(self, trial: Trial, seed: int) -> Result:
         own, rivals = self._own(trial), rivals_of(trial.problem.space)
         ranked = sorted(trial.history, key=lambda evaluation: -evaluation.fitness)
@@ -211,7 +217,7 @@ class Searcher(ABC):
             for c, choose, fresh in zip(candidates, *again, strict=True)
         )
         policy = finalists[0] if own else None
-        return Result(self.name, seed, tuple(trial.history), finalists, policy)
+        return Result(self.name, seed, tuple(trial.history), finalists, policy, self.changed())
 
     @staticmethod
     def _own(trial: Trial) -> Evaluation | None:

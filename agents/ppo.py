@@ -1,7 +1,8 @@
 """PPO over the pool: a policy that decides group by group, and whose deterministic profile is the product."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -12,6 +13,7 @@ from agents.sb3_vector import Sb3VectorEnv
 from envs.episode import EpisodeBatch, Finished
 from envs.reward import TARGET_WEIGHT
 from envs.vector import LayerWiseVectorEnv
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.space import ProfileSpace
 
@@ -32,6 +34,9 @@ class PpoSettings:
         clip: Clipping range of the policy ratio.
         hidden: Units of each of the two hidden layers.
         target_weight: Of the reward's target term.
+
+    Raises:
+        UsageError: One is out of its range.
     """
 
     episodes: int = 8
@@ -42,6 +47,27 @@ class PpoSettings:
     clip: float = 0.2
     hidden: int = 64
     target_weight: float = TARGET_WEIGHT
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name):g}")
+
+    def changed(self) -> dict[str, float]:
+        """Returns what is not as it is by default."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "episodes": (1, 1024),
+    "learning_rate": (1e-9, 1),
+    "epochs": (1, 1000),
+    "log_std": (-20, 2),
+    "entropy": (0, 10),
+    "clip": (1e-3, 1),
+    "hidden": (1, 4096),
+    "target_weight": (0, 1000),
+}
 
 
 class PpoSearcher(Searcher):
@@ -55,6 +81,10 @@ class PpoSearcher(Searcher):
 
     def __init__(self, settings: PpoSettings | None = None) -> None:
         self.settings = settings or PpoSettings()
+
+    def changed(self) -> dict[str, float]:
+        """Returns the hyperparameters that are not as they are by default."""
+        return self.settings.changed()
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Trains as long as a whole update fits; the last evaluations are draws of the final policy."""

@@ -31,6 +31,7 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
+        **({"hyperparameters": dict(result.changed)} if result.changed else {}),
         "chosen": result.winner.origin,
         "score": {
             "search": round(result.winner.evaluation.fitness, 4),

@@ -1,23 +1,30 @@
 """`profilesearch report`: what runs have found, as one page to look at."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from profilesearch.cli.console import Output, manual_parser, run
+from profilesearch.cli.console import Output, run
+from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
 from profilesearch.reporting.plots import search_figure, tradeoff_figure
 from profilesearch.reporting.runs import Part, read_part
 from profilesearch.reporting.webpage import Block, drawn, is_page, render
 from profilesearch.system.files import write_text
 
-DESCRIPTION = """\
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting(Settings):
+    """What `report` is told."""
+
+    verb = "report"
+    description = """\
 Write what runs have found into one HTML page that opens from disk, without a network.
 
 It shows profiles as bars over the network, the curves of searches, accuracy against cost with 95 % intervals,
 before / after tables, and the sections of a study with its rank correlations."""
-EPILOG = """\
+    epilog = """\
 examples:
   profilesearch report runs/resnet56/macs0.5-cifar10-ppo300-seed0
   profilesearch report runs/resnet56/* applied profiles/resnet56/*.json -o report.html
@@ -26,29 +33,27 @@ examples:
 files:
   report.html   self-contained: pictures inside, nothing fetched"""
 
-
-def parser() -> argparse.ArgumentParser:
-    """Returns the command's parser."""
-    made = manual_parser("report", DESCRIPTION, EPILOG)
-    made.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folders that train, compare, apply or study wrote; profiles"
+    runs: tuple[Path, ...] = field(
+        metadata=option("folders that train, compare, apply or study wrote; profiles", "RUN", flags=())
     )
-    made.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page")
-    return made
+    output: Path = field(default=Path("report.html"), metadata=option("the page", "FILE", flags=("-o", "--output")))
+
+
+parser = Reporting.parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    options = parser().parse_args(arguments)
-    output = Output.of(options)
-    if options.output.is_file() and not is_page(options.output):
-        raise UsageError(f"{options.output} is there and no page of a report; give another name with --output")
-    parts = [read_part(path) for path in options.runs]
+    settings = Reporting.read(arguments)
+    output = Output.of(settings)
+    if settings.output.is_file() and not is_page(settings.output):
+        raise UsageError(f"{settings.output} is there and no page of a report; give another name with --output")
+    parts = [read_part(path) for path in settings.runs]
     blocks = [*_together(parts), *(block for part in parts for block in part.blocks)]
-    title = "profilesearch: " + ", ".join(dict.fromkeys(path.stem for path in options.runs))
-    write_text(options.output, render(title, blocks, f"Written by profilesearch {version('profilesearch')}."))
-    output.say(f"wrote {options.output}")
-    output.result({"page": str(options.output), "parts": [block.title for block in blocks]})
+    title = "profilesearch: " + ", ".join(dict.fromkeys(path.stem for path in settings.runs))
+    write_text(settings.output, render(title, blocks, f"Written by profilesearch {version('profilesearch')}."))
+    output.say(f"wrote {settings.output}")
+    output.result({"page": str(settings.output), "parts": [block.title for block in blocks]})
 
 
 def _together(parts: Sequence[Part]) -> list[Block]:

@@ -11,7 +11,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING, Batch
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import INPUTS
+from profilesearch.networks.refit import REFITS
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
@@ -112,29 +112,36 @@ def prune(
     """
     full = plain_copy(network)
     device = next(each.device for each in network.parameters() if each.is_floating_point())
-    choose("metric", metric, METRICS)
-    choose("scope", scope, SCOPES)
-    choose("refit", refit, (*INPUTS, "none"))
+    for kind, name, valid in (("metric", metric, METRICS), ("scope", scope, SCOPES), ("refit", refit, REFITS)):
+        choose(kind, name, valid)
     shape = _shape(images, image_shape)
-    named = profile if isinstance(profile, str) and profile in RIVALS else None
-    given = None if named else Profile.load(profile) if isinstance(profile, str | Path) else profile
-    if given is not None and not isinstance(given, Profile):
-        raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
+    named, given = _given(profile)
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
     chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named, seed)
-    batch = _batch(images, criterion)
-    pruned = prune_planned(plan, chosen, criterion, seed, batch)
-    refitted: tuple[str, ...] = ()
-    if images is not None and refit != "none":
-        full.to(device)
-        pruned.network.to(device)
-        refitted = refit_on(pruned, full, images.float(), refit)
-    counts = [
-        (int(cost(pruned.table.channels)), int(cost(pruned.widths))) for cost in (pruned.cost.macs, pruned.cost.params)
-    ]
+    pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
+    refitted = _refitted(pruned, full.to(device), images, refit, device)
+    sides, costs = (pruned.table.channels, pruned.widths), (pruned.cost.macs, pruned.cost.params)
+    macs, params = ((int(cost(sides[0])), int(cost(sides[1]))) for cost in costs)
+    return Smaller(_like(pruned, network), chosen, source, macs, params, refitted)
+
+
+def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | None]:
+    """Returns the name of a profile that needs no search, or the profile that is given; neither where None is."""
+    if isinstance(profile, str) and profile in RIVALS:
+        return profile, None
+    given = Profile.load(profile) if isinstance(profile, str | Path) else profile
+    if given is not None and not isinstance(given, Profile):
+        raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
+    return None, given
+
+
+def _refitted(
+    pruned: Pruned, full: nn.Module, images: Tensor | None, refit: str, device: torch.device
+) -> tuple[str, ...]:
+    """Refits a pruned network on images, on the device where the full one was; returns what was refitted."""
     pruned.network.to(device)
-    return Smaller(_like(pruned, network), chosen, source, counts[0], counts[1], refitted)
+    return () if images is None or refit == "none" else refit_on(pruned, full, images.float(), refit)
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:

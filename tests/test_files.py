@@ -28,10 +28,10 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import _sha256, published_names, published_weights
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
+from profilesearch.research.searched import store_safely
 from profilesearch.store import Store, gains
 from profilesearch.system.files import write_atomically, write_json
 from profilesearch.system.temporary import scratch_folder
-from profilesearch.train import store_safely
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.graph import trace
 from profilesearch.networks.identity import network_identity
+from profilesearch.research.pool_search import Training
 from profilesearch.research.study.jobs import Sources
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.sizes import QUICK
@@ -26,7 +27,6 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_labelled, open_once
 from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
-from profilesearch.train import parser
 
 SHORT = Recipe(epochs=1, lr=0.01, batch=64, shift=1)
 
@@ -172,8 +172,8 @@ def test_two_folders_of_one_name_are_two_data_sets(tmp_path: Path, capsys: pytes
                            (("one", 20), ("two", 10), ("three", 10)))  # fmt: skip
     (first / "train" / "dark" / "note.txt").write_text("no image")
     asked = [f"{folder}@8" for folder in (first, second, copy)]
-    options = parser().parse_args(["--arch", "resnet20", "--data", *asked])
-    workspace = Workspace(options, Output.of(options))
+    settings = Training.read(["--arch", "resnet20", "--data", *asked])
+    workspace = Workspace(settings, Output.of(settings))
     data = [workspace.data(text) for text in asked]
     assert [len(each.train) for each in data] == [40, 20, 20]
     assert data[0].name == "photos@8" != data[1].name == data[2].name
@@ -185,7 +185,7 @@ def test_two_folders_of_one_name_are_two_data_sets(tmp_path: Path, capsys: pytes
 def test_records_are_of_the_same_images_and_code(tmp_path: Path) -> None:
     folder = sorted_folder(tmp_path / "photos", 10)
     asked, file = f"{folder}@8", tmp_path / "small.pth"
-    output = Output.of(parser().parse_args(["--arch", "resnet20"]))
+    output = Output.of(Training.read(["--arch", "resnet20"]))
     torch.manual_seed(0)
     torch.save(Small(2, 3).state_dict(), file)
 

@@ -1,55 +1,196 @@
 """What is asked of `apply`, and the network that it is asked for."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from profilesearch.applying.exports import check_format
+from profilesearch.cli import ranges
+from profilesearch.cli.options import (
+    CRITERION,
+    DEVICE,
+    IMAGE_SIZE,
+    KEEP_PARAMS,
+    MEAN,
+    METRIC,
+    MULTIPLE_OF,
+    STD,
+    STORE,
+    OnModels,
+    budget_of,
+    scope_of,
+)
+from profilesearch.cli.settings import option
+from profilesearch.errors import choose
+from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
-from profilesearch.profiles import Profile
-from profilesearch.system.folders import digest_of
+from profilesearch.networks.refit import REFITS
+from profilesearch.networks.rivals import RIVALS
+from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.system.files import check_writable
+from profilesearch.system.folders import check_place, digest_of
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 
+UNSAID = ("json", "quiet")
+"""Options that suggested commands leave out."""
+_PROFILE, _TUNING = "profile", "fine-tuning"
+_DEPENDS_ON = (
+    "arch", "criterion", "refit", "seed", "finetune", "lr", "schedule", "label_smoothing", "distill", "export",
+)  # fmt: skip
+"""Settings that the networks of a result, or their files, depend on by themselves."""
 
-@dataclass(frozen=True)
-class Applying:
-    """How a network is pruned and fine-tuned, and where the result goes.
 
-    Attributes:
-        arch: Name of the architecture.
-        out: Folder of the result.
-        criterion: Which channels stay.
-        refit: How weights are fitted in closed form, or `none`.
-        seed: Of all random choices.
-        finetune: Epochs; 0 for none.
-        lr: Peak learning rate.
-        schedule: How it falls.
-        label_smoothing: In [0, 1).
-        distill: Weight of the unpruned model's outputs, in [0, 1].
-        export: Formats to write too.
-        against: Name or file of the profile to compare with, if any.
-        card: Whether to write a model card, too.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Applying(OnModels):
+    """What `apply` is told: how a network is pruned and fine-tuned, and where the result goes."""
 
-    arch: str
-    out: Path
-    criterion: str
-    refit: str
-    seed: int
-    finetune: int
-    lr: float
-    schedule: str
-    label_smoothing: float
-    distill: float
-    export: tuple[str, ...]
-    against: str | None = None
-    card: bool = False
+    verb = "apply"
+    description = """\
+Prune a trained model with a stored profile: no search, a smaller network at once.
+
+Channels are removed for real, the weights that are left are refitted in closed form on a few training images, and the
+network is fine-tuned if asked (with distillation from the unpruned model). The file that is written rebuilds itself:
+
+  from profilesearch import load_pruned
+  network = load_pruned("applied/pruned.safetensors")"""
+    epilog = """\
+examples:
+  profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --keep 0.5
+  profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --profile my.json --finetune 10
+  torchrun --nproc-per-node 2 -m profilesearch.apply --arch resnet56 --checkpoint resnet56.th --finetune 10
+  profilesearch apply --arch resnet56 --checkpoint resnet56.th --data cifar10 --finetune 10 --against uniform
+  profilesearch apply --arch resnet18 --checkpoint mine.safetensors --data photos/ --finetune 10 --export onnx
+
+files, in --out, which appears whole (an earlier result of other settings there moves to DIR-2, ...):
+  pruned.safetensors   weights and how to rebuild the network
+  against.safetensors  with --against, the rival's network
+  pruned.onnx, .pt2    with --export, each read back and compared
+  profile.json         the profile, with this result as evidence
+  report.json          before and after
+  result.html          all of it to look at, with the test images whose class changed
+  README.md            with --card, the model card
+  profile.png          the widths"""
+
+    data: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "the model's data set, or a folder with one subfolder a class; NAME@64 for images of 64 by 64 (default: "
+            "cifar10, else digits)",
+            "NAME",
+            nargs=1,
+        ),
+    )
+    checkpoint: str | None = field(
+        default=None,
+        metadata=option(
+            "the trained model: a file, or a name such as IMAGENET1K_V1 (default: the pool's, seed 0)", "FILE"
+        ),
+    )
+    pool_dir: Path = field(default=Path("pools"), metadata=option("trained members", "DIR"))
+    image_size: int | None = field(default=None, metadata=option(*IMAGE_SIZE))
+    mean: tuple[float, ...] | None = field(default=None, metadata=MEAN)
+    std: tuple[float, ...] | None = field(default=None, metadata=STD)
+    profile: str | None = field(
+        default=None,
+        metadata=option(
+            f"a profile file, or one that needs no search: {', '.join(RIVALS)}; else the best stored one for:",
+            "NAME",
+            group=_PROFILE,
+        ),
+    )
+    against: str | None = field(
+        default=None,
+        metadata=option(
+            "another profile, such as `uniform`: made with the same recipe and seed, and set beside it with a verdict",
+            "NAME",
+            group=_PROFILE,
+        ),
+    )
+    keep: float = field(
+        default=0.5, metadata=option("part of the cost to keep", "FRACTION", ranges.share, group=_PROFILE)
+    )
+    keep_params: float | None = field(default=None, metadata=option(*KEEP_PARAMS, group=_PROFILE))
+    metric: str = field(default="macs", metadata=option(*METRIC, group=_PROFILE))
+    scope: str = field(
+        default="block", metadata=option("of those that need no search: block, or all", "NAME", group=_PROFILE)
+    )
+    store: Path = field(default=Path("profiles"), metadata=STORE | {"group": _PROFILE})
+    map_by_position: bool = field(
+        default=False,
+        metadata=option(
+            "let --profile be of a relative, another depth or width of the family: stages go to stages, groups take "
+            "the ratio at their relative place, and the result is projected onto the budget",
+            group=_PROFILE,
+        ),
+    )
+    multiple_of: int | str = field(default=1, metadata=option(*MULTIPLE_OF, group=_PROFILE))
+    criterion: str = field(default="l1", metadata=option(*CRITERION, group=_PROFILE))
+    refit: str = field(
+        default=REFITS[0],
+        metadata=option(
+            "how layers are fitted in closed form to what they gave before the cut: sequential (on what the refitted "
+            "layers before them give), full (on what the full network's gave), or none, which re-estimates BatchNorm "
+            "alone",
+            "NAME",
+            group=_PROFILE,
+        ),
+    )
+    finetune: int = field(default=0, metadata=option("0: no fine-tuning", "EPOCHS", ranges.whole(0), group=_TUNING))
+    lr: float = field(
+        default=0.02, metadata=option("peak learning rate", "RATE", ranges.real(0, 1000, "least"), group=_TUNING)
+    )
+    schedule: str = field(default="cosine", metadata=option("cosine or linear", "NAME", group=_TUNING))
+    label_smoothing: float = field(
+        default=0.0, metadata=option("in [0, 1)", "PART", ranges.real(0, 1, "most"), group=_TUNING)
+    )
+    distill: float = field(
+        default=0.5, metadata=option("of the unpruned model's outputs", "WEIGHT", ranges.real(0, 1), group=_TUNING)
+    )
+    device: str = field(default="cpu", metadata=option(*DEVICE))
+    export: tuple[str, ...] = field(
+        default=(), metadata=option("also write: onnx (needs the extra), pt2 (torch.export)", "NAME")
+    )
+    card: bool = field(
+        default=False, metadata=option("also write a model card, README.md, as Hugging Face's hub reads")
+    )
+    out: Path = field(default=Path("applied"), metadata=option("where the results are written", "DIR"))
+
+    @property
+    def budget(self) -> Budget:
+        """What the pruned network may cost, where no profile file says it."""
+        return budget_of(self.metric, self.keep, self.keep_params)
+
+    @property
+    def groups(self) -> Scope:
+        """Which channel groups profiles touch that need no search."""
+        return scope_of(self.scope)
+
+    def check(self) -> None:
+        """Finds mistakes before any work.
+
+        Raises:
+            UsageError: A name is unknown, the budget makes no sense, or a folder cannot be written.
+        """
+        choose("criterion", self.criterion, CRITERIA)
+        choose("refit", self.refit, REFITS)
+        choose("schedule", self.schedule, ("cosine", "linear"))
+        for kind in self.export:
+            check_format(kind)
+        _ = self.groups, self.budget
+        check_place(self.out)
+        if self.checkpoint is None:
+            check_writable(self.pool_dir)
+
+    def command(self, **changed: Any) -> str:
+        """Returns the command that these settings are of, with other values for some."""
+        return f"python -m profilesearch.{self.verb}{self.words(vars(self) | changed, UNSAID)}"
 
     def recipe(self, data: DataSet) -> Recipe:
         """Returns how networks are fine-tuned on a data set.
@@ -70,7 +211,7 @@ class Applying:
     def digest(self, data: DataSet, full: nn.Module, profile: Profile, rival: Profile | None) -> str:
         """Names a result by what it depends on."""
         return digest_of({
-            **{name: value for name, value in asdict(self).items() if name not in ("out", "against", "card")},
+            **{name: getattr(self, name) for name in _DEPENDS_ON},
             "weights": tensor_digest(full.state_dict()),
             "data": [data.name, data.train.digest, data.preparation],
             "profile": [profile.scope, dict(profile.keep)],

@@ -36,7 +36,6 @@ def write(
     known: Tensor,
     made: Sequence[Made],
     advise: Callable[[Facts], list[Step]],
-    command: str,
     output: Output,
 ) -> None:
     """Writes a result and shows it.
@@ -47,7 +46,6 @@ def write(
         known: The class that the full network gives each test image, shape (N,).
         made: The pruned network, and its rival if there is one.
         advise: Says what to do next.
-        command: That makes the result again.
         output: Shows the tables.
 
     Raises:
@@ -81,7 +79,7 @@ def write(
         page = result_page(settings, subject, report, measured, table, steps)
         write_text(draft.folder / "result.html", page)
         if settings.card:
-            write_text(draft.folder / "README.md", model_card(settings, subject, report, command))
+            write_text(draft.folder / "README.md", model_card(settings, subject, report, settings.command()))
         report = draft.seal(report)
     if draft.aside:
         output.say(f"what was in {settings.out}, of other settings, is in {draft.aside} now")

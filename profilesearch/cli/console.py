@@ -1,23 +1,21 @@
 """What all commands share: options, output, progress, and one clear sentence for every mistake."""
 
-import argparse
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from profilesearch.cli import ranges, starting
+from profilesearch.cli import starting
 from profilesearch.cli.progress import Move, shown
+from profilesearch.cli.settings import Settings
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 from profilesearch.system.allocator import keep_freed_memory
 
@@ -38,12 +36,12 @@ class Output:
     console: Console
 
     @classmethod
-    def of(cls, options: argparse.Namespace, quiet: bool = False) -> "Output":
-        """Makes the output that the options ask for; `quiet` prints nothing at all, no result either."""
-        console = Console(stderr=options.json, highlight=False, quiet=quiet or options.quiet)
+    def of(cls, settings: Settings, quiet: bool = False) -> "Output":
+        """Makes the output that the settings ask for; `quiet` prints nothing at all, no result either."""
+        console = Console(stderr=settings.json, highlight=False, quiet=quiet or settings.quiet)
         if not console.is_terminal:
             console.width = _FILE_WIDTH  # nobody's window: no cell of a table has to be cut
-        return cls(options.json and not quiet, console)
+        return cls(settings.json and not quiet, console)
 
     def say(self, text: str) -> None:
         """Prints a line for people; whatever a file or its name put into it only shows."""
@@ -85,38 +83,6 @@ class Output:
             yield lambda done, total, best: move(done, total, f"{done}/{total}, best {best:.3f}")
 
 
-def manual_parser(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Returns a parser whose help reads like a manual page, with the option `--json`."""
-    parser = _Parser(
-        prog=f"profilesearch {verb}",
-        description=description,
-        epilog=epilog,
-        formatter_class=_ManualPage,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(verb=verb, parser=parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, progress on stderr")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but mistakes, and with --json the result")
-    return parser
-
-
-def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Returns such a parser with the options of all commands that work on an architecture's models."""
-    parser = manual_parser(verb, description, epilog)
-    parser.add_argument("--arch", required=True, metavar="NAME", help="architecture, such as resnet56 or mobilenet_v2")
-    where = os.environ.get(DATA_VARIABLE)
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        default=Path(where) if where else None,
-        help=f"folder of the data sets (default: ${DATA_VARIABLE}, or ./data if there is one)",
-    )
-    parser.add_argument("--download", action="store_true", help="fetch a missing data set into --data-dir")
-    parser.add_argument("--seed", type=ranges.seed, default=0, metavar="N", help="of all random choices")
-    return parser
-
-
 def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -> str:
     """Returns a command as pages show it, without some options and their values."""
     words, skip = [], False
@@ -126,29 +92,6 @@ def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -
         if not skip:
             words.append(word)
     return shlex.join(["python", "-m", f"profilesearch.{verb}", *words])
-
-
-def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace, without: Sequence[str] = ()) -> str:
-    """Returns those options of a command that are not its defaults, as a shell takes them.
-
-    Args:
-        parser: Of the command; options that it does not have are left out.
-        options: Their values, which may have been given to another command.
-        without: Names of options that are left out.
-
-    Returns:
-        Nothing, or text that starts with a space.
-    """
-    words: list[str] = []
-    for action in parser._actions:  # argparse has no other list of them
-        value = getattr(options, action.dest, None)
-        unsaid = value is None or value is False or value in ([], action.default)
-        if unsaid or not action.option_strings or action.dest in without:
-            continue
-        words.append(action.option_strings[-1])
-        if value is not True:
-            words += map(str, value if isinstance(value, list) else [value])
-    return f" {shlex.join(words)}" if words else ""
 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
@@ -220,23 +163,3 @@ def _redacted(value: Any) -> Any:
 def _shown(text: str) -> Text:
     """Returns a text as it may reach a terminal: no escape codes, no markup, no password."""
     return Text(printable(redacted(text)))
-
-
-class _Parser(argparse.ArgumentParser):
-    """Its complaints are sentences as all others are."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises a `UsageError`."""
-        raise UsageError(re.sub(r"^argument (?:-./)?(--[^:]+): must", r"\1 must", message) + "; see --help")
-
-
-class _ManualPage(argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of description and examples, and appends the defaults that say something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help or ""
-        default = action.default
-        if default is None or default is False or default in ([], argparse.SUPPRESS) or "default" in text:
-            return text
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        return f"{text} (default: {shown})"

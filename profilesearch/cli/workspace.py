@@ -1,17 +1,17 @@
 """From options to a problem: data sets found, pools assembled or trained, budgets checked before any work."""
 
-import argparse
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from profilesearch.cli.console import DATA_VARIABLE, Output, given_options
-from profilesearch.errors import UsageError, choose
+from profilesearch.cli.console import DATA_VARIABLE, Output
+from profilesearch.cli.options import OnModels, Pooled, Searching
+from profilesearch.errors import choose
 from profilesearch.measure.multiples import AUTO, best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_matched
@@ -22,12 +22,12 @@ from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.rivals import rivals_of, taper
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
-from profilesearch.scoring.engines import Engine, open_engine
+from profilesearch.profiles import Budget, Scope
+from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.measures import MEASURES
+from profilesearch.scoring.measures import MEASURES, Measure
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import STATISTICS, default_settings
+from profilesearch.scoring.score import STATISTICS, Statistics, default_settings
 from profilesearch.system.files import check_writable
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
@@ -39,34 +39,15 @@ _PRICED = 5
 """Random profiles on which priced latency is held against the clock."""
 
 
-def data_names(options: argparse.Namespace, output: Output) -> list[str]:
-    """Returns the data sets to use, and says so when it falls back to the embedded one."""
-    if options.data_dir is None and (options.download or Path("data").is_dir()):
-        options.data_dir = Path("data")
-    if options.data:
-        return [check_data(name) for name in options.data]
-    if is_present("cifar10", options.data_dir):
-        return ["cifar10"]
-    folder = options.data_dir or Path("data")
-    option = "--upstream" if options.verb == "transfer" else "--data"
-    command = f"python -m profilesearch.{options.verb} --arch {shlex.quote(options.arch)} {option} cifar10"
-    rest = given_options(options.parser, options, without=("arch", "data", "upstream", "data_dir", "download"))
-    output.say(
-        f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10, fetched or yours:\n"
-        f"  {command} --data-dir {shlex.quote(str(folder))} --download{rest}\n"
-        f"  {DATA_VARIABLE}=DIR {command}{rest}"
-    )
-    return ["digits"]
-
-
 class Workspace:
     """Data sets and models that a command works with.
 
     Args:
-        options: With the pool options.
+        settings: Of the command.
         output: Where to talk to.
 
     Attributes:
+        data_dir: Folder of the data sets; `data` where none is named and there is one.
         names: The data sets to use, as they were asked for.
         loaded: Data sets by both names, theirs and the one that they were asked for by.
         asked: What was asked for, by the data set's own name.
@@ -75,22 +56,41 @@ class Workspace:
         UsageError: The architecture or a data set is unknown.
     """
 
-    def __init__(self, options: argparse.Namespace, output: Output) -> None:
-        check_architecture(options.arch)
-        self._options = options
+    def __init__(self, settings: OnModels, output: Output) -> None:
+        self._sources = settings.sources
+        check_architecture(self._sources.arch)
         self._output = output
-        self._size: int | None = getattr(options, "image_size", None)
-        self.names = [with_size(name, self._size) for name in data_names(options, output)]
+        self.data_dir = self._sources.data_dir
+        if self.data_dir is None and (self._sources.download or Path("data").is_dir()):
+            self.data_dir = Path("data")
+        self.names = [with_size(name, self._sources.image_size) for name in self._data_names(settings)]
         self.loaded: dict[str, DataSet] = {}
         self.asked: dict[str, str] = {}
+
+    def _data_names(self, settings: OnModels) -> list[str]:
+        """Returns the data sets to use, and says so when it falls back to the embedded one."""
+        if self._sources.data:
+            return [check_data(name) for name in self._sources.data]
+        if is_present("cifar10", self.data_dir):
+            return ["cifar10"]
+        folder = self.data_dir or Path("data")
+        command = f"python -m profilesearch.{settings.verb} --arch {shlex.quote(settings.arch)}"
+        command += f" {settings.data_option} cifar10"
+        rest = settings.words(vars(settings), without=("arch", "data", "upstream", "data_dir", "download"))
+        self._output.say(
+            f"CIFAR-10 is not in {folder}; going on with scikit-learn's digits. To use CIFAR-10, fetched or yours:\n"
+            f"  {command} --data-dir {shlex.quote(str(folder))} --download{rest}\n"
+            f"  {DATA_VARIABLE}=DIR {command}{rest}"
+        )
+        return ["digits"]
 
     def data(self, name: str) -> DataSet:
         """Loads a data set once."""
         if name not in self.loaded:
-            mean, std = (getattr(self._options, each, None) for each in ("mean", "std"))
-            text = with_size(name, self._size)
+            sources = self._sources
+            text = with_size(name, sources.image_size)
             with self._output.progress(f"reading {text}"):
-                data = open_for(self._options.arch, text, self._options.data_dir, self._options.download, mean, std)
+                data = open_for(sources.arch, text, self.data_dir, sources.download, sources.mean, sources.std)
             for line in data.left_out:
                 self._output.say(line)
             known = self.loaded.get(data.name)
@@ -119,23 +119,27 @@ class Workspace:
             data = self.data(name if known else self.names[0])
             where = file if known else entry
             published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
-            is_name = not entry_of(Path(where))[0].exists() and published in published_names(self._options.arch)
-            path = published_weights(self._options.arch, published) if is_name else Path(where)
-            matched = load_matched(self._options.arch, path)
+            is_name = not entry_of(Path(where))[0].exists() and published in published_names(self._sources.arch)
+            path = published_weights(self._sources.arch, published) if is_name else Path(where)
+            matched = load_matched(self._sources.arch, path)
             if matched.note:
                 self._output.say(matched.note)
             if isinstance(data.train, FileImages):  # of ImageNet's folders, the network decides what they are called
                 fitting = for_network(data, matched.classes)
                 self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
                 data = fitting
-            members[place] = foreign_member(self._options.arch, path, data)
+            members[place] = foreign_member(self._sources.arch, path, data)
         members |= {place: self.trained(*which) for place, which in to_train.items()}
         return [members[place] for place in range(len(checkpoints))]
 
+    def present(self, data: str, seed: int) -> Member | None:
+        """Returns a member that we have trained already, or None."""
+        return trained_member(self._sources.arch, self.data(data), seed, self._sources.pool_dir)
+
     def trained(self, data: str, seed: int, **how: Any) -> Member:
         """Returns a member that we train ourselves, training it if it is missing; `how` is for `train_member`."""
-        arch, folder = self._options.arch, self._options.pool_dir
-        there = trained_member(arch, self.data(data), seed, folder)
+        arch, folder = self._sources.arch, self._sources.pool_dir
+        there = self.present(data, seed)
         if there is not None:
             return there
         path = pool_path(folder, arch, self.data(data).own_name, seed)
@@ -144,13 +148,13 @@ class Workspace:
             "uses a trained model instead"
         )
         with self._output.progress(f"training on {data}, seed {seed}", 1) as move:
-            how |= {"progress": move, "say": self._output.say, "device": open_device(self._options.device)}
+            how |= {"progress": move, "say": self._output.say, "device": open_device(self._sources.device)}
             return train_member(arch, self.data(data), seed, folder, **how)
 
-    def pool(self) -> list[Member]:
+    def pool(self, settings: Pooled) -> list[Member]:
         """Returns the pool: the given checkpoints, or trained members of all data sets and seeds."""
-        if self._options.checkpoint:
-            members = self.foreign(self._options.checkpoint)
+        if settings.checkpoint:
+            members = self.foreign(settings.checkpoint)
             seen = [member.name for member in members if member.trained_on == "all"]
             if seen:
                 self._output.say(
@@ -158,82 +162,66 @@ class Workspace:
                     "images that they learned from"
                 )
             return members
-        return [self.trained(name, seed) for name in self.names for seed in self._options.seeds]
+        return [self.trained(name, seed) for name in self.names for seed in settings.seeds]
 
-    def engine(self) -> Engine:
-        """Starts the engine that the search options name."""
-        options = self._options
-        return open_engine(options.engine, options.workers, options.address)
-
-    def problem(self, members: Sequence[Member], engine: Engine) -> Problem:
-        """Returns the problem that the search options describe, scored by `engine`."""
-        options = self._options
-        ledger = Ledger(options.runs / "ledger.jsonl")
+    def problem(self, members: Sequence[Member], engine: Engine, settings: Searching) -> Problem:
+        """Returns the problem that the settings describe, scored by `engine`."""
+        ledger = Ledger(settings.runs / "ledger.jsonl")
         if ledger.damaged:
             self._output.say(
                 f"{ledger.damaged} damaged lines of the ledger are skipped; those scores are measured again"
             )
-        device = open_device(options.device)
-        settings = default_settings(options.images, options.criterion, options.seed, device)
-        if options.statistics:
-            settings = replace(settings, statistics=options.statistics)
-        settings = replace(settings, measure=options.score, refit=options.refit_scores)
+        device = open_device(settings.device)
+        score = default_settings(settings.images, settings.criterion, settings.seed, device)
+        if settings.statistics:
+            score = replace(score, statistics=cast(Statistics, settings.statistics))
+        score = replace(score, measure=cast(Measure, settings.score), refit=settings.refit_scores)
         data = {name: self.data(name) for name in {member.data for member in members}}
-        budget = budget_of(options)
-        return Problem(members, data, budget, settings, ledger, options.scope, options.multiple_of, engine, device)
+        multiple = int(settings.multiple_of)
+        return Problem(members, data, settings.budget, score, ledger, settings.groups, multiple, engine, device)
 
-    def check_budget(self) -> ProfileSpace:
+    def check_budget(self, settings: Searching) -> ProfileSpace:
         """Checks the budget on an untrained network, before any training or scoring, and prints what it means.
 
+        Returns:
+            The profiles under it; with `multiple_of` auto, their widths are of the multiple that is fastest.
+
         Raises:
-            UsageError: The budget is out of reach.
+            UsageError: The budget is out of reach, or something else makes no sense.
         """
-        options = self._options
-        self._check_search()
-        open_device(options.device)
-        choose("criterion", options.criterion, CRITERIA)
-        choose("statistics", options.statistics or STATISTICS[0], STATISTICS)
-        choose("score", options.score, MEASURES)
+        _check_search(settings)
         data = self.data(self.names[0])
-        files = self.foreign([entry for entry in options.checkpoint if not _trained_here(entry)])
+        files = self.foreign([entry for entry in settings.checkpoint if not _trained_here(entry)])
         if files:
             network, data = files[0].load(), self.data(files[0].data)
         else:
-            channels = stem_channels(options.arch, data.image_shape[0])
-            network = build(options.arch, data.num_classes, channels)
-        plan = Plan(options.arch, network, example_shape(network, data))
-        if options.multiple_of == AUTO:
-            options.multiple_of = self.fastest_multiple(plan, budget_of(options), options.scope)
-        space = plan.space(budget_of(options), options.scope, options.multiple_of)
+            channels = stem_channels(settings.arch, data.image_shape[0])
+            network = build(settings.arch, data.num_classes, channels)
+        plan = Plan(settings.arch, network, example_shape(network, data))
+        budget, scope = settings.budget, settings.groups
+        auto = settings.multiple_of == AUTO
+        multiple = self.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
+        space = plan.space(budget, scope, multiple)
         feasibility(space, self._output)
         if isinstance(space.cost, LatencyModel):
-            widths = space.sample(_PRICED, np.random.default_rng(0))
-            order = rank_channels(network, space.table, "random")
-            pruner = Pruner(network, space.table)
-            networks = [pruner.prune(keep_channels(order, space.table, row)) for row in widths]
-            error = latency_error(widths, space.cost, networks, plan.example)
-            self._output.say(
-                f"latency is that of one image on {device_name()}, priced from a table of measured layers; {_PRICED} "
-                f"random profiles, really pruned, are {error:.0%} off it on average"
-            )
+            self._check_prices(plan, space, space.cost)
         return space
 
-    def _check_search(self) -> None:
-        """Finds mistakes in what a search is told, before any work."""
-        options = self._options
-        if options.evaluations < 1:
-            raise UsageError(f"a search needs at least 1 evaluation, got --evaluations {options.evaluations}")
-        if options.workers < 0:
-            raise UsageError(f"--workers must be at least 0, got {options.workers}")
-        default_settings(options.images, options.criterion, options.seed)
-        budget_of(options)
-        for folder in (options.runs, options.pool_dir):
-            check_writable(folder)
-        Ledger(options.runs / "ledger.jsonl")
+    def _check_prices(self, plan: Plan, space: ProfileSpace, cost: LatencyModel) -> None:
+        """Holds priced latency against the clock, and says how far it is off."""
+        widths = space.sample(_PRICED, np.random.default_rng(0))
+        order = rank_channels(plan.network, space.table, "random")
+        pruner = Pruner(plan.network, space.table)
+        networks = [pruner.prune(keep_channels(order, space.table, row)) for row in widths]
+        error = latency_error(widths, cost, networks, plan.example)
+        self._output.say(
+            f"latency is that of one image on {device_name()}, priced from a table of measured layers; {_PRICED} "
+            f"random profiles, really pruned, are {error:.0%} off it on average"
+        )
 
     def fastest_multiple(self, plan: Plan, budget: Budget, scope: Scope) -> int:
         """Returns the multiple of channels whose networks are fastest on the device, and shows how long each takes."""
-        device = open_device(self._options.device)
+        device = open_device(self._sources.device)
         times = multiple_times(plan, budget, scope, device=device)
         chosen = best_multiple(times)
         rows = [[f"{multiple}", f"{one:.2f}", f"{many:.1f}"] for multiple, (one, many) in times.items()]
@@ -248,15 +236,17 @@ def _trained_here(checkpoint: str) -> tuple[str, int] | None:
     return (own[1], int(own[2])) if own and is_data(own[1]) else None
 
 
-def budget_of(options: argparse.Namespace) -> Budget:
-    """Returns the budget of the options.
-
-    Raises:
-        UsageError: An unknown metric or scope, a fraction outside (0, 1], or parameters twice.
-    """
-    choose("scope", options.scope, SCOPES)
-    metric: Metric = choose("metric", options.metric, METRICS)  # type: ignore[assignment]
-    return Budget(metric, options.keep, options.keep_params)
+def _check_search(settings: Searching) -> None:
+    """Finds mistakes in what a search is told, before any work."""
+    default_settings(settings.images, settings.criterion, settings.seed)
+    _ = settings.budget, settings.groups
+    for folder in (settings.runs, settings.pool_dir):
+        check_writable(folder)
+    Ledger(settings.runs / "ledger.jsonl")
+    open_device(settings.device)
+    choose("criterion", settings.criterion, CRITERIA)
+    choose("statistics", settings.statistics or STATISTICS[0], STATISTICS)
+    choose("score", settings.score, MEASURES)
 
 
 def feasibility(space: ProfileSpace, output: Output) -> None:

@@ -22,6 +22,8 @@ from profilesearch.networks.inputs import Call, Calls
 
 Inputs = Literal["sequential", "full"]
 INPUTS: tuple[Inputs, ...] = ("sequential", "full")
+REFITS = (*INPUTS, "none")
+"""What may be asked for; `none` leaves all weights as they were cut."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Pulls towards the weights as cut, relative to the mean square of the inputs, to choose from."""
 POSITIONS = 64
@@ -71,9 +73,34 @@ def refit(
     if not len(images):
         raise UsageError("refitting weights needs training images, got none; --refit none leaves it")
     positions = max(1, min(POSITIONS, _ROWS // len(images)))
+    fitted: list[str] = []
+
+    def fit(call: Call) -> None:
+        target, rows = targets.pop(call.weight, (None, None))
+        if target is None:
+            return
+        if progress:
+            progress(count - len(targets) - 1, count, call.weight)
+        if _fit(call, call.rows(positions) if rows is None else rows, target, ridges):
+            fitted.append(call.weight)
+
+    with torch.no_grad(), evaluating(full), evaluating(pruned):
+        targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions)
+        count = len(targets)
+        with Calls(pruned, fit):
+            pruned(images)
+    return tuple(fitted)
+
+
+def _targets(
+    full: nn.Module, kept: Mapping[tuple[str, int], Tensor], images: Tensor, inputs: str, positions: int
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Returns what layers of the full network give, by weight, and, unless fitted in sequence, on which of its inputs.
+
+    A weight that is used more than once has no target.
+    """
     targets: dict[str, tuple[Tensor, Tensor | None]] = {}
     again: set[str] = set()
-    kept = kept_entries(full, table, keep)
 
     def record(call: Call) -> None:
         again.update({call.weight} & targets.keys())
@@ -85,24 +112,9 @@ def refit(
             target = made if outputs is None else made[:, outputs]
             targets[call.weight] = target, None if inputs == "sequential" else own
 
-    fitted: list[str] = []
-
-    def fit(call: Call) -> None:
-        target, rows = targets.pop(call.weight, (None, None))
-        if target is None or call.weight in again:
-            return
-        if progress:
-            progress(count - len(targets) - 1, count, call.weight)
-        if _fit(call, call.rows(positions) if rows is None else rows, target, ridges):
-            fitted.append(call.weight)
-
-    with torch.no_grad(), evaluating(full), evaluating(pruned):
-        with Calls(full, record):
-            full(images)
-        count = len(targets)
-        with Calls(pruned, fit):
-            pruned(images)
-    return tuple(fitted)
+    with Calls(full, record):
+        full(images)
+    return {name: target for name, target in targets.items() if name not in again}
 
 
 def _fit(call: Call, rows: Tensor, target: Tensor, ridges: Sequence[float]) -> bool:

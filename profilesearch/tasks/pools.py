@@ -236,12 +236,7 @@ def train_member(
     recipe = replace(recipe or default_recipe(data), seed=seed)
     recipe = replace(recipe, precision=recipe.precision or best_precision(device))
     channels = stem_channels(architecture, data.image_shape[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build(architecture, data.num_classes, channels)
-    if start is not None:
-        load_fitting(model, start)
-    _outputs(model.eval(), example_shape(model, data))
+    model = _untrained(architecture, data, channels, seed, start)
     recipe = suited(recipe, model, data)
     parts = split(data)
     model.to(device or "cpu")
@@ -267,6 +262,17 @@ def train_member(
         }
         save_network(path, model, metadata, half=True)
     return Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", parts.seed)
+
+
+def _untrained(architecture: str, data: DataSet, channels: int, seed: int, start: Path | None) -> nn.Module:
+    """Returns the network that a member's training starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(architecture, data.num_classes, channels)
+    if start is not None:
+        load_fitting(model, start)
+    _outputs(model.eval(), example_shape(model, data))
+    return model
 
 
 def learning_images(member: Member, data: DataSet) -> Images:

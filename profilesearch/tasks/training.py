@@ -78,13 +78,7 @@ def train(
     check_trains(model, data.normalize(images[:2].pixels, shape[0]), data.num_classes)
     order = layout(model, shape)
     model.to(memory_format=order)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    optimizer = _optimizer(model, recipe)
     world = world or World()
     recipe = replace(recipe, precision=recipe.precision or best_precision(device_of(model)))
     about = _identity(model, teacher, data, images, recipe) if resume and world.leads else {}
@@ -102,6 +96,16 @@ def train(
                 raise
         state.save(epoch + 1)
     model.eval()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
 
 
 def suited(recipe: Recipe, model: nn.Module, data: DataSet) -> Recipe:

@@ -1,6 +1,8 @@
 """The headline: one public checkpoint, one budget, fine-tuned with one recipe, beside what others published."""
 
-from profilesearch.research.study.analysis import MARGIN, difference, mean_of, standing
+from collections.abc import Mapping
+
+from profilesearch.research.study.analysis import MARGIN, Estimate, difference, mean_of, standing
 from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
@@ -32,15 +34,7 @@ def headline(lab: Lab) -> Section:
         "Torch-Pruning, global l2": ((), "l2"),
         "Torch-Pruning, global Taylor": ((), "taylor"),
     }
-    jobs = {
-        name: [
-            FineTune(
-                lab.subject, widths, 0.0 if widths else keep, criterion, sizes.long_epochs, sizes.long_lr, DISTILL, seed
-            )
-            for seed in range(sizes.seeds)
-        ]
-        for name, (widths, criterion) in rivals.items()
-    }
+    jobs = {name: _tunings(lab, keep, *rival) for name, rival in rivals.items()}
     jobs = {name: several for name, several in jobs.items() if name not in LATER or lab.may(several)}
     lab.finetunes([several[seed] for seed in range(sizes.seeds) for several in jobs.values()])
     tuned = {name: lab.finetunes(several) for name, several in jobs.items()}
@@ -59,14 +53,6 @@ def headline(lab: Lab) -> Section:
         cells = (name, *costs, f"{before:.2f}", mean_of(after).text(2, 100), gap)
         lines.append(Line.of(cells, jobs[name]))
     gaps = {name: difference(best, [t.after for t in several]) for name, several in tuned.items() if name != first}
-    words = {
-        "better": "better than",
-        "as good": f"as good, to within {MARGIN * 100:g} points, as",
-        "not told apart": "not told apart from",
-        "worse": "worse than",
-    }
-    named = {kind: [name for name, gap in gaps.items() if standing(gap) == kind] for kind in words}
-    parts = [f"{words[kind]} {', '.join(names)}" for kind, names in named.items() if names]
     return Section(
         "headline",
         "The headline: fine-tuned to the end",
@@ -76,9 +62,30 @@ def headline(lab: Lab) -> Section:
         "with BatchNorm's statistics re-estimated.",
         ("network", "MACs", "parameters", "before", "after", "ours minus this"),
         tuple(lines),
-        f"Our profile ({mean_of(best).text(2, 100)} %) is {'; '.join(parts)}.",
+        f"Our profile ({mean_of(best).text(2, 100)} %) is {_standings(gaps)}.",
         details=PUBLISHED.get((lab.sources.architecture, keep), ""),
     )
+
+
+def _tunings(lab: Lab, keep: float, widths: Widths, criterion: str) -> list[FineTune]:
+    """Returns the fine-tunings of one rival; one without widths is cut by its own rule."""
+    sizes, own = lab.sizes, 0.0 if widths else keep
+    return [
+        FineTune(lab.subject, widths, own, criterion, sizes.long_epochs, sizes.long_lr, DISTILL, seed)
+        for seed in range(sizes.seeds)
+    ]
+
+
+def _standings(gaps: Mapping[str, Estimate]) -> str:
+    """Says how ours stands to each rival, by what it is ahead of it."""
+    words = {
+        "better": "better than",
+        "as good": f"as good, to within {MARGIN * 100:g} points, as",
+        "not told apart": "not told apart from",
+        "worse": "worse than",
+    }
+    named = {kind: [name for name, gap in gaps.items() if standing(gap) == kind] for kind in words}
+    return "; ".join(f"{words[kind]} {', '.join(names)}" for kind, names in named.items() if names)
 
 
 def _without_search(lab: Lab, keep: float) -> dict[str, tuple[Widths, str]]:

@@ -1,12 +1,12 @@
 """Which profile `apply` uses: a given file, the best stored one, or a rival; and what it is for the network at hand."""
 
-import argparse
-
 import numpy as np
 
-from profilesearch.cli.console import Output, given_options
+from profilesearch.applying.settings import Applying
+from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
-from profilesearch.cli.workspace import Workspace, budget_of
+from profilesearch.cli.settings import Settings
+from profilesearch.cli.workspace import Workspace
 from profilesearch.measure.multiples import AUTO
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
@@ -17,34 +17,32 @@ from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 
 
-def chosen_profile(
-    options: argparse.Namespace, data: DataSet, output: Output, searching: argparse.ArgumentParser
-) -> Profile | None:
-    """Returns the profile that the options name, before any work; nothing for a rival, which needs the network.
+def chosen_profile(settings: Applying, data: DataSet, output: Output, searching: type[Settings]) -> Profile | None:
+    """Returns the profile that the settings name, before any work; nothing for a rival, which needs the network.
 
     Args:
-        options: Of `apply`.
+        settings: Of `apply`.
         data: What the network classifies.
         output: Says which it is.
-        searching: The parser of the command that searches one, which is suggested where none is stored.
+        searching: Settings of the command that searches one, which is suggested where none is stored.
 
     Raises:
         UsageError: There is no such profile.
     """
-    asked = budget_of(options)
-    if options.profile in RIVALS:
-        check_rival(options.profile, asked)
+    asked = settings.budget
+    if settings.profile in RIVALS:
+        check_rival(settings.profile, asked)
         return None
-    if options.profile is not None:
-        profile = Profile.load(options.profile)
+    if settings.profile is not None:
+        profile = Profile.load(settings.profile)
         output.say(
-            f"using {options.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
+            f"using {settings.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
             "--keep-params, --metric and --scope say"
         )
         return profile
-    more = given_options(searching, options, without=("arch", "keep", "metric", "json", "quiet"))
-    store = Store(options.store)
-    stored = store.best(options.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
+    more = searching.words(vars(settings), without=("arch", "keep", "metric", "json", "quiet"))
+    store = Store(settings.store)
+    stored = store.best(settings.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     worth = known_worth(stored.profile, data.name)
     output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
@@ -52,18 +50,18 @@ def chosen_profile(
 
 
 def fitted_profile(
-    options: argparse.Namespace, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
+    settings: Applying, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
 ) -> Profile:
     """Returns the profile as it is for this network: a rival's, carried over from a relative, rounded, or unchanged."""
-    asked = budget_of(options), options.scope
+    asked = settings.budget, settings.groups
     budget, scope = (profile.budget, profile.scope) if profile else asked
-    auto = options.multiple_of == AUTO
-    multiple = workspace.fastest_multiple(plan, budget, scope) if auto else options.multiple_of
+    auto = settings.multiple_of == AUTO
+    multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if profile is None:
-        space = plan.space(budget, scope, multiple)
-        return space.profile(RIVALS[options.profile](space, options.seed), {"searcher": options.profile})
+        name, space = settings.profile or "uniform", plan.space(budget, scope, multiple)
+        return space.profile(RIVALS[name](space, settings.seed), {"searcher": name})
     other = profile.fingerprint != plan.table.within(scope).fingerprint
-    profile = carry(profile, plan) if other and options.map_by_position else profile
+    profile = carry(profile, plan) if other and settings.map_by_position else profile
     if multiple == 1:
         return profile
     space = plan.space(budget, scope, multiple)

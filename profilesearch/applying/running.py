@@ -1,0 +1,122 @@
+"""From what is asked to a result: the profile chosen, the network measured, pruned, fine-tuned and written."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.applying.advice import Facts, Step, next_steps
+from profilesearch.applying.choosing import chosen_profile, fitted_profile
+from profilesearch.applying.making import make
+from profilesearch.applying.settings import UNSAID, Applying, Subject
+from profilesearch.applying.writing import write
+from profilesearch.cli.baseline import state
+from profilesearch.cli.console import Output
+from profilesearch.cli.settings import Settings
+from profilesearch.cli.workspace import Workspace
+from profilesearch.errors import UsageError
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Profile
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.parallel import World
+from profilesearch.tasks.pools import Member, example_shape, learning_images
+from profilesearch.tasks.step import check_trains
+from profilesearch.tasks.training import predictions, right_part
+from profilesearch.tasks.unfinished import Unfinished
+
+
+def apply(settings: Applying, output: Output, world: World, searching: type[Settings]) -> None:
+    """Prunes a trained network, fine-tunes it if asked, and writes the result.
+
+    Args:
+        settings: What is asked.
+        output: For people.
+        world: The processes that train together.
+        searching: Settings of the command that searches a profile, for suggestions.
+
+    Raises:
+        UsageError: Something does not fit together.
+    """
+    workspace = Workspace(settings, output)
+    data = workspace.data(workspace.names[0])
+    if settings.finetune:
+        settings.recipe(data)  # finds mistakes
+    if settings.against is not None and settings.against == settings.profile:
+        raise _same(settings.against)  # before a network is trained
+    asked = [settings, *([replace(settings, profile=settings.against)] if settings.against else [])]
+    given = [chosen_profile(each, data, output, searching) for each in asked]
+    file = settings.checkpoint
+    member = workspace.trained(data.name, 0) if file is None else workspace.foreign([file])[0]
+    data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
+    full = member.load()
+    shape = example_shape(full, data)
+    if settings.finetune:
+        check_trains(full, data.normalize(data.train[:2].pixels, shape[0]), data.num_classes)
+    plan = Plan(settings.arch, full, shape)
+    with output.progress("finding what can be pruned"):
+        table = plan.table
+    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output))
+    for profile in profiles:
+        table.within(profile.scope).ratios(profile)  # or it is of another architecture
+    known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
+    subject = Subject(member, plan, data, learning_images(member, data))
+    with Unfinished(settings.out / "finetune") as resume:
+        named = zip(("the profile", settings.against or ""), profiles, strict=False)
+        made = [make(subject, profile, settings, resume, output, world, name) for name, profile in named]
+        if world.leads:
+            write(settings, subject, known, made, partial(_advise, settings, searching), output)
+
+
+def _fitted(
+    asked: Sequence[Applying],
+    given: Sequence[Profile | None],
+    plan: Plan,
+    workspace: Workspace,
+    output: Output,
+) -> list[Profile]:
+    """Returns the profile, and its rival on the same budget if there is one, as they are for the network at hand.
+
+    Raises:
+        UsageError: Both are the same.
+    """
+    profile = fitted_profile(asked[0], given[0], plan, workspace, output)
+    if not asked[1:]:
+        return [profile]
+    budget = profile.budget
+    same = replace(
+        asked[1], metric=budget.metric, keep=budget.keep, keep_params=budget.keep_params, scope=profile.scope
+    )
+    rival = fitted_profile(same, given[1], plan, workspace, output)
+    if (rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)):
+        raise _same(asked[1].profile or "")
+    return [profile, rival]
+
+
+def _same(name: str) -> UsageError:
+    return UsageError(f"--against {name} is the very profile that is applied; name another one")
+
+
+def _advise(settings: Applying, searching: type[Settings], facts: Facts) -> list[Step]:
+    """Returns what to do next, as commands with the options that were given."""
+    files = (settings.checkpoint,) if settings.checkpoint else ()
+    values = vars(settings) | {"keep": facts.keep, "checkpoint": files}
+    search = f"python -m profilesearch.{searching.verb}{searching.words(values, UNSAID)}"
+    return next_steps(facts, settings.command, search)
+
+
+def _base(
+    full: nn.Module, member: Member, data: DataSet, profile: Profile, output: Output, device: torch.device
+) -> Tensor:
+    """Measures and says what the full network reaches, before anything is made of it; returns what it says."""
+    with output.progress("classifying test images") as move:
+        predicted = predictions(full.to(device), data, data.test, "fp32", output.say, move)
+    known = [
+        float(entry["base_accuracy"])
+        for entry in profile.evidence
+        if (entry.get("model"), entry.get("data")) == (member.name, data.name) and "base_accuracy" in entry
+    ]
+    state(output, member, right_part(predicted, data.test), data.test, "test", data, known)
+    full.cpu()
+    return predicted

@@ -1,0 +1,78 @@
+"""Members of a pool: those that are trained here, and what is known of each."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from profilesearch.cli.baseline import state
+from profilesearch.cli.console import Output
+from profilesearch.cli.workspace import Workspace
+from profilesearch.networks.checkpoints import load_metadata
+from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy
+from profilesearch.tasks.splits import split
+
+
+def own_members(
+    workspace: Workspace,
+    seeds: Sequence[int],
+    recipe: Mapping[str, Any],
+    start: Path | None,
+    present: bool,
+    output: Output,
+) -> list[Member]:
+    """Returns the members of all data sets and seeds.
+
+    Args:
+        workspace: Names the data sets, and trains.
+        seeds: Of the members.
+        recipe: What of the training is not as it is by default; said where a member was trained otherwise.
+        start: Weights of another task to start from.
+        present: Only those that are there already; else the others are trained.
+        output: For people.
+    """
+    members = []
+    for name in workspace.names:
+        for seed in seeds:
+            there = workspace.present(name, seed)
+            if there and not present:
+                _say_otherwise(there, recipe if start is None else {**recipe, "start": start.stem}, output)
+            if not there and not present:
+                own = replace(default_recipe(workspace.data(name)), **recipe)
+                there = workspace.trained(name, seed, recipe=own, start=start)
+            members += [there] if there else []
+    return members
+
+
+def _say_otherwise(member: Member, asked: Mapping[str, Any], output: Output) -> None:
+    """Says where a member that is there already was trained otherwise than asked."""
+    metadata = load_metadata(member.path)
+    recipe = {**metadata.get("recipe", {}), "start": metadata.get("start", "")}
+    other = {name: recipe[name] for name, value in asked.items() if name in recipe and recipe[name] != value}
+    if other:
+        was, wanted = (
+            ", ".join(f"{name} {values[name] if values[name] != '' else 'from nothing'}" for name in other)
+            for values in (recipe, asked)
+        )
+        output.say(
+            f"{member.name} is there already and was trained with {was}, not {wanted}; it stays as it is: remove "
+            f"{shlex.quote(str(member.path))} to train it anew, or give another --pool-dir"
+        )
+
+
+def row_of(member: Member, workspace: Workspace, output: Output) -> dict[str, str | float]:
+    """Returns what is known of a member; the accuracy of one from elsewhere is measured."""
+    accuracy = load_metadata(member.path).get("held_out_accuracy") if member.trained_on == "train" else None
+    if accuracy is None:
+        data = workspace.data(member.data)
+        accuracy = held_out_accuracy(member, data)
+        state(output, member, accuracy, split(data, member.split_seed).images(data, "fresh"), "held-out", data)
+    learned = "its train part" if member.trained_on == "train" else "every training image"
+    return {
+        "name": member.name,
+        "data": member.data,
+        "trained_on": learned,
+        "held_out_accuracy": round(float(accuracy), 4),
+        "path": str(member.path),
+    }

@@ -1,0 +1,168 @@
+"""A command's settings: one frozen dataclass is default, help and record at once, and the parser is made of it."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type_hints
+
+from profilesearch.errors import UsageError
+
+
+def option(
+    text: str,
+    metavar: str | None = None,
+    read: Callable[[str], Any] | None = None,
+    *,
+    group: str = "",
+    flags: Sequence[str] | None = None,
+    nargs: int | str | None = None,
+) -> dict[str, Any]:
+    """Returns the metadata of a field that is an option; its type and default say the rest.
+
+    A field of type bool is a flag, one of type tuple takes several values.
+
+    Args:
+        text: The help.
+        metavar: Name of the value.
+        read: Makes the value of its text, or refuses it; a field of type Path or str needs none.
+        group: Heading of the help that the option stands under.
+        flags: What it is called; `--name` of the field where None, and an argument without a name where empty.
+        nargs: Of argparse, where it is not what the type says.
+    """
+    return {"help": text, "metavar": metavar, "type": read, "group": group, "flags": flags, "nargs": nargs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a command was told; each verb derives its own, and fields with the metadata of `option` are its options.
+
+    Attributes:
+        json: The result is one JSON object on standard output.
+        quiet: Nothing is said but mistakes and that object.
+    """
+
+    verb: ClassVar[str]
+    description: ClassVar[str]
+    epilog: ClassVar[str]
+
+    json: bool = field(default=False, metadata=option("one JSON object on standard output, progress on stderr"))
+    quiet: bool = field(default=False, metadata=option("say nothing but mistakes, and with --json the result"))
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        """Returns the command's parser, whose help reads like a manual page."""
+        made = _Parser(
+            prog=f"profilesearch {cls.verb}",
+            description=cls.description,
+            epilog=cls.epilog,
+            formatter_class=_ManualPage,
+            allow_abbrev=False,
+        )
+        made.set_defaults(verb=cls.verb)
+        groups: dict[str, argparse._ActionsContainer] = {"": made}
+        types = get_type_hints(cls)
+        for each in fields(cls):
+            heading = each.metadata["group"]
+            if heading not in groups:
+                groups[heading] = made.add_argument_group(heading)
+            flags, how = _argument(each, types[each.name])
+            groups[heading].add_argument(*flags, **how)
+        return made
+
+    @classmethod
+    def read(cls, arguments: Sequence[str] | None = None) -> Self:
+        """Returns the settings that a command line says.
+
+        Args:
+            arguments: Its words; those of this process where None.
+
+        Raises:
+            UsageError: They are not understood, or a value is out of its range.
+        """
+        found = cls.parser().parse_args(arguments)
+        values: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(cls)}
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+    @classmethod
+    def words(cls, values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
+        """Returns those options of this command that are not its defaults, as a shell takes them.
+
+        Args:
+            values: By name of the field; they may be another command's, and what this one does not have is left out.
+            without: Names that are left out.
+
+        Returns:
+            Nothing, or text that starts with a space.
+        """
+        words: list[str] = []
+        for each in fields(cls):
+            value, flags = values.get(each.name), _flags(each)
+            unsaid = value is None or value is False or value in ((), _default(each))
+            if unsaid or each.name in without or not flags[-1].startswith("-"):
+                continue
+            words.append(flags[-1])
+            if value is not True:
+                words += map(str, value if isinstance(value, tuple) else [value])
+        return f" {shlex.join(words)}" if words else ""
+
+
+def _flags(each: Field[Any]) -> tuple[str, ...]:
+    flags: Sequence[str] | None = each.metadata["flags"]
+    return (f"--{each.name.replace('_', '-')}",) if flags is None else tuple(flags) or (each.name,)
+
+
+def _default(each: Field[Any]) -> Any:
+    if each.default_factory is not MISSING:
+        return each.default_factory()
+    return None if each.default is MISSING else each.default
+
+
+def _argument(each: Field[Any], kind: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Returns what `add_argument` is told of a field."""
+    flags, about = _flags(each), each.metadata
+    if kind is bool:
+        return flags, {"action": "store_true", "help": about["help"]}
+    several, part = _part(kind)
+    how = {
+        "help": about["help"],
+        "metavar": about["metavar"],
+        "type": about["type"] or (Path if part is Path else None),
+    }
+    if several:
+        how["nargs"] = about["nargs"] or "+"
+    if flags[0].startswith("-"):
+        how |= {"default": _default(each), "required": each.default is MISSING and each.default_factory is MISSING}
+    return flags, how
+
+
+def _part(kind: Any) -> tuple[bool, Any]:
+    """Returns whether a field holds several values, and the type of one."""
+    first = next(each for each in get_args(kind) if each is not NoneType) if isinstance(kind, UnionType) else kind
+    several = get_origin(first) is tuple
+    return several, get_args(first)[0] if several else first
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its complaints are sentences as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a `UsageError`."""
+        raise UsageError(re.sub(r"^argument (?:-./)?(--[^:]+): must", r"\1 must", message) + "; see --help")
+
+
+class _ManualPage(argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of description and examples, and appends the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        default = action.default
+        if default is None or default is False or default in ((), argparse.SUPPRESS) or "default" in text:
+            return text
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        return f"{text} (default: {shown})"

@@ -1,0 +1,61 @@
+"""Stored profiles and their evidence, as rows of tables."""
+
+from typing import Any
+
+from profilesearch.errors import UsageError
+from profilesearch.measure.reaching import off_budget, reached_anew, reached_text
+from profilesearch.profiles import Profile
+from profilesearch.store import Stored, gains
+
+PROFILES = ("profile, and how it was found", "keeps", "gain over uniform")
+EVIDENCE = ("profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform")
+
+
+def profile_row(stored: Stored) -> list[str]:
+    """Returns a row of `PROFILES`."""
+    profile = stored.profile
+    found = profile.found
+    origin = found.get("mapped_from")
+    how = f"{found.get('searcher')}, mapped from {origin['architecture']}" if origin else str(found.get("searcher"))
+    on = sorted({member["data"] for member in found.get("pool", [])})
+    gained = [f"{data}\n{_points(gain.value, gain.low, gain.high)}" for data, gain in gains(profile).items()]
+    where = f"\non {', '.join(on)}" if on else ""
+    return [f"{profile.architecture}/{stored.name}\n{how}{where}", _reached(profile), "\n".join(gained)]
+
+
+def _reached(profile: Profile) -> str:
+    try:
+        profile = reached_anew(profile)
+    except UsageError:
+        return f"does not fit {profile.architecture}"
+    return f"{reached_text(profile)}{off_budget(profile)}".replace(" of the ", "\nof the ", 1)
+
+
+def evidence_rows(stored: Stored) -> list[list[str]]:
+    """Returns a row of `EVIDENCE` for each measurement."""
+    return [
+        [
+            f"{stored.profile.architecture}/{stored.name}",
+            str(entry.get("model", "")),
+            str(entry.get("data", "")),
+            _percent(entry.get("pruned_accuracy")),
+            _percent(entry.get("finetuned_accuracy")),
+            str(entry.get("recipe", {}).get("finetune", 0)),
+            _gain(entry),
+        ]
+        for entry in stored.profile.evidence
+    ]
+
+
+def _percent(value: Any) -> str:
+    return "" if value is None else f"{value * 100:.2f}"
+
+
+def _gain(entry: Any) -> str:
+    if "gain" not in entry or "gain_interval" not in entry:
+        return ""
+    return _points(entry["gain"], *entry["gain_interval"])
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{value * 100:+.2f} ({low * 100:+.2f} to {high * 100:+.2f})"

@@ -1,0 +1,137 @@
+"""A study from its settings: the laboratory, the sections of its page, and rows that are measured again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from profilesearch.cli.console import Output
+from profilesearch.cli.workspace import Workspace
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.architectures import folder_name
+from profilesearch.research.study import EXPERIMENTS
+from profilesearch.research.study.jobs import Sources
+from profilesearch.research.study.lab import Lab, NotMeasured
+from profilesearch.research.study.page import Entry, Section, read_entries, write_page
+from profilesearch.research.study.settings import Studying
+from profilesearch.tasks.hardware import Precision
+from profilesearch.tasks.pools import Member, check_unseen
+
+
+def open_lab(settings: Studying, output: Output) -> Lab:
+    """Returns what takes the measurements: models loaded or trained, records read.
+
+    Raises:
+        UsageError: A model is given twice, or a target is in the pool.
+    """
+    workspace = Workspace(settings, output)
+    targets = workspace.foreign(settings.target)  # before a pool is trained: a file may be wrong
+    pool = workspace.pool(settings) if not settings.map_from else []
+    if not targets:
+        targets = [workspace.trained(workspace.names[0], max(settings.seeds) + 1)]
+    members = (*pool, *targets)
+    names = [member.name for member in members]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"{twice} is given twice; a target must not be in the pool")
+    check_unseen(targets, pool)
+    sources = Sources(
+        settings.arch,
+        members,
+        workspace.data_dir,
+        settings.runs / "study",
+        tuple(workspace.asked.items()),
+        cast(Precision, settings.precision),
+        settings.device,
+    )
+    workers = settings.workers or torch.get_num_threads()
+    folder = settings.results / folder_name(settings.arch)
+    return Lab(
+        sources,
+        _names(pool),
+        _names(targets),
+        folder,
+        settings.sizes,
+        workers,
+        output,
+        settings.store,
+        settings.map_from,
+    )
+
+
+def _names(members: Sequence[Member]) -> tuple[str, ...]:
+    return tuple(member.name for member in members)
+
+
+def write(results: Path, lab: Lab, command: str, run: Sequence[str], measured: Sequence[str]) -> Path:
+    """Writes the page: what was run, what else is on record for this command, and what other commands have left.
+
+    A section that consists of records alone keeps the setting that it was measured in.
+    """
+    there = read_entries(results, lab.sources.architecture)
+    pool, targets = (", ".join(f"{n} ({lab.member(n).data})" for n in names) for names in (lab.pool, lab.targets))
+    setting = (
+        f"Pool: {pool or 'none'}. Targets, which no search sees: {targets}. {lab.workers} worker process(es), "
+        f"{lab.sources.precision}, PyTorch {torch.__version__.split('+')[0]}."
+    )
+    entries = []
+    for name in EXPERIMENTS:
+        entry = there.get(name)
+        if name in run or entry is None or entry.command == command:
+            section = None if lab.map_from and name not in run else _recorded(lab, name)
+            same = entry is not None and entry.command == command and name not in measured
+            entry = Entry(section, entry.setting if entry and same else setting, command) if section else entry
+        entries += [entry] if entry else []
+    return write_page(results, lab.sources.architecture, entries)
+
+
+def section_of(lab: Lab, name: str, recorded: bool) -> Section:
+    """Runs an experiment, or makes it of its records alone."""
+    section = _recorded(lab, name) if recorded else EXPERIMENTS[name](lab)
+    if section is None:
+        raise _not_recorded(lab, name)
+    return section
+
+
+def _not_recorded(lab: Lab, name: str) -> UsageError:
+    return UsageError(f"'{name}' is not on record in {lab.folder}; run it first with --only {name}")
+
+
+def _recorded(lab: Lab, name: str) -> Section | None:
+    """Returns an experiment from the records alone, for those budgets that are on record; or None."""
+    was, sizes, lab.offline = lab.offline, lab.sizes, True
+
+    def section(keeps: tuple[float, ...]) -> Section | None:
+        lab.sizes = replace(sizes, keeps=keeps)
+        try:
+            return EXPERIMENTS[name](lab)
+        except NotMeasured:
+            return None
+
+    try:
+        whole = section(sizes.keeps)
+        there = tuple(keep for keep in sizes.keeps if whole is None and section((keep,)))
+        return section(there) if there else whole
+    finally:
+        lab.offline, lab.sizes = was, sizes
+
+
+def take_again(lab: Lab, row: str, output: Output) -> None:
+    """Takes the measurements of a row again and shows them beside the recorded ones."""
+    name, _, number = row.partition(".")
+    section = _recorded(lab, choose("experiment", name, EXPERIMENTS))
+    if section is None:
+        raise _not_recorded(lab, name)
+    if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
+        raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
+    line = section.lines[int(number) - 1]
+    rows = []
+    for measurement in line.measurements:
+        record = lab.recorded(measurement) or {}
+        for what, value in lab.measure_again(lab.used(measurement)).items():
+            rows.append([lab.identity(measurement), what, record.get(what, ""), f"{value:.4f}"])
+            output.say(" ".join(rows[-1]))
+    output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
+    output.result({"row": row, "measurements": rows})

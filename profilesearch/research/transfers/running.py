@@ -1,0 +1,143 @@
+"""A comparison of what transfers, from its settings: what is measured, in worker processes, and what is written."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import cast
+
+import torch
+
+from profilesearch.cli.console import Output
+from profilesearch.cli.workspace import Workspace
+from profilesearch.networks.identity import network_identity
+from profilesearch.research.study.records import Records, Row
+from profilesearch.research.study.workers import results
+from profilesearch.research.transfers.about import NAMES, describe, profiles_with_evidence
+from profilesearch.research.transfers.downstream import LINEAR_EPOCHS, default_epochs
+from profilesearch.research.transfers.figure import draw
+from profilesearch.research.transfers.methods import from_random
+from profilesearch.research.transfers.page import HEAD, Page, grouped, table_of
+from profilesearch.research.transfers.reach import out_of_reach
+from profilesearch.research.transfers.setting import Run, Setting, carry, compress, source_identity
+from profilesearch.research.transfers.settings import Transferring
+from profilesearch.research.transfers.speeds import measure, times
+from profilesearch.research.transfers.upstream import source_epochs
+from profilesearch.system.files import write_text
+from profilesearch.tasks.hardware import Precision
+from profilesearch.tasks.pools import Member, example_shape
+
+
+def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> Setting:
+    """Returns what all measurements of the comparison share."""
+    metric, asked = settings.levels_of, workspace.names[0]
+    numbers = settings.upstream_epochs, settings.scratch_epochs, settings.seed
+    upstream, identity = workspace.data(asked).name, source_identity(source, *numbers, metric)
+    folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
+    work = settings.out / "networks" / f"{identity}-{settings.precision}"
+    return Setting(
+        source,
+        identity,
+        tuple(folders.items()),
+        workspace.data_dir,
+        settings.store,
+        *numbers,
+        work,
+        metric,
+        cast(Precision, settings.precision),
+    )
+
+
+def identities_of(setting: Setting) -> dict[str, str]:
+    """Returns the identities of the comparison's data sets, and of its source's network."""
+    network, upstream = setting.source.load(), setting.data(setting.folders[0][0])
+    source = network_identity(network, example_shape(network, upstream))
+    images = {f"data set {name}": setting.data(name).identity for name, _ in setting.folders[1:]}
+    return {f"data set {upstream.name}, upstream": upstream.identity, **images, f"source {setting.identity}": source}
+
+
+def runs_of(
+    settings: Transferring, workspace: Workspace, setting: Setting, reachable: Sequence[tuple[str, float]]
+) -> list[Run]:
+    """Returns every fine-tuning that is asked for, of the methods and levels that can be reached."""
+    runs: list[Run] = []
+    for asked in settings.downstream:
+        data = workspace.data(asked)
+        for kind in settings.finetune:
+            epochs = LINEAR_EPOCHS if kind == "linear" else settings.epochs or default_epochs(data)
+            for seed, (method, level) in product(settings.seeds, reachable):
+                made = settings.seed + (0 if method == "dense" else seed % settings.compressions)
+                carried = setting.profile(method, level)
+                runs.append(
+                    Run(
+                        setting.identity, method, level, carried, data.name, kind, epochs, seed, made, setting.precision
+                    )
+                )
+    return runs
+
+
+def measure_runs(
+    settings: Transferring, setting: Setting, runs: Sequence[Run], records: Records, output: Output
+) -> None:
+    """Compresses and carries what is not on record, in worker processes."""
+    workers = settings.workers or torch.get_num_threads()
+    missing = [each for each in runs if records.get(each.identity) is None]
+    networks = {(each.method, each.level, each.compression): None for each in missing}
+    wanted = [key for key in networks if not setting.network(*key).exists()]
+    tickets: dict[int, list[tuple[str, float, int]]] = {}  # those of a seed share their rounds
+    for key in wanted:
+        if key[0].startswith("ticket"):
+            tickets.setdefault(key[2], []).append(key)
+    tasks = [*tickets.values(), *([key] for key in wanted if not key[0].startswith("ticket"))]
+    for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, _together(missing))):
+        if not todo:
+            continue
+        with output.progress(what, len(todo)) as move:
+            for done, (_, rows) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
+                for row in rows or ():
+                    records.put(row)
+                    setting.unfinished(row["id"]).remove_all()
+                move(done, len(todo), f"{done}/{len(todo)}")
+
+
+def _together(runs: Sequence[Run]) -> list[list[Run]]:
+    """Puts linear fine-tunings that differ in the seed alone together, since they share the features."""
+    groups: dict[object, list[Run]] = {}
+    for each in runs:
+        network = each.method, each.level, each.compression, each.downstream
+        groups.setdefault(network if each.finetune == "linear" else each.identity, []).append(each)
+    return list(groups.values())
+
+
+def write(
+    settings: Transferring,
+    setting: Setting,
+    rows: Sequence[Row],
+    commands: Sequence[str],
+    ending: str,
+    output: Output,
+) -> None:
+    """Times the networks, writes page, figure and the profiles' evidence, and prints the tables.
+
+    `ending` is that of the files' names.
+    """
+    page_file, figure_file = f"transfer{ending}.md", f"transfer{ending}.png"
+    tables = grouped(rows)
+    measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
+                       settings.out / "speeds.csv")  # fmt: skip
+    draw(tables, settings.out / figure_file, NAMES[setting.metric])
+    unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
+    about = list(describe(setting, rows))
+    if unequal:
+        about.append(
+            f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
+            "but not held against the others."
+        )
+    skipped = out_of_reach(setting, rows, settings.methods, settings.level)
+    taken = times(measured)
+    devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
+    page = Page(commands, setting.source.architecture, " ".join(about), figure_file, skipped, unequal, taken, devices)
+    write_text(settings.out / page_file, page.markdown(rows))
+    for (downstream, finetune), methods in tables.items():
+        output.table(f"{downstream}, {finetune}", HEAD, table_of(methods, taken))
+    for name, profile in profiles_with_evidence(setting, rows):
+        profile.save(settings.out / f"{name}{ending}.json")
+    output.say(f"wrote rows.csv, {page_file} and {figure_file} in {settings.out}")

@@ -1,0 +1,135 @@
+"""Settings: one frozen dataclass a verb is default, help, record, and the command that is suggested."""
+
+import importlib
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from pathlib import Path
+
+import pytest
+from test_commands import TRAIN, call, train
+
+from agents import PpoSettings, make_searcher
+from profilesearch.__main__ import VERBS
+from profilesearch.applying.settings import Applying
+from profilesearch.cli import ranges
+from profilesearch.cli.hyperparameters import ppo_settings
+from profilesearch.cli.settings import Settings, option
+from profilesearch.errors import UsageError
+from profilesearch.research.comparing import Comparing
+from profilesearch.research.pool_search import Training
+from profilesearch.research.study.settings import Studying
+from profilesearch.research.transfers.settings import Transferring
+
+REQUIRED = {"transfer": ["--downstream", "digits"], "report": ["runs"], "list": [], "groups": []}
+
+
+def every_kind() -> Iterator[type[Settings]]:
+    """The settings of all verbs, by the modules that make their parsers."""
+    for verb in VERBS:
+        made = importlib.import_module(f"profilesearch.{verb}").parser
+        yield made.__self__
+
+
+@pytest.mark.parametrize("kind", list(every_kind()), ids=lambda kind: kind.verb)
+def test_settings_are_what_their_parser_says_without_options(kind: type[Settings]) -> None:
+    words = REQUIRED.get(kind.verb, [])
+    needed = [] if kind.verb in ("list", "groups", "report") else ["--arch", "resnet20"]
+    settings = kind.read([*needed, *words])
+    assert kind.words(vars(settings), without=("arch", "downstream")) == ""  # all else is as by default
+    hash(settings)  # frozen through and through: no list in it
+    with pytest.raises(FrozenInstanceError):
+        settings.json = True  # type: ignore[misc]
+    options = {name for action in kind.parser()._actions for name in [action.dest] if name != "help"}
+    assert options == {each.name for each in fields(kind)}
+
+
+COMMANDS: list[tuple[type[Settings], str]] = [
+    (Training, "--arch 'my net:small' --data a 'b c@8' --keep 0.3 --multiple-of auto --mean 0.5 0.25 --seeds 3 4"),
+    (Training, "--arch resnet20 --refit-scores --runs 'other runs' --ppo learning_rate=3e-4 epochs=2"),
+    (Comparing, "--arch resnet20 --searchers random --profile a.json b.json --random-sample 3"),
+    (Applying, "--arch resnet20 --data 'my photos' --export onnx pt2 --card --label-smoothing 0.1"),
+    (Studying, "--arch resnet20 --only ranks --keeps 0.3 0.5 --quick"),
+    (Transferring, "--arch resnet20 --downstream digits --level 0.5 0.8"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words"), COMMANDS)
+def test_a_suggested_command_says_the_same_settings(kind: type[Settings], words: str) -> None:
+    settings = kind.read(shlex.split(words))
+    said = kind.words(vars(settings))
+    assert sorted(shlex.split(said)) == sorted(shlex.split(words))
+    assert kind.read(shlex.split(said)) == settings
+
+
+def test_one_commands_settings_become_anothers_words() -> None:
+    settings = Applying.read(
+        shlex.split("--arch resnet20 --data photos --checkpoint 'a b.th' --export onnx --keep 0.4")
+    )
+    values = vars(replace(settings, keep=0.7)) | {"checkpoint": ("a b.th",)}
+    assert Training.words(values, without=("arch",)) == " --data photos --checkpoint 'a b.th' --keep 0.7"
+
+
+def test_the_data_folder_of_the_environment_is_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROFILESEARCH_DATA", "/somewhere")
+    settings = Training.read(["--arch", "resnet20"])
+    assert settings.data_dir == Path("/somewhere")
+    assert settings.words(vars(settings)) == " --arch resnet20"
+
+
+def test_fields_of_a_new_kind_become_options(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Greeting(Settings):
+        verb, description, epilog = "greet", "Says hello.", "files: none"
+        whom: tuple[str, ...] = field(metadata=option("names", "NAME", flags=()))
+        times: int = field(default=2, metadata=option("how often", "N", ranges.whole(1, 9), group="manner"))
+        note: Path | None = field(default=None, metadata=option("file", "FILE", flags=("-n", "--note")))
+
+    assert Greeting.read(["a", "b", "-n", "x"]) == Greeting(whom=("a", "b"), note=Path("x"))
+    assert Greeting.words({"times": 3, "note": Path("a b"), "whom": ("a",)}) == " --times 3 --note 'a b'"
+    with pytest.raises(UsageError, match="--times must be at least 1, at most 9, got 10; see --help"):
+        Greeting.read(["a", "--times", "10"])
+    with pytest.raises(UsageError, match="required: NAME"):
+        Greeting.read([])
+    with pytest.raises(SystemExit):
+        Greeting.read(["--help"])
+    assert "how often (default: 2)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("learning_rate", "--ppo must be NAME=VALUE, such as learning_rate=3e-4, got learning_rate"),
+        ("learning_rte=1", "--ppo must name a hyperparameter of PPO, got learning_rte; did you mean learning_rate"),
+        ("epochs=1.5", "--ppo must give epochs a whole number, got 1.5"),
+        ("clip=wide", "--ppo must give clip a number, got wide"),
+        ("learning_rate=nan", r"--ppo must be in range: learning_rate must be in \[1e-09, 1\], got nan"),
+        ("hidden=0", r"hidden must be in \[1, 4096\], got 0"),
+    ],
+)
+def test_a_wrong_hyperparameter_is_refused(word: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Training.read(["--arch", "resnet20", "--ppo", word])
+
+
+def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ppo_settings(["epochs=4", "log_std=-1"]) == PpoSettings(epochs=4, log_std=-1.0)
+    with pytest.raises(UsageError, match="for the searcher ppo, not for random; leave out --ppo"):
+        make_searcher("random", ppo=PpoSettings(epochs=4))
+    with pytest.raises(SystemExit):
+        call("compare", "--arch", "resnet20", "--searchers", "random", "--ppo", "epochs=4")
+    assert "--ppo is for the searcher ppo, which is not among --searchers" in capsys.readouterr().err
+
+
+def test_another_ppo_is_another_search_that_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--ppo" not in TRAIN
+    usual = train(capsys)
+    same = train(capsys, "--ppo", "epochs=30")  # the default
+    other = train(capsys, "--ppo", "epochs=3", "learning_rate=1e-2")
+    assert "hyperparameters" not in usual
+    assert same["profile"] == usual["profile"]
+    assert other["hyperparameters"] == {"epochs": 3, "learning_rate": 0.01}
+    assert other["profile"] != usual["profile"]
+    assert json.loads(Path(other["profile"]).read_text())["found"]["hyperparameters"]["epochs"] == 3
+    assert other["run"] != usual["run"]
