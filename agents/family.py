@@ -10,6 +10,7 @@ from agents.ppo import PpoSettings, make_policy, play
 from envs.episode import Finished
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
+from profilesearch.evidence import provenance
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
@@ -33,7 +34,7 @@ class Family:
 
     def profile(self, space: ProfileSpace) -> Profile:
         """Returns the policy's deterministic profile under the budget of `space`."""
-        found = {"searcher": "family", "evaluations": self.evaluations}
+        found = provenance({"searcher": "family", "evaluations": self.evaluations})
         return space.profile(self.finished(space).widths[0], found)
 
     def finished(self, space: ProfileSpace) -> Finished:

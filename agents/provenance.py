@@ -1,22 +1,19 @@
 """How a profile was found: what its file says of the search behind it."""
 
-import datetime
-from importlib.metadata import version
-from typing import Any
-
 from agents.base import Result
+from profilesearch.evidence import PoolMember, Provenance, found_today, provenance
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.splits import Part
 
 _REPORTED: tuple[Part, ...] = ("search", "fresh")
+_PACKAGES = ("profilesearch", "torch", "stable-baselines3", "optuna")
 
 
-def describe(problem: Problem, result: Result) -> dict[str, Any]:
+def describe(problem: Problem, result: Result) -> Provenance:
     """Returns how a profile was found, for its file. Scores are relative to the unpruned models."""
-    fresh_base = problem.base("fresh")
-    pool = [
+    pool: list[PoolMember] = [
         {
             "name": m.name,
             "data": m.data,
@@ -24,39 +21,37 @@ def describe(problem: Problem, result: Result) -> dict[str, Any]:
             "images": used.images,
             "base_score": round(float(base), 4),
         }
-        for m, base, used in zip(problem.members, fresh_base, problem.used(), strict=True)
+        for m, base, used in zip(problem.members, problem.base("fresh"), problem.used(), strict=True)
     ]
-    policy = result.policy
-    found: dict[str, Any] = {
+    asked: Provenance = {
         "searcher": result.searcher,
         "evaluations": len(result.history),
         "seed": result.seed,
-        **({"hyperparameters": dict(result.changed)} if result.changed else {}),
-        "chosen": result.winner.origin,
-        "score": {
-            "search": round(result.winner.evaluation.fitness, 4),
-            "choose": round(result.winner.choose, 4),
-            "fresh": round(result.winner.fresh, 4),
-            **{
-                f"{name}_{part}": round(_score(problem, widths, part), 4)
-                for name, widths in rivals_of(problem.space).items()
-                for part in _REPORTED
-            },
-        },
     }
-    if policy is not None:
-        found["policy"] = {
-            "own_cost": round(policy.evaluation.own_cost, 4),
-            "search": round(policy.evaluation.fitness, 4),
-            "fresh": round(policy.fresh, 4),
-        }
-    found["pool"] = pool
+    if result.changed:
+        asked["hyperparameters"] = dict(result.changed)
+    policy: Provenance = {}
+    if result.policy is not None:
+        own = result.policy.evaluation
+        numbers = {"own_cost": own.own_cost, "search": own.fitness, "fresh": result.policy.fresh}
+        policy["policy"] = {name: round(value, 4) for name, value in numbers.items()}
     most = max(problem.used(), key=lambda used: used.images)
-    found["score_settings"] = most.identity()
-    found["multiple_of"] = problem.space.multiple
-    found["versions"] = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3", "optuna")}
-    found["date"] = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return found
+    return provenance(
+        asked,
+        {"chosen": result.winner.origin, "score": _scores(problem, result)},
+        policy,
+        {"pool": pool, "score_settings": most.identity(), "multiple_of": problem.space.multiple},
+        found_today(_PACKAGES),
+    )
+
+
+def _scores(problem: Problem, result: Result) -> dict[str, float]:
+    """Returns the winner's scores by part of the images, and those of the profiles that need no search."""
+    winner = result.winner
+    scores = {"search": winner.evaluation.fitness, "choose": winner.choose, "fresh": winner.fresh}
+    for name, widths in rivals_of(problem.space).items():
+        scores |= {f"{name}_{part}": _score(problem, widths, part) for part in _REPORTED}
+    return {name: round(score, 4) for name, score in scores.items()}
 
 
 def _score(problem: Problem, widths: IntArray, part: Part) -> float:

@@ -1,12 +1,157 @@
-"""What a profile's file may say of the search behind it and of its evidence: checked where it is used by anybody."""
+"""What a profile's file says of the search behind it, and of its evidence: one type, one builder, one check of each."""
 
+import datetime
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from reprlib import repr as short
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, cast
 
 from profilesearch.errors import UsageError
 from profilesearch.system.amounts import is_number, is_part
+
+_DIGITS = 4
+
+
+class Evidence(TypedDict, total=False):
+    """What was measured with a profile on one model and data set. Accuracies and parts are in [0, 1].
+
+    Attributes:
+        data: Name of the data set.
+        model: Name of the network; in what it was trained, `model_training`.
+        upstream: Data set that it was compressed on, if another one.
+        test_images: How many were read.
+        criterion: Which channels stayed.
+        refit: How weights were fitted.
+        seed: Of all random choices; `seeds` where several results are averaged.
+        base_accuracy: Of the full network; `dense_accuracy` where it was fine-tuned likewise.
+        pruned_accuracy: Before fine-tuning.
+        finetuned_accuracy: After it, by `recipe`.
+        interval: Ends of the last accuracy's 95 % interval.
+        params: Part of the parameters that is left.
+        gain: Accuracy minus that of the uniform profile, in [-1, 1], with its 95 % interval in `gain_interval`.
+    """
+
+    data: str
+    model: str
+    model_training: Mapping[str, float]
+    upstream: str
+    test_images: int
+    criterion: str
+    refit: str
+    seed: int
+    seeds: list[int]
+    base_accuracy: float
+    dense_accuracy: float
+    pruned_accuracy: float | None
+    finetuned_accuracy: float | None
+    recipe: Mapping[str, Any]
+    interval: list[float]
+    params: float
+    uniform_params: float
+    uniform_pruned_accuracy: float
+    uniform_finetuned_accuracy: float
+    widest_params: float
+    widest_pruned_accuracy: float
+    widest_finetuned_accuracy: float
+    gain: float
+    gain_interval: list[float]
+
+
+class PoolMember(TypedDict, total=False):
+    """A network that a search scored profiles on: what it classifies, how it was trained, and how good it is."""
+
+    name: str
+    data: str
+    trained_on: str
+    images: int
+    base_score: float
+    epochs: int
+    held_out_accuracy: float
+
+
+class Provenance(TypedDict, total=False):
+    """How a profile was found.
+
+    Attributes:
+        searcher: Its name; none where nobody knows.
+        evaluations: Profiles that it tried.
+        seed: Of the search.
+        hyperparameters: Of the searcher, that are not as they are by default.
+        chosen: Which finalist it is: of the history, the policy, or one that needs no search.
+        score: Accuracies relative to the unpruned models, by part of the images, of the profile and of its rivals.
+        policy: What the policy's own profile costs and scores.
+        pool: The networks.
+        score_settings: How profiles were scored; on `images` at most.
+        multiple_of: What widths are multiples of; `rounded_to_multiples_of` where they were rounded afterwards.
+        family: Budgets of the one policy that it is from.
+        mapped_from: The relative's profile that it was carried from.
+        projected_from: The profile of another budget that it was made of.
+        versions: Of the packages.
+        date: Of the search.
+    """
+
+    searcher: str | None
+    evaluations: int
+    seed: int
+    hyperparameters: Mapping[str, float]
+    chosen: str
+    score: Mapping[str, float]
+    policy: Mapping[str, float]
+    pool: list[PoolMember]
+    score_settings: Mapping[str, Any]
+    images: int
+    multiple_of: int
+    rounded_to_multiples_of: int
+    family: list[float]
+    mapped_from: Mapping[str, str]
+    projected_from: Mapping[str, str]
+    versions: Mapping[str, str]
+    date: str
+
+
+def evidence(*parts: Evidence) -> Evidence:
+    """Builds an entry of evidence: intervals are rounded, and left out where an end is unknown.
+
+    Args:
+        parts: What is known; the later ones count.
+
+    Raises:
+        UsageError: A field has a wrong type or range.
+    """
+    entry: dict[str, Any] = {}
+    for part in parts:
+        entry.update(part)
+    for name in ("interval", "gain_interval"):
+        if name in entry:
+            entry[name] = [round(float(end), _DIGITS) for end in entry[name]]
+            if any(map(math.isnan, entry[name])):
+                del entry[name]
+    check_known("evidence", entry)
+    return cast(Evidence, entry)
+
+
+def provenance(*parts: Provenance) -> Provenance:
+    """Builds what a file says of how its profile was found.
+
+    Args:
+        parts: What is known; the later ones count.
+
+    Raises:
+        UsageError: A field has a wrong type or range.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        found.update(part)
+    check_known("found", found)
+    return cast(Provenance, found)
+
+
+def found_today(packages: Sequence[str]) -> Provenance:
+    """Returns the versions of packages, and the date."""
+    versions = {name: version(name) for name in packages}
+    return {"versions": versions, "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
+
 
 Check = Callable[[object], bool]
 """Says whether a value has the type and range of its field."""

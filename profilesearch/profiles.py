@@ -11,7 +11,7 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import check_known
+from profilesearch.evidence import Evidence, Provenance, check_known
 from profilesearch.system.amounts import is_number
 from profilesearch.system.files import read_json, write_json
 
@@ -104,8 +104,8 @@ class Profile:
     keep: Mapping[str, float]
     budget: Budget
     reached: float
-    found: Mapping[str, Any] = field(default_factory=dict)
-    evidence: tuple[Mapping[str, Any], ...] = ()
+    found: Provenance = field(default_factory=Provenance)
+    evidence: tuple[Evidence, ...] = ()
     reached_params: float | None = None
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class Profile:
             if not is_number(ratio) or not _LEAST <= ratio <= 1:
                 raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {short(ratio)}")
 
-    def with_evidence(self, entry: Mapping[str, Any]) -> "Profile":
+    def with_evidence(self, entry: Evidence) -> "Profile":
         """Returns a copy with one more evidence entry; an equal entry is not added twice."""
         if entry in self.evidence:
             return self
@@ -258,7 +258,7 @@ def _digest(value: Mapping[str, Any]) -> str:
 _KINDS = {str: "text", dict: "object", list: "list", float: "number"}
 
 
-def _entries(evidence: list[Any]) -> list[dict[str, Any]]:
+def _entries(evidence: list[Any]) -> list[Evidence]:
     if not all(isinstance(entry, dict) for entry in evidence):
         raise UsageError("the profile's evidence must be a list of objects")
     return evidence

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
+from profilesearch.evidence import provenance
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING, Batch
 from profilesearch.networks.given import plain_copy
@@ -191,4 +192,4 @@ def _chosen(
     if stored is not None:
         return stored.profile, str(stored.path)
     name, space = named or "uniform", plan.space(budget, scope)
-    return space.profile(RIVALS[name](space, seed), {"searcher": name}), name
+    return space.profile(RIVALS[name](space, seed), provenance({"searcher": name})), name

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import count
@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Evidence
 from profilesearch.networks.architectures import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
 from profilesearch.system.files import write_json
@@ -189,7 +190,7 @@ class Gain:
     high: float
 
     @staticmethod
-    def of(entries: Sequence[Mapping[str, Any]]) -> "Gain":
+    def of(entries: Sequence[Evidence]) -> "Gain":
         """Sums up evidence entries."""
         ends = [entry["gain_interval"] for entry in entries]
         value = fmean(float(entry["gain"]) for entry in entries)
@@ -198,7 +199,7 @@ class Gain:
 
 def gains(profile: Profile) -> dict[str, Gain]:
     """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    found: dict[str, list[Evidence]] = {}
     for entry in profile.evidence:
         if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)

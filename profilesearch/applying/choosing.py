@@ -7,6 +7,7 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
+from profilesearch.evidence import provenance
 from profilesearch.measure.multiples import AUTO
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
@@ -59,7 +60,7 @@ def fitted_profile(
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if profile is None:
         name, space = settings.profile or "uniform", plan.space(budget, scope, multiple)
-        return space.profile(RIVALS[name](space, settings.seed), {"searcher": name})
+        return space.profile(RIVALS[name](space, settings.seed), provenance({"searcher": name}))
     other = profile.fingerprint != plan.table.within(scope).fingerprint
     profile = carry(profile, plan) if other and settings.map_by_position else profile
     if multiple == 1:
@@ -69,7 +70,9 @@ def fitted_profile(
     widths = round_widths(ratios, space.table.channels)
     if not ((widths % multiple > 0) & (widths < space.table.channels)).any():
         return profile
-    rounded = space.profile(space.project(ratios[None])[0], {**profile.found, "rounded_to_multiples_of": multiple})
+    rounded = space.profile(
+        space.project(ratios[None])[0], provenance(profile.found, {"rounded_to_multiples_of": multiple})
+    )
     moved = np.abs(space.table.ratios(rounded) - ratios)
     output.say(
         f"widths are rounded to multiples of {multiple}: keep ratios move by {moved.mean():.2f} in the mean, "

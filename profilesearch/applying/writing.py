@@ -17,6 +17,7 @@ from profilesearch.applying.settings import Applying, Subject
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import evidence_of, report_of, show
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Evidence
 from profilesearch.measure.reaching import reached_text
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.reporting.plots import profile_figure, save_figure
@@ -92,7 +93,7 @@ def write(
 def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence[Measured]) -> dict[str, Any]:
     """Returns what the report's file says of the pruned network, without its exports and its rival."""
     data, sides = subject.data, [each.side for each in measured[:2]]
-    about = {
+    about: Evidence = {
         "model": subject.member.name,
         "criterion": settings.criterion,
         "refit": settings.refit,

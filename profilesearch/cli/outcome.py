@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.cli.console import Output
+from profilesearch.evidence import Evidence, evidence
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import Speed
 from profilesearch.networks.rivals import CONTENDERS
@@ -43,8 +44,8 @@ class Side:
 
 
 def evidence_of(
-    sides: Sequence[Side], untuned: float | None, data: DataSet, about: Mapping[str, Any], recipe: Mapping[str, Any]
-) -> dict[str, Any]:
+    sides: Sequence[Side], untuned: float | None, data: DataSet, about: Evidence, recipe: Mapping[str, Any]
+) -> Evidence:
     """Returns the profile's evidence entry: what was measured, on what, and how.
 
     Args:
@@ -56,22 +57,18 @@ def evidence_of(
     """
     before, after = sides
     count = len(data.test)
-    entry: dict[str, Any] = {
-        "data": data.name,
-        "test_images": count,
-        **about,
-        "base_accuracy": before.accuracy,
-        "pruned_accuracy": after.accuracy if untuned is None else untuned,
-    }
-    if untuned is not None:
-        entry["finetuned_accuracy"] = after.accuracy
-        entry["recipe"] = dict(recipe)
-    entry["interval"] = [round(end, 4) for end in accuracy_interval(after.accuracy, count)]
-    return entry
+    tuned: Evidence = {} if untuned is None else {"finetuned_accuracy": after.accuracy, "recipe": dict(recipe)}
+    return evidence(
+        {"data": data.name, "test_images": count},
+        about,
+        {"base_accuracy": before.accuracy, "pruned_accuracy": after.accuracy if untuned is None else untuned},
+        tuned,
+        {"interval": list(accuracy_interval(after.accuracy, count))},
+    )
 
 
 def report_of(
-    file: Path, pruned: Pruned, profile: Profile, sides: Sequence[Side], images: int, entry: Mapping[str, Any]
+    file: Path, pruned: Pruned, profile: Profile, sides: Sequence[Side], images: int, entry: Evidence
 ) -> dict[str, Any]:
     """Returns what the report's file says of a pruned network.
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import provenance
 from profilesearch.networks.architectures import build, is_foreign_code, stem_channels
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
@@ -31,7 +32,7 @@ def carry(profile: Profile, plan: Plan) -> Profile:
     space = plan.space(profile.budget, profile.scope)
     ratios = map_by_place(source.ratios(profile), source.channels, space.table.channels)
     origin = {"architecture": profile.architecture, "fingerprint": profile.fingerprint}
-    return space.profile(space.project(ratios[None])[0], {**profile.found, "mapped_from": origin})
+    return space.profile(space.project(ratios[None])[0], provenance(profile.found, {"mapped_from": origin}))
 
 
 def map_by_place(ratios: FloatArray, source: IntArray, target: IntArray) -> FloatArray:

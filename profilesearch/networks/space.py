@@ -1,12 +1,12 @@
 """The profile space: keep ratios to widths, and any proposal to the budget surface."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Provenance
 from profilesearch.networks.cost import CostModel, FloatArray
 from profilesearch.networks.extremes import Surface
 from profilesearch.networks.groups import GroupTable, IntArray
@@ -210,7 +210,7 @@ class ProfileSpace:
         """Draws profiles on the budget surface: independent keep ratios, then projection; shape (count, G)."""
         return self.project(random.uniform(self.least, 1.0, size=(count, self.size)))
 
-    def profile(self, widths: IntArray, found: Mapping[str, object]) -> Profile:
+    def profile(self, widths: IntArray, found: Provenance) -> Profile:
         """Makes the profile of the given widths, shape (G,)."""
         ratios = widths / self.table.channels
         return Profile(

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agents import Result, Searcher, make_searcher, searcher_names
 from agents.provenance import describe
@@ -12,6 +11,7 @@ from profilesearch.cli.options import STORE, Searching, setting_name
 from profilesearch.cli.settings import option
 from profilesearch.cli.watching import Curves
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Provenance
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import rivals_of
@@ -98,7 +98,7 @@ def search(problem: Problem, settings: Training, name: str, output: Output) -> N
     output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
 
 
-def show(output: Output, problem: Problem, result: Result, found: dict[str, Any]) -> None:
+def show(output: Output, problem: Problem, result: Result, found: Provenance) -> None:
     """Prints the result table."""
     space, score = problem.space, found["score"]
 

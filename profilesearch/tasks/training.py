@@ -98,7 +98,7 @@ def train(
     model.eval()
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,

@@ -1,9 +1,8 @@
 """Profiles for the budgets between those that have searches of their own, from one policy, with evidence."""
 
-from typing import Any
-
 import numpy as np
 
+from profilesearch.evidence import Provenance, provenance
 from profilesearch.research.study.jobs import FamilySearch, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Section
@@ -22,9 +21,9 @@ def budgets(lab: Lab) -> Section:
     for place, keep in enumerate(keeps):
         widths = families[chosen].widths[place]
 
-        def origin(keep: float = keep, widths: Widths = widths) -> dict[str, Any]:
-            score = fresh_scores(lab, widths, keep)
-            return {**origin_of(lab, jobs[chosen]), "family": list(keeps), "score": score, **when()}
+        def origin(keep: float = keep, widths: Widths = widths) -> Provenance:
+            scored: Provenance = {"family": list(keeps), "score": fresh_scores(lab, widths, keep)}
+            return provenance(origin_of(lab, jobs[chosen]), scored, when())
 
         rows, verdict = ship(lab, keep, "family", widths, origin)
         lines += rows

@@ -1,13 +1,12 @@
 """Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
 
-import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from profilesearch.evidence import Evidence, PoolMember, Provenance, evidence, found_today, provenance
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.networks.mapping import map_by_place
@@ -25,7 +24,7 @@ from profilesearch.research.study.searchers import searches
 from profilesearch.store import Store
 from profilesearch.tasks.pools import tuning_recipe
 
-Origin = Callable[[], dict[str, Any]]
+Origin = Callable[[], Provenance]
 """Says how a profile was found."""
 COLUMNS = ("keep", "target", "profile", "parameters", "before", "after", "gain over this", "gain after")
 WIDEST = "widest"
@@ -69,7 +68,7 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tup
     """
     name, space = f"macs{keep:g}-{kind}", lab.space(keep)
     profiles = {name: widths, "uniform": uniform_profile(space), WIDEST: widest_profile(space)}
-    lines, gains, evidence = [], [], []
+    lines, gains, entries = [], [], []
     for target in lab.targets:
         jobs = {each: _tuning(lab, target, its) for each, its in profiles.items()}
         if not lab.may(jobs[WIDEST]):
@@ -79,7 +78,7 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tup
         ours = tuned[name]
         gain = difference([t.after for t in ours], [t.after for t in tuned["uniform"]])
         gains.append(gain)
-        evidence.append(_evidence(lab, keep, target, tuned, gain))
+        entries.append(_evidence(lab, keep, target, tuned, gain))
         start = f"{keep:g}", f"{target} ({lab.member(target).data})"
         for each, theirs in tuned.items():
             accuracies = (f"{np.mean(values) * 100:.2f}" for values in _both(theirs))
@@ -90,7 +89,7 @@ def ship(lab: Lab, keep: float, kind: str, widths: Widths, found: Origin) -> tup
             lines.append(Line.of(cells, jobs[each]))
     if not lab.offline:
         profile = _known(lab, name, lab.space(keep).profile(np.array(widths), found()))
-        Store(lab.store).replace(replace(profile, evidence=tuple(evidence)), name)
+        Store(lab.store).replace(replace(profile, evidence=tuple(entries)), name)
     won, lost = sum(gain.positive for gain in gains), sum(gain.negative for gain in gains)
     worse = f", worse on {lost}" if lost else ""
     same = next((f" (it is the {each} profile)" for each in profiles if each != name and profiles[each] == widths), "")
@@ -101,8 +100,12 @@ def _known(lab: Lab, name: str, profile: Profile) -> Profile:
     """Gives a profile that is stored already, with equal ratios, the versions and the date that it was found with."""
     stored = (each.profile for each in Store(lab.store).profiles(profile.architecture) if each.name == name)
     there = next((each for each in stored if each.to_json()["keep"] == profile.to_json()["keep"]), None)
-    kept = {key: there.found[key] for key in ("versions", "date") if key in there.found} if there else {}
-    return replace(profile, found={**profile.found, **kept})
+    kept: Provenance = {}
+    if there and "versions" in there.found:
+        kept["versions"] = there.found["versions"]
+    if there and "date" in there.found:
+        kept["date"] = there.found["date"]
+    return replace(profile, found=provenance(profile.found, kept))
 
 
 def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
@@ -112,11 +115,12 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
     found: Sequence[Found] = lab.searches(jobs)
     best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].choose)
 
-    def origin() -> dict[str, Any]:
+    def origin() -> Provenance:
         score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep)}
         rivals = [name for name, widths in rivals_of(lab.space(keep)).items() if as_widths(widths) == best.widths]
-        chosen = {"chosen": rivals[0]} if rivals else {}
-        return {**origin_of(lab, job), **chosen, "score": score, "images": lab.used(job).images, **when()}
+        chosen: Provenance = {"chosen": rivals[0]} if rivals else {}
+        scored: Provenance = {"score": score, "images": lab.used(job).images}
+        return provenance(origin_of(lab, job), chosen, scored, when())
 
     return best.widths, origin
 
@@ -136,21 +140,21 @@ def score_of(lab: Lab, widths: Widths, part: str) -> float:
     return float(np.mean(np.divide(pruned, base)))
 
 
-def origin_of(lab: Lab, job: Search | FamilySearch) -> dict[str, Any]:
+def origin_of(lab: Lab, job: Search | FamilySearch) -> Provenance:
     """Says which search a profile is from."""
     return {
         "searcher": job.searcher if isinstance(job, Search) else "ppo",
         "evaluations": job.evaluations,
         "seed": job.seed,
-        "pool": [{"name": name, "data": lab.member(name).data, **training_of(lab, name)} for name in job.pool],
+        "pool": [{"name": name, "data": lab.member(name).data, **_training_of(lab, name)} for name in job.pool],
     }
 
 
-def training_of(lab: Lab, name: str) -> dict[str, Any]:
+def _training_of(lab: Lab, name: str) -> PoolMember:
     """Returns how long a network of ours was trained and how good it is; nothing of one from elsewhere."""
     metadata = load_metadata(lab.member(name).path)
     known = {"epochs": metadata.get("recipe", {}).get("epochs"), "held_out_accuracy": metadata.get("held_out_accuracy")}
-    return {key: value for key, value in known.items() if value is not None}
+    return cast(PoolMember, {key: value for key, value in known.items() if value is not None})
 
 
 def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, Origin]:
@@ -162,18 +166,13 @@ def _mapped(lab: Lab, keep: float, relative: str) -> tuple[Widths, Origin]:
     widths = space.project(map_by_place(ratios, source.channels, space.table.channels)[None])[0]
     origin = {"architecture": relative, "profile": stored.name}
     known = stored.profile.found
-    return as_widths(widths), lambda: {
-        "searcher": known.get("searcher"),
-        "mapped_from": origin,
-        "pool": known.get("pool", []),
-        **when(),
-    }
+    mapped: Provenance = {"searcher": known.get("searcher"), "mapped_from": origin, "pool": known.get("pool", [])}
+    return as_widths(widths), lambda: provenance(mapped, when())
 
 
-def when() -> dict[str, Any]:
+def when() -> Provenance:
     """Returns the versions that a profile was found with, and the date."""
-    versions = {name: version(name) for name in ("profilesearch", "torch", "stable-baselines3")}
-    return {"versions": versions, "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat()}
+    return found_today(("profilesearch", "torch", "stable-baselines3"))
 
 
 def _tuning(lab: Lab, target: str, widths: Widths) -> list[FineTune]:
@@ -181,9 +180,7 @@ def _tuning(lab: Lab, target: str, widths: Widths) -> list[FineTune]:
     return [FineTune(target, widths, epochs=sizes.epochs, lr=sizes.lr, seed=seed) for seed in range(sizes.seeds)]
 
 
-def _evidence(
-    lab: Lab, keep: float, target: str, tuned: Mapping[str, Sequence[Tuned]], gain: Estimate
-) -> dict[str, Any]:
+def _evidence(lab: Lab, keep: float, target: str, tuned: Mapping[str, Sequence[Tuned]], gain: Estimate) -> Evidence:
     """Returns the evidence of a profile, the first of `tuned`, beside its rivals on a target."""
     space, (ours, *_) = lab.space(keep), tuned.values()
     member = lab.member(target)
@@ -193,28 +190,22 @@ def _evidence(
     recipe |= {"precision": lab.sources.precision}
     for name in ("epochs", "seed"):  # said elsewhere
         del recipe[name]
-    known = {} if np.isnan(gain.low) else {"gain_interval": [round(gain.low, 4), round(gain.high, 4)]}
-    return {
-        "data": member.data,
-        "model": target,
-        **({"model_training": training} if (training := training_of(lab, target)) else {}),
+    subject: Evidence = {"data": member.data, "model": target}
+    if training := _training_of(lab, target):
+        subject["model_training"] = cast(Mapping[str, float], training)
+    measured: Evidence = {
         "test_images": images,
         "criterion": "l1",
         "seeds": list(range(len(ours))),
         "recipe": {"finetune": lab.sizes.epochs, **recipe},
         "pruned_accuracy": round(float(np.mean([t.before for t in ours])), 4),
         "finetuned_accuracy": round(after, 4),
-        "interval": [round(end, 4) for end in accuracy_interval(after, images)],
+        "interval": list(accuracy_interval(after, images)),
         "params": round(space.relative_params(np.array(ours[0].widths)), 4),
-        **{
-            key: value
-            for name in CONTENDERS
-            if name in tuned
-            for key, value in _rival(space, name, tuned[name]).items()
-        },
-        "gain": round(gain.value, 4),
-        **known,
     }
+    rivals = (_rival(space, name, tuned[name]) for name in CONTENDERS if name in tuned)
+    gained: Evidence = {"gain": round(gain.value, 4), "gain_interval": [gain.low, gain.high]}
+    return evidence(subject, measured, *rivals, gained)
 
 
 def _both(tuned: Sequence[Tuned]) -> tuple[list[float], list[float]]:
@@ -222,9 +213,11 @@ def _both(tuned: Sequence[Tuned]) -> tuple[list[float], list[float]]:
     return [t.before for t in tuned], [t.after for t in tuned]
 
 
-def _rival(space: ProfileSpace, name: str, tuned: Sequence[Tuned]) -> dict[str, float]:
-    return {
+def _rival(space: ProfileSpace, name: str, tuned: Sequence[Tuned]) -> Evidence:
+    """Returns the evidence of one of `CONTENDERS`, whose name its fields begin with."""
+    known = {
         f"{name}_params": round(space.relative_params(np.array(tuned[0].widths)), 4),
         f"{name}_pruned_accuracy": round(float(np.mean([t.before for t in tuned])), 4),
         f"{name}_finetuned_accuracy": round(float(np.mean([t.after for t in tuned])), 4),
     }
+    return cast(Evidence, known)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Evidence, evidence
 from profilesearch.profiles import Profile
 from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.downstream import recipe_of
@@ -91,22 +92,20 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
         for row in rows:
             if row["method"] != "profile" or float(row["level"]) != level:
                 continue
-            data, known = row["downstream"], dict[str, float]()
+            data, known = row["downstream"], Evidence()
             recipe: dict[str, Any] = {"finetune": row["finetune"], "epochs": int(row["epochs"])}
             if setting.knows(data):  # not one of an earlier command
                 recipe = recipe_of(setting.data(data), row["finetune"], int(row["epochs"]), row["precision"])
                 known["test_images"] = len(setting.data(data).test)
             if _task(row) in dense:
                 known["dense_accuracy"] = dense[_task(row)]
-            profile = profile.with_evidence({
-                "data": data,
-                "model": setting.source.name,
-                "upstream": upstream.data.name,
-                **known,
-                "finetuned_accuracy": float(row["accuracy"]),
-                "recipe": recipe,
-                "seeds": [int(row["seed"])],
-            })  # fmt: skip
+            profile = profile.with_evidence(
+                evidence(
+                    {"data": data, "model": setting.source.name, "upstream": upstream.data.name},
+                    known,
+                    {"finetuned_accuracy": float(row["accuracy"]), "recipe": recipe, "seeds": [int(row["seed"])]},
+                )
+            )
         yield f"profile-{level:g}", profile
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import provenance
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
@@ -85,7 +86,7 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     space, widths = _projected(upstream, level)
     stored = stored_profile(upstream, level)
     origin = {"architecture": stored.profile.architecture, "profile": stored.name}
-    found = {"projected_from": origin, "pool": stored.profile.found.get("pool", [])}
+    found = provenance({"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
     if upstream.metric == "params":  # files of profiles count all of them
         plan = _plan(upstream)
         everything = CostModel(plan.network, space.table, plan.example)
