@@ -1,6 +1,6 @@
 """Do profiles serve a network that learned ImageNet, wherever they were found?
 
-Cuts EfficientNet-Lite0 with its published ImageNet weights by each profile, refits it in closed form on a few images,
+Cuts a network with its published ImageNet weights by each profile, refits it in closed form on a few images,
 and writes a row: MACs, parameters, latency, 1,000-way accuracy on labelled images that nothing learned from, agreement
 with the unpruned network on images of other classes, whose labels are not looked at. With --epochs, once more after a
 distillation from the unpruned network, without labels. Rows that are there already are not measured again.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import load_network
+from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
 from profilesearch.networks.rivals import RIVALS
@@ -35,15 +36,17 @@ from profilesearch.tasks.listing import ClassFolder, list_classes
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import predictions, train
 
-_ARCHITECTURE = "timm:tf_efficientnet_lite0"
 _MEAN_STD = (0.5, 0.5, 0.5)
-_KEY = ("profile", "keep", "refit", "epochs", "size")
+_KEY = ("network", "profile", "keep", "refit", "epochs", "size")
 _COLUMNS = (*_KEY, "macs", "params", "batch1", "batch64", "accuracy", "low", "high", "agreement", "from", "to")
 
 
 def main() -> None:
     """Measures the rows that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--arch", default="timm:tf_efficientnet_lite0", help="profiles of its relatives are mapped to it"
+    )
     parser.add_argument("--calibration", type=Path, required=True, help="500 of these refit the weights")
     parser.add_argument("--learn", type=Path, nargs="*", default=[], help="distilled on, beside those")
     parser.add_argument("--test", type=Path, required=True)
@@ -59,46 +62,65 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
 
-    full = load_network(_ARCHITECTURE, published_weights(_ARCHITECTURE, "IMAGENET1K_V1")).to(options.device)
-    calibration, learn, test, unseen = (
-        _data(folders, options.image_size)
-        for folders in ([options.calibration], [options.calibration, *options.learn], [options.test], [options.unseen])
-    )
-    truth, agreed = test.train.labels, predictions(full, unseen, unseen.train)
-    table = _Table(options.out)
-
-    shape = (3, options.image_size, options.image_size)
-
-    def measure(name: str, keep: float, refit: str, epochs: int, network: nn.Module, relative: list[float]) -> None:
-        speed, whole = measure_speed([network, full], shape)
-        row = [name, keep, refit, epochs, options.image_size, *(f"{each:.4f}" for each in relative)]
-        row += [f"{speed.batch1 / whole.batch1:.3f}", f"{speed.batch64 / whole.batch64:.3f}"]
-        row += _right(network, test, truth) + _right(network, unseen, agreed)
-        table.add(dict(zip(_COLUMNS, map(str, row), strict=True)))
-
-    if not table.has("unpruned", 1.0, "none", 0, options.image_size):
-        measure("unpruned", 1.0, "none", 0, full, [1.0, 1.0])
-    plan = Plan(_ARCHITECTURE, copy.deepcopy(full).cpu(), shape)
+    bench = _Bench(options)
+    bench.measure("unpruned", 1.0, "none", 0, bench.full, [1.0, 1.0])
     for keep in options.keep:
-        space = plan.space(Budget("macs", keep))
-        for given in options.profile:
-            for name in _names(given):
-                for refit in options.refit:
-                    wanted = [each for each in sorted({0, options.epochs})
-                              if not table.has(_label(name), keep, refit, each, options.image_size)]  # fmt: skip
-                    if not wanted:
-                        continue
-                    pruned = prune_planned(plan, _profile(space, name))
-                    cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
-                    pruned.network.to(options.device)
-                    refit_weights(pruned, full, calibration, calibration.train, refit)
-                    if 0 in wanted:
-                        measure(_label(name), keep, refit, 0, pruned.network, cost)
-                    if options.epochs in wanted and options.epochs:
-                        recipe = Recipe(options.epochs, lr=options.lr, batch=64, weight_decay=1e-5, distill=1.0,
-                                        temperature=2.0, shift=options.image_size // 8)  # fmt: skip
-                        train(pruned.network, learn, learn.train, recipe, full, progress=_progress)
-                        measure(_label(name), keep, refit, options.epochs, pruned.network, cost)
+        space = bench.plan.space(Budget("macs", keep))
+        for name in [each for given in options.profile for each in _names(given)]:
+            for refit in options.refit:
+                bench.cut(name, space, refit)
+
+
+class _Bench:
+    """The network, its images, and the rows.
+
+    Args:
+        options: Of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._shape = (3, options.image_size, options.image_size)
+        self.full = load_network(options.arch, published_weights(options.arch, "IMAGENET1K_V1")).to(options.device)
+        self.plan = Plan(options.arch, copy.deepcopy(self.full).cpu(), self._shape)
+        self._calibration, self._learn, self._test, self._unseen = (
+            _data(folders, options.image_size)
+            for folders in (
+                [options.calibration], [options.calibration, *options.learn], [options.test], [options.unseen],
+            )
+        )  # fmt: skip
+        self._agreed = predictions(self.full, self._unseen, self._unseen.train)
+        self._table = _Table(options.out)
+
+    def cut(self, name: str, space: ProfileSpace, refit: str) -> None:
+        """Measures a profile, refitted and, where that is asked for, distilled."""
+        keep, epochs, label = space.budget.keep, self._options.epochs, _label(name)
+        if all(self._table.has(*self._key(label, keep, refit, each)) for each in {0, epochs}):
+            return
+        pruned = prune_planned(self.plan, _profile(self.plan, space, name))
+        cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
+        pruned.network.to(self._options.device)
+        refit_weights(pruned, self.full, self._calibration, self._calibration.train, refit)
+        self.measure(label, keep, refit, 0, pruned.network, cost)
+        if epochs:
+            recipe = Recipe(epochs, lr=self._options.lr, batch=64, weight_decay=1e-5, distill=1.0, temperature=2.0,
+                            shift=self._options.image_size // 8)  # fmt: skip
+            train(pruned.network, self._learn, self._learn.train, recipe, self.full, progress=_progress)
+            self.measure(label, keep, refit, epochs, pruned.network, cost)
+
+    def measure(self, name: str, keep: float, refit: str, epochs: int, network: nn.Module, cost: list[float]) -> None:
+        """Writes a row, unless it is there."""
+        key = self._key(name, keep, refit, epochs)
+        if self._table.has(*key):
+            return
+        speed, whole = measure_speed([network, self.full], self._shape)
+        row = [*key, *(f"{each:.4f}" for each in cost)]
+        row += [f"{speed.batch1 / whole.batch1:.3f}", f"{speed.batch64 / whole.batch64:.3f}"]
+        row += _right(network, self._test, self._test.train.labels) + _right(network, self._unseen, self._agreed)
+        self._table.add(dict(zip(_COLUMNS, row, strict=True)))
+
+    def _key(self, name: str, keep: float, refit: str, epochs: int) -> tuple[str, ...]:
+        return (self._options.arch, name, str(keep), refit, str(epochs), str(self._options.image_size))
 
 
 def _progress(done: int, of: int, note: str) -> None:
@@ -128,10 +150,11 @@ def _label(name: str) -> str:
     return Path(name).stem if name.endswith(".json") else name
 
 
-def _profile(space: ProfileSpace, name: str) -> Profile:
-    """Returns a profile at a budget; one from a file is for another resolution, and so is projected."""
+def _profile(plan: Plan, space: ProfileSpace, name: str) -> Profile:
+    """Returns a profile at a budget; one from a file is for another resolution or a relative, and so is projected."""
     if name.endswith(".json"):
         given = Profile.load(Path(name))
+        given = given if given.architecture == plan.architecture else carry(given, plan)
         widths = space.project(space.table.ratios(given)[None])[0]
     else:
         rival, _, seed = name.partition(":")
@@ -152,8 +175,8 @@ class _Table:
         rows = list(csv.DictReader(path.open())) if path.exists() else []
         self._known = {tuple(row[name] for name in _KEY) for row in rows}
 
-    def has(self, *key: object) -> bool:
-        return tuple(map(str, key)) in self._known
+    def has(self, *key: str) -> bool:
+        return key in self._known
 
     def add(self, row: dict[str, str]) -> None:
         new = not self._path.exists()
