@@ -107,7 +107,7 @@ def refit_weights(
         Names of the refitted weights.
 
     Raises:
-        UsageError: There are no images, or `inputs` is unknown.
+        UsageError: There are fewer than two images, or `inputs` is unknown.
     """
     channels = input_channels(model, data.image_shape)
     return refit_on(pruned, model, data.normalize(images[:_REFIT_IMAGES].pixels, channels), inputs, say, progress)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
+from profilesearch.measure.reaching import reached_in
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING, Batch
 from profilesearch.networks.given import plain_copy
@@ -30,7 +31,7 @@ class Smaller:
 
     Attributes:
         network: With smaller tensors, in evaluation mode, independent of the full one.
-        profile: By which it was cut.
+        profile: By which it was cut, with what it reaches in this network (latency: as its file says).
         source: Where the profile is from: the name of one that needs no search, `given`, or the file of a stored one.
         macs: Multiply-adds of one image, before and after.
         params: Parameters, before and after.
@@ -81,16 +82,17 @@ def prune(
 ) -> Smaller:
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
-    Where a stored profile fits the network's channel groups and the budget, that one is used; otherwise every layer
-    keeps the same part of its channels. No accuracy is measured: do that before you use the result, and fine-tune it.
+    Where a stored profile fits the network's channel groups and the budget, that one is used, your own before those of
+    the installation; otherwise every layer keeps the same part of its channels. No accuracy is measured: do that before
+    you use the result, and fine-tune it.
 
     Args:
         network: Trained; never changed. Its outputs, one or several in tuples, lists and dictionaries, keep their
             shapes.
         keep: Part of the cost to keep, in (0, 1]; ignored where `profile` is given.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
-        images: Normalized as for training, floating point, (N, C, H, W); the first 500 of them, at most, are what
-            weights are refitted on. Without any, weights stay as they were: fine-tune before use.
+        images: Normalized as for training, floating point, (N, C, H, W), two or more; the first 500 of them, at most,
+            are what weights are refitted on. Without any, weights stay as they were: fine-tune before use.
         profile: A profile or its file in place of a stored or uniform one, or the name of one that needs no search:
             `uniform`, `widest`, `taper` or `random`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
@@ -124,7 +126,8 @@ def prune(
     refitted = _refitted(pruned, full.to(device), images, refit, device)
     sides, costs = (pruned.table.channels, pruned.widths), (pruned.cost.macs, pruned.cost.params)
     macs, params = ((int(cost(sides[0])), int(cost(sides[1]))) for cost in costs)
-    return Smaller(_like(pruned, network), chosen, source, macs, params, refitted)
+    reached = reached_in(chosen, pruned.cost, pruned.widths)
+    return Smaller(_like(pruned, network), reached, source, macs, params, refitted)
 
 
 def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | None]:

@@ -28,10 +28,17 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Stored:
-    """A profile and its file."""
+    """A profile and its file.
+
+    Attributes:
+        profile: What the file says.
+        path: The file.
+        own: Whether it is of the user's folder, and not of the installation's.
+    """
 
     profile: Profile
     path: Path
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -49,6 +56,7 @@ class Store:
 
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
         self.folder = folder
+        self._shipped = shipped.resolve()
         self._folders = list(dict.fromkeys(f.resolve() for f in (folder, shipped)))
 
     def profiles(self, architecture: str) -> Iterator[Stored]:
@@ -58,7 +66,7 @@ class Store:
             UsageError: A file is broken.
         """
         for file in self.files(architecture):
-            yield Stored(Profile.load(file), file)
+            yield Stored(Profile.load(file), file, self._is_own(file))
 
     def files(self, architecture: str) -> list[Path]:
         """Returns the files of `profiles`, unread."""
@@ -68,6 +76,10 @@ class Store:
             for path in sorted((folder / folder_name(architecture)).glob("[!.]*.json")):
                 files.setdefault(path.stem, path)
         return [files[name] for name in sorted(files)]
+
+    def _is_own(self, file: Path) -> bool:
+        """Says whether a file is the user's; none is where the installation's folder is theirs, as in its sources."""
+        return not file.resolve().is_relative_to(self._shipped)
 
     def add(self, profile: Profile, name: str) -> Path:
         """Writes a profile, without ever losing another one.
@@ -124,8 +136,12 @@ class Store:
         data: str,
         more: str = "",
         keep_params: float | None = None,
+        network: str = "",
     ) -> Stored:
         """Returns the stored profile for a budget that is best by its own record.
+
+        What the user's own search found for this comes first: a profile that was searched on the network at hand, or on
+        the asked data set if it lies in the user's folder; unless it is shown to lose there.
 
         Evidence is the gain over the uniform profile on models that the search did not see; what counts of it is the
         lower end of its interval. First come profiles that gained on the asked data set, then those of which nothing is
@@ -140,6 +156,7 @@ class Store:
             data: Name of the data set.
             more: What else the user would give to a search, as text for a shell that starts with a space.
             keep_params: Part of the parameters that profiles must have been searched for as well.
+            network: Name of the network at hand, as pools call it.
 
         Raises:
             UsageError: There is none for this budget; the message says which budgets there are.
@@ -155,7 +172,7 @@ class Store:
                 f"no stored profile of {architecture} keeps {asked.text}; {have}; search one with "
                 f"`{command}`, or take --profile uniform"
             )
-        return max(fitting, key=lambda stored: _record(stored.profile, data))
+        return max(fitting, key=lambda stored: (_is_for(stored, data, network), _record(stored.profile, data)))
 
     def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
         """Returns the best stored profile for a budget among those of networks with these channel groups.
@@ -166,11 +183,14 @@ class Store:
             metric: Of the cost.
 
         Returns:
-            The first by the order of `best`, whatever the name of its architecture; None where there is none.
-            Broken files are passed over, and profiles that are shown to lose to uniform wherever they were measured.
+            One of the user's folder, else one of the installation, whatever the name of its architecture; of several
+            the first by the order of `best`, which knows of no data here. None where there is none. Broken files are
+            passed over, and profiles that are shown to lose to uniform wherever they were measured.
         """
         files = [file for name in self.architectures() for file in self.files(name)]
-        every = [Stored(profile, file) for file in files if (profile := _readable(file)) is not None]
+        every = [
+            Stored(profile, file, self._is_own(file)) for file in files if (profile := _readable(file)) is not None
+        ]
         found = [
             stored
             for stored in every
@@ -178,7 +198,7 @@ class Store:
             and _alike(stored.profile.budget, Budget(metric, keep))
             and not _loses(stored.profile)
         ]
-        return max(found, key=lambda stored: _record(stored.profile, ""), default=None)
+        return max(found, key=lambda stored: (stored.own, _record(stored.profile, "")), default=None)
 
 
 @dataclass(frozen=True)
@@ -230,6 +250,14 @@ def _origin(profile: Profile) -> dict[str, Any]:
     """Returns what makes a profile the same one when its search is run again, another day or elsewhere."""
     found = {key: value for key, value in profile.found.items() if key not in ("date", "versions")}
     return profile.to_json() | {"found": found, "evidence": []}
+
+
+def _is_for(stored: Stored, data: str, network: str) -> bool:
+    """Says whether a profile was searched for this network or, by the user, on this data, and does not lose there."""
+    lost = (gain := gains(stored.profile).get(data)) is not None and gain.value <= 0
+    pool = stored.profile.found.get("pool", [])
+    searched = [member for member in pool if member["data"] == data]
+    return not lost and ((bool(searched) and stored.own) or network in [member.get("name") for member in searched])
 
 
 def _record(profile: Profile, data: str) -> tuple[int, float, bool, float, float]:

@@ -22,8 +22,10 @@ from profilesearch.measure.intervals import paired_difference
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
+from profilesearch.reporting.runs import read_part
 from profilesearch.tasks import training
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.training import NotFinite
 
 pytestmark = pytest.mark.xdist_group("against")  # what they share is made once
 
@@ -107,6 +109,44 @@ def test_a_rival_that_makes_no_sense_is_one_sentence(place: Path, profile: str, 
     with pytest.raises(UsageError, match=sentence):
         apply.main([*OPTIONS, "--profile", profile, "--against", rival, "--quiet"])
     assert not Path("applied").exists()
+
+
+def test_a_rival_that_diverges_leaves_the_profile_its_result(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def diverge(network: Any, *rest: Any) -> None:
+        calls.append(len(calls))
+        if len(calls) == 2:
+            raise NotFinite("the loss became nan in epoch 1; try a lower --lr")
+
+    monkeypatch.setattr(making, "train", diverge)
+    apply.main([*OPTIONS, "--profile", "uniform", "--finetune", "1", "--against", "taper", "--card", "--json"])
+    report, said = json.loads((out := capsys.readouterr()).out), out.err
+    rival, page = report["against"], Path("applied/result.html").read_text()
+    assert rival["verdict"] == "taper cannot be compared, it diverged: the loss became nan in epoch 1; try a lower --lr"
+    assert 0 < rival["untuned_accuracy"] < 1
+    assert "after" not in rival
+    for text in (said, page):
+        assert "taper cannot be compared, it diverged" in text
+        assert "--lr 0.005" in text  # what to do next
+    assert load_pruned("applied/pruned.safetensors")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert not Path("applied/against.safetensors").exists()
+    assert "applied" in read_part(Path("applied")).blocks[0].title
+
+
+def test_a_rival_that_the_profiles_budget_has_no_room_for_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5, 0.5))
+    space.profile(space.uniform(), {"searcher": "random"}).save("two.json")
+    with pytest.raises(UsageError, match=r"a budget of 0\.5 of the macs and 0\.5 of the params fixes these"):
+        apply.main(
+            ["--arch", "resnet20", "--data", "digits", "--profile", "two.json", "--against", "widest", "--quiet"]
+        )
+    assert not Path("pools").exists()
 
 
 def test_the_same_name_twice_is_found_before_anything_is_trained(

@@ -94,7 +94,7 @@ def test_what_an_edited_profile_reaches_is_recomputed(
     pruned = prune_with_profile(plan.network, edited)
     truth = float(pruned.cost.relative(pruned.widths, "macs"))
     assert truth < 0.4
-    assert reached_in(edited, pruned).reached == truth
+    assert reached_in(edited, pruned.cost, pruned.widths).reached == truth
     assert reached_anew(edited).reached == truth
     assert reached_anew(profile).reached == pytest.approx(profile.reached, abs=1e-6)
     path = Store(tmp_path, tmp_path).add(edited, "edited")
@@ -131,6 +131,31 @@ def test_the_best_profile_is_the_one_that_is_shown_to_be(
     store = Store(tmp_path, tmp_path)
     named(profile, store, entries)
     assert store.best("resnet20", 0.5, "macs", "cifar10").name == best
+
+
+SHIPPED_GAIN = {"cifar10": (0.01, 0.02, 0.03)}
+
+
+@pytest.mark.parametrize(
+    ("pool", "own", "entries", "network", "best"),
+    [
+        ({"data": "cifar10"}, True, {}, "", "mine"),
+        ({"data": "cifar100"}, True, {}, "", "shipped"),  # of other data: evidence decides
+        ({"data": "cifar10"}, True, {"cifar10": (-0.03, -0.02, -0.01)}, "", "shipped"),
+        ({"data": "cifar10", "name": "mine"}, False, {}, "mine", "mine"),  # in the installation's own folder
+        ({"data": "cifar10", "name": "mine"}, False, {}, "other", "shipped"),
+    ],
+)
+def test_what_the_users_own_search_found_comes_first(
+    profile: Profile, tmp_path: Path, pool: dict[str, str], own: bool, entries: dict[str, Any], network: str, best: str
+) -> None:
+    shipped = Store(tmp_path / "shipped", tmp_path / "shipped")
+    named(profile, shipped, {"shipped": SHIPPED_GAIN})
+    searched = replace(profile, found={"searcher": "ppo", "pool": [pool]}, evidence=())
+    named(searched, Store(tmp_path / "own") if own else shipped, {"mine": entries})
+    store = Store(tmp_path / "own", tmp_path / "shipped")
+    found = store.best("resnet20", 0.5, "macs", "cifar10", network=network)
+    assert (found.name, found.own) == (best, best == "mine" and own)
 
 
 def test_intervals_are_students_at_any_number_of_runs() -> None:

@@ -90,7 +90,8 @@ def test_a_stored_profile_is_found_by_the_groups_alone(tmp_path: Path) -> None:
     network = build("resnet20", 7)  # other classes than the profile's networks had
     small = prune(network, image_shape=(3, 32, 32), store=tmp_path)
     assert Path(small.source).parent.name == "resnet20"
-    assert small.profile == Profile.load(small.source)
+    stored = Profile.load(small.source)
+    assert replace(small.profile, reached=stored.reached) == stored
     assert small.profile.found["searcher"] == "ppo"
     assert small.macs[1] / small.macs[0] == pytest.approx(0.5, rel=0.01)
     own = prune(network, 0.45, (3, 32, 32), store=tmp_path)  # no stored profile keeps this
@@ -204,6 +205,23 @@ def test_a_stored_profile_that_is_shown_to_lose_is_passed_over(tmp_path: Path) -
         assert (Store(tmp_path).fitting(f"own{found}", 0.5, "macs") is not None) == found
 
 
+def test_the_profile_says_what_it_reaches_in_this_network(tmp_path: Path) -> None:
+    stored = replace(Profile.load(SHIPPED), reached=0.9)
+    full, named = build("resnet20", 100, 1), ({"profile": stored}, {"profile": "uniform", "keep": 0.3})
+    stored.save(tmp_path / "resnet20" / "mine.json")
+    for given in (*named, {"store": tmp_path}):
+        small = prune(full, image_shape=(1, 48, 40), **given)  # type: ignore[arg-type]
+        assert small.profile.reached == pytest.approx(small.macs[1] / small.macs[0])
+        assert small.profile.reached < 0.9
+
+
+def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> None:
+    own = replace(Profile.load(SHIPPED), evidence=(), found={})
+    own.save(tmp_path / "resnet20" / "mine.json")
+    assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32), store=tmp_path).source.endswith("mine.json")
+    assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32)).source.endswith("macs0.5-ppo.json")
+
+
 WRONG: dict[str, dict[str, Any]] = {
     "labels go up to 12": {"labels": torch.full((40,), 12)},
     "one class from 0 for each image, got torch.int64 (3,)": {"labels": torch.zeros(3, dtype=torch.int64)},
@@ -254,6 +272,10 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "got list": (Finder, {"images": [1]}),
     "finite values alone": (Finder, {"images": torch.full((2, 3, 40, 48), torch.nan)}),
     "at least one image": (Finder, {"images": torch.zeros(0, 3, 40, 48)}),
+    "two or more: one to fit on and one to check the fit; got 1": (
+        Finder,
+        {"images": torch.rand(1, 3, 40, 48)},
+    ),
     "but image_shape is (3, 8, 8)": (Finder, {"images": torch.zeros(2, 3, 40, 48), "image_shape": (3, 8, 8)}),
     "image_shape must be (channels, height, width)": (Finder, {"image_shape": (40, 48)}),
     "cannot trace Finder with an input of shape (1, 1, 8, 8)": (Finder, {"image_shape": (1, 8, 8)}),

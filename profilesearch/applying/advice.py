@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from profilesearch.applying.against import Verdict
+from profilesearch.applying.against import Comparison, Verdict
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying
@@ -29,7 +29,8 @@ class Facts:
         streams: Whether there are residual streams that the profile leaves whole.
         faster: Whether the pruned network is.
         uniform: Whether the profile is the uniform one.
-        verdict: On the rival; None where there was none.
+        verdict: On the rival; None where there was none, or it diverged.
+        diverged: Name of a rival that diverged.
     """
 
     lost: float
@@ -41,9 +42,10 @@ class Facts:
     faster: bool
     uniform: bool
     verdict: Verdict | None
+    diverged: str | None = None
 
     @classmethod
-    def of(cls, settings: Applying, made: Made, measured: Sequence[Measured], verdict: Verdict | None) -> "Facts":
+    def of(cls, settings: Applying, made: Made, measured: Sequence[Measured], rival: Comparison | None) -> "Facts":
         """Gathers them from what was measured: the full network, the pruned one, and more."""
         full, pruned = (each.side for each in measured[:2])
         return cls(
@@ -55,7 +57,8 @@ class Facts:
             streams=made.pruned.table.tied,
             faster=not not_faster(full.speed, pruned.speed),
             uniform=made.profile.found.get("searcher") == "uniform",
-            verdict=verdict,
+            verdict=rival.verdict if rival else None,
+            diverged=rival.name if rival and rival.verdict is None else None,
         )
 
 
@@ -84,7 +87,7 @@ def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Ste
     if facts.gained is None and facts.lost > _LITTLE:
         steps.append(Step(f"fine-tune it, {_EPOCHS} epochs:", again(finetune=_EPOCHS)))
     elif facts.gained is not None and facts.gained < 0:
-        steps.append(Step("fine-tuning lost accuracy; a lower rate:", again(lr=float(f"{facts.lr / 4:.2g}"))))
+        steps.append(Step("fine-tuning lost accuracy; a lower rate:", again(lr=_lower(facts.lr))))
     elif facts.lost > _LITTLE:
         steps.append(Step("accuracy is still missing; more epochs:", again(finetune=3 * facts.epochs)))
     if facts.lost > _MUCH and facts.keep < 0.9:
@@ -97,11 +100,17 @@ def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Ste
     if facts.verdict is not None and facts.verdict.high < 0:
         better = facts.verdict.name
         steps.append(Step(f"{better} is better here; take it:", again(profile=better, against=None)))
+    elif facts.diverged is not None:
+        steps.append(Step(f"{facts.diverged} diverged; both at a lower rate:", again(lr=_lower(facts.lr))))
     elif facts.verdict is None and not facts.uniform:
         why = "is this profile worth it on your data? Hold it against the same part of every layer:"
         steps.append(Step(why, again(against="uniform")))
     steps.append(Step("search a profile on your own network, from minutes to hours:", search))
     return steps
+
+
+def _lower(lr: float) -> float:
+    return float(f"{lr / 4:.2g}")
 
 
 def loading(settings: Applying) -> str:

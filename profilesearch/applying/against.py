@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profilesearch.applying.making import Made
+from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.cli.console import Output
 from profilesearch.measure.intervals import paired_difference
@@ -12,6 +12,8 @@ from profilesearch.tasks.data import Images
 
 _OFF = 0.01
 """Relative difference of costs that is worth a word."""
+Table = tuple[list[str], list[list[str]]]
+"""Head and rows."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,55 @@ class Verdict:
     low: float
     high: float
     text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A profile's network beside its rival's.
+
+    Attributes:
+        name: Of the rival.
+        table: Of both.
+        text: The verdict in words, or why there is none.
+        verdict: None where the rival diverged.
+        report: The rival's row of the report.
+    """
+
+    name: str
+    table: Table
+    text: str
+    verdict: Verdict | None
+    report: dict[str, Any]
+
+    def show(self, output: Output) -> None:
+        """Prints the table and the verdict."""
+        output.table(f"against {self.name}: the same recipe and seed, the same test images", *self.table)
+        output.say(self.text)
+
+
+def compare(name: str, made: Made, rival: Made | Diverged, measured: Sequence[Measured], images: Images) -> Comparison:
+    """Compares a profile's network with its rival's.
+
+    Args:
+        name: Of the rival.
+        made: The profile's network.
+        rival: The rival's; one that diverged is compared before its fine-tuning alone.
+        measured: The profile's network, and the rival's where it did not diverge.
+        images: The test images.
+    """
+    about = {"name": name, "profile": rival.profile.to_json(), "untuned_accuracy": rival.untuned}
+    if isinstance(rival, Diverged):
+        text = f"{name} cannot be compared, it diverged: {rival.error}"
+        return Comparison(name, _one_sided(name, made, rival, measured[0]), text, None, {**about, "verdict": text})
+    verdict = judge(name, [made, rival], measured, images)
+    report = {
+        **about,
+        "after": measured[1].side.to_json(len(images)),
+        "difference": round(verdict.difference, 6),
+        "interval": [round(verdict.low, 6), round(verdict.high, 6)],
+        "verdict": verdict.text,
+    }
+    return Comparison(name, table_of(verdict, [made, rival], measured), verdict.text, verdict, report)
 
 
 def judge(name: str, made: Sequence[Made], measured: Sequence[Measured], images: Images) -> Verdict:
@@ -59,7 +110,7 @@ def judge(name: str, made: Sequence[Made], measured: Sequence[Measured], images:
     return Verdict(name, difference, low, high, text)
 
 
-def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured]) -> Table:
     """Returns head and rows of the table of both, with full stops where there was no fine-tuning."""
     ours, theirs = (each.side for each in measured)
     gap = f"{verdict.difference * 100:+.2f} points ({verdict.low * 100:+.2f} to {verdict.high * 100:+.2f})"
@@ -85,21 +136,13 @@ def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured
     return ["", "the profile", verdict.name, "difference"], rows
 
 
-def to_json(verdict: Verdict, made: Made, measured: Measured, images: Images) -> dict[str, Any]:
-    """Returns the rival's row of the report."""
-    return {
-        "name": verdict.name,
-        "profile": made.profile.to_json(),
-        "untuned_accuracy": made.untuned,
-        "after": measured.side.to_json(len(images)),
-        "difference": round(verdict.difference, 6),
-        "interval": [round(verdict.low, 6), round(verdict.high, 6)],
-        "verdict": verdict.text,
-    }
-
-
-def show(output: Output, verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured]) -> None:
-    """Prints the table and the verdict."""
-    head, rows = table_of(verdict, made, measured)
-    output.table(f"against {verdict.name}: the same recipe and seed, the same test images", head, rows)
-    output.say(verdict.text)
+def _one_sided(name: str, made: Made, rival: Diverged, measured: Measured) -> Table:
+    """Returns the table of a profile's network and of a rival that diverged."""
+    untuned, count = made.untuned or 0.0, int(rival.pruned.cost.macs(rival.pruned.widths))
+    rows = [
+        ["accuracy before fine-tuning", f"{untuned:.2%}", f"{rival.untuned:.2%}",
+         f"{(untuned - rival.untuned) * 100:+.2f} points"],
+        ["accuracy after fine-tuning", f"{measured.side.accuracy:.2%}", "diverged", ""],
+        ["MACs", f"{measured.side.macs / 1e6:.2f} M", f"{count / 1e6:.2f} M", f"{measured.side.macs / count:.1%}"],
+    ]  # fmt: skip
+    return ["", "the profile", name, "difference"], rows

@@ -1,5 +1,7 @@
 """Which profile `apply` uses: a given file, the best stored one, or a rival; and what it is for the network at hand."""
 
+from pathlib import Path
+
 import numpy as np
 
 from profilesearch.applying.settings import Applying
@@ -16,6 +18,7 @@ from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import foreign_name, trained_name
 
 
 def chosen_profile(settings: Applying, data: DataSet, output: Output, searching: type[Settings]) -> Profile | None:
@@ -43,10 +46,14 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
         return profile
     more = searching.words(vars(settings), without=("arch", "keep", "metric", "json", "quiet"))
     store = Store(settings.store)
-    stored = store.best(settings.arch, asked.keep, asked.metric, data.name, more, asked.keep_params)
+    network = trained_name(settings.arch, data, 0)
+    if settings.checkpoint:
+        network = foreign_name(Path(settings.checkpoint))
+    stored = store.best(settings.arch, asked.keep, asked.metric, data.name, more, asked.keep_params, network)
     searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
     worth = known_worth(stored.profile, data.name)
-    output.say(f"using profile {stored.name}, searched on {searched or 'unknown data'}; {worth}")
+    whose = "your profile" if stored.own else "profile"
+    output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
     return stored.profile
 
 

@@ -33,6 +33,23 @@ class Made:
     untuned: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class Diverged:
+    """A pruned network whose fine-tuning diverged.
+
+    Attributes:
+        profile: With what it reaches in this network.
+        pruned: The network after its last good epoch, and what was cut.
+        untuned: Accuracy on test images before fine-tuning.
+        error: What happened.
+    """
+
+    profile: Profile
+    pruned: Pruned
+    untuned: float
+    error: NotFinite
+
+
 def make(
     subject: Subject,
     profile: Profile,
@@ -41,7 +58,7 @@ def make(
     output: Output,
     world: World,
     name: str = "the profile",
-) -> Made:
+) -> Made | Diverged:
     """Prunes a network, refits it, and fine-tunes it if asked.
 
     Args:
@@ -57,7 +74,7 @@ def make(
     batch = learn[:512]
     images = data.normalize(batch.pixels, subject.shape[0])
     pruned = prune_planned(subject.plan, profile, settings.criterion, settings.seed, (images, batch.labels))
-    cut = reached_in(profile, pruned)
+    cut = reached_in(profile, pruned.cost, pruned.widths)
     output.say(f"{name} keeps {reached_text(cut)} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
         network.to(world.device)
@@ -71,7 +88,10 @@ def make(
         return Made(cut, pruned, None)
     with output.progress("classifying test images") as move:
         untuned = accuracy(pruned.network, data, data.test, "fp32", output.say, move)
-    _finetune(subject, pruned.network, settings, resume, output, world)
+    try:
+        _finetune(subject, pruned.network, settings, resume, output, world)
+    except NotFinite as error:
+        return Diverged(cut, pruned, untuned, error)
     return Made(cut, pruned, untuned)
 
 
@@ -86,17 +106,15 @@ def _finetune(
         if slow:
             output.say(slow)  # before the fine-tuning, which would not be worth it
     with output.progress("fine-tuning") as move:
-        try:
-            train(pruned, data, subject.learn, settings.recipe(data), full, move, resume, output.say, world)
-        except NotFinite as error:
-            raise _kept(subject, pruned, settings, error, world) from error
+        train(pruned, data, subject.learn, settings.recipe(data), full, move, resume, output.say, world)
 
 
-def _kept(subject: Subject, network: nn.Module, settings: Applying, error: NotFinite, world: World) -> UsageError:
+def last_good(subject: Subject, made: Diverged, settings: Applying, world: World) -> UsageError:
     """Saves the network of the last good epoch, if there was one; returns the error that says so."""
+    error = made.error
     if not error.finished or not world.leads:
         return error
     path = settings.out / "last-good.safetensors"
     about = {"num_classes": subject.data.num_classes, "in_channels": subject.shape[0]}
-    save_network(path, network, {"architecture": settings.arch, **about})
+    save_network(path, made.pruned.network, {"architecture": settings.arch, **about})
     return UsageError(f"{error}; the network after epoch {error.finished} is in {path}")

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from profilesearch.applying.advice import Step, loading
+from profilesearch.applying.against import Comparison
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.reporting.plots import tradeoff_figure
@@ -28,7 +29,7 @@ def result_page(
     subject: Subject,
     report: dict[str, Any],
     measured: Sequence[Measured],
-    table: tuple[list[str], list[list[str]]] | None,
+    rival: Comparison | None,
     steps: Sequence[Step],
 ) -> str:
     """Returns the page of a result.
@@ -38,20 +39,20 @@ def result_page(
         subject: The full network and its data.
         report: What the report's file says.
         measured: The full network, the pruned one, and its rival if there is one.
-        table: Head and rows of the comparison with the rival, if there is one.
+        rival: The comparison with the rival, if there is one.
         steps: What to do next.
     """
     part = applied_part(settings.out, report)
     points = dict(part.points)
-    if table is not None:
-        rival, full = report["against"]["after"], report["before"]
-        points[report["against"]["name"]] = (rival["macs"] / full["macs"], rival["accuracy"], *rival["interval"])
+    if rival and rival.verdict:
+        side, full = rival.report["after"], report["before"]
+        points[rival.name] = (side["macs"] / full["macs"], side["accuracy"], *side["interval"])
     picture = drawn(tradeoff_figure(points, ("part of the multiply-adds that is left", "test accuracy")))
     blocks = [*part.blocks, Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
-    if table is not None:
+    if rival:
         text = ("The same recipe and seed, the same test images.",)
-        head, rows = table
-        blocks.append(Block(f"Against {report['against']['name']}", text, (), tuple(head), tuple(map(tuple, rows))))
+        head, rows = rival.table
+        blocks.append(Block(f"Against {rival.name}", text, (), tuple(head), tuple(map(tuple, rows))))
     blocks.append(_changed(subject.data, *(each.predicted for each in measured[:2])))
     blocks.append(Block("Load it", ("In Python:",), code=(loading(settings),)))
     if steps:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.choosing import chosen_profile, fitted_profile
-from profilesearch.applying.making import make
+from profilesearch.applying.making import Diverged, last_good, make
 from profilesearch.applying.settings import UNSAID, Applying, Subject
 from profilesearch.applying.writing import write
 from profilesearch.cli.baseline import state
@@ -45,8 +45,10 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
         settings.recipe(data)  # finds mistakes
     if settings.against is not None and settings.against == settings.profile:
         raise _same(settings.against)  # before a network is trained
-    asked = [settings, *([replace(settings, profile=settings.against)] if settings.against else [])]
-    given = [chosen_profile(each, data, output, searching) for each in asked]
+    asked, given = [settings], [chosen_profile(settings, data, output, searching)]
+    if settings.against:
+        asked.append(_of_rival(settings, given[0]))
+        given.append(chosen_profile(asked[1], data, output, searching))
     file = settings.checkpoint
     member = workspace.trained(data.name, 0) if file is None else workspace.foreign([file])[0]
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
@@ -63,10 +65,22 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
     subject = Subject(member, plan, data, learning_images(member, data))
     with Unfinished(settings.out / "finetune") as resume:
-        named = zip(("the profile", settings.against or ""), profiles, strict=False)
-        made = [make(subject, profile, settings, resume, output, world, name) for name, profile in named]
+        made = make(subject, profiles[0], settings, resume, output, world)
+        if isinstance(made, Diverged):
+            raise last_good(subject, made, settings, world)
+        rival = None
+        if profiles[1:]:
+            rival = make(subject, profiles[1], settings, resume, output, world, settings.against or "")
         if world.leads:
-            write(settings, subject, known, made, partial(_advise, settings, searching), output)
+            write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
+
+
+def _of_rival(settings: Applying, profile: Profile | None) -> Applying:
+    """Returns the settings as they are for the rival, which is made on the profile's budget."""
+    if profile is None:
+        return replace(settings, profile=settings.against)
+    own = {name: getattr(profile.budget, name) for name in ("metric", "keep", "keep_params")}
+    return replace(settings, profile=settings.against, scope=profile.scope, **own)
 
 
 def _fitted(
@@ -76,22 +90,15 @@ def _fitted(
     workspace: Workspace,
     output: Output,
 ) -> list[Profile]:
-    """Returns the profile, and its rival on the same budget if there is one, as they are for the network at hand.
+    """Returns the profile, and its rival if there is one, as they are for the network at hand.
 
     Raises:
         UsageError: Both are the same.
     """
-    profile = fitted_profile(asked[0], given[0], plan, workspace, output)
-    if not asked[1:]:
-        return [profile]
-    budget = profile.budget
-    same = replace(
-        asked[1], metric=budget.metric, keep=budget.keep, keep_params=budget.keep_params, scope=profile.scope
-    )
-    rival = fitted_profile(same, given[1], plan, workspace, output)
-    if (rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)):
+    profile, *rivals = (fitted_profile(*each, plan, workspace, output) for each in zip(asked, given, strict=True))
+    if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
         raise _same(asked[1].profile or "")
-    return [profile, rival]
+    return [profile, *rivals]
 
 
 def _same(name: str) -> UsageError:

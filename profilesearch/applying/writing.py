@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from profilesearch.applying import against
 from profilesearch.applying.advice import Facts, Step, loading
+from profilesearch.applying.against import compare
 from profilesearch.applying.card import model_card
 from profilesearch.applying.exports import export
-from profilesearch.applying.making import Made
+from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured, measure
 from profilesearch.applying.page import result_page
 from profilesearch.applying.settings import Applying, Subject
@@ -35,7 +35,8 @@ def write(
     settings: Applying,
     subject: Subject,
     known: Tensor,
-    made: Sequence[Made],
+    made: Made,
+    rival: Made | Diverged | None,
     advise: Callable[[Facts], list[Step]],
     output: Output,
 ) -> None:
@@ -45,7 +46,8 @@ def write(
         settings: What was asked.
         subject: The full network and its data.
         known: The class that the full network gives each test image, shape (N,).
-        made: The pruned network, and its rival if there is one.
+        made: The pruned network.
+        rival: Its rival, if there is one.
         advise: Says what to do next.
         output: Shows the tables.
 
@@ -53,38 +55,38 @@ def write(
         UsageError: The folder cannot be written, or an export failed; all else is then written.
     """
     failed: UsageError | None = None
-    data, profile, rival = subject.data, made[0].profile, made[1].profile if made[1:] else None
-    with drafted(settings.out, APPLIED, settings.digest(data, subject.network, profile, rival)) as draft:
-        files = [draft.folder / name for name, _ in zip(_FILES, made, strict=False)]
-        for file, each in zip(files, made, strict=True):
+    data, whole = subject.data, [made, *([rival] if isinstance(rival, Made) else [])]
+    digest = settings.digest(data, subject.network, made.profile, rival.profile if rival else None)
+    with drafted(settings.out, APPLIED, digest) as draft:
+        files = [draft.folder / name for name, _ in zip(_FILES, whole, strict=False)]
+        for file, each in zip(files, whole, strict=True):
             save_network(file, each.pruned.network, _metadata(settings, subject))
-        measured = measure(subject, known, [each.pruned for each in made], files, output)
-        report = _report(settings, subject, made[0], measured)
-        profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
-        _draw(draft.folder / "profile.png", settings, made[0])
-        show(output, [each.side for each in measured[:2]], len(data.test), made[0].untuned)
+        measured = measure(subject, known, [each.pruned for each in whole], files, output)
+        report = _report(settings, subject, made, measured)
+        made.profile.with_evidence(report["evidence"]).save(draft.folder / "profile.json")
+        _draw(draft.folder / "profile.png", settings, made)
+        show(output, [each.side for each in measured[:2]], len(data.test), made.untuned)
         if report["not_faster"]:
             output.say(report["not_faster"])
-        verdict = None
+        comparison = None
         if rival:
-            verdict = against.judge(settings.against or "", made, measured[1:], data.test)
-            against.show(output, verdict, made, measured[1:])
-            report["against"] = against.to_json(verdict, made[1], measured[2], data.test)
+            comparison = compare(settings.against or "", made, rival, measured[1:], data.test)
+            comparison.show(output)
+            report["against"] = comparison.report
         try:
             for exported in _exports(settings, draft.folder, measured[1].network.cpu(), data, output):
                 report["exports"].append(exported)
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
-        steps = advise(Facts.of(settings, made[0], measured, verdict))
-        table = against.table_of(verdict, made, measured[1:]) if verdict else None
-        page = result_page(settings, subject, report, measured, table, steps)
+        steps = advise(Facts.of(settings, made, measured, comparison))
+        page = result_page(settings, subject, report, measured, comparison, steps)
         write_text(draft.folder / "result.html", page)
         if settings.card:
             write_text(draft.folder / "README.md", model_card(settings, subject, report, settings.command()))
         report = draft.seal(report)
     if draft.aside:
         output.say(f"what was in {settings.out}, of other settings, is in {draft.aside} now")
-    _close(settings, rival is not None, steps, output)
+    _close(settings, len(whole) > 1, steps, output)
     if failed:
         raise failed
     output.result(report)

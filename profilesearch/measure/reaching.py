@@ -13,19 +13,28 @@ from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile
-from profilesearch.pruning import Pruned
 
 _CLASSES = 10
 OFF = 0.01
 """Relative distance from its budget that no projected profile has."""
 
 
-def reached_in(profile: Profile, pruned: Pruned) -> Profile:
+def reached_in(profile: Profile, cost: CostModel, widths: IntArray) -> Profile:
     """Returns the profile with what it reaches in the network that it was used on.
 
     Latency depends on the device: what the file says of it is left as it is.
+
+    Args:
+        profile: As it was found.
+        cost: Of the network at hand.
+        widths: Kept channels of the groups of its scope, shape (G,).
     """
-    return _with_costs(profile, pruned.cost, pruned.widths)
+    metric, second = profile.budget.metric, profile.budget.keep_params is not None
+    return replace(
+        profile,
+        reached=profile.reached if metric == "latency" else float(cost.relative(widths, metric)),
+        reached_params=float(cost.relative(widths, "params")) if second else None,
+    )
 
 
 def reached_anew(profile: Profile) -> Profile:
@@ -43,16 +52,7 @@ def reached_anew(profile: Profile) -> Profile:
     network, groups, example = _known(profile.architecture, _size(profile))
     table = groups.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
-    return _with_costs(profile, CostModel(network, table, example), widths)
-
-
-def _with_costs(profile: Profile, cost: CostModel, widths: IntArray) -> Profile:
-    metric, second = profile.budget.metric, profile.budget.keep_params is not None
-    return replace(
-        profile,
-        reached=profile.reached if metric == "latency" else float(cost.relative(widths, metric)),
-        reached_params=float(cost.relative(widths, "params")) if second else None,
-    )
+    return reached_in(profile, CostModel(network, table, example), widths)
 
 
 def reached_text(profile: Profile) -> str:

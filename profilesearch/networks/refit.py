@@ -58,7 +58,7 @@ def refit(
         full: The network that it was cut from, never changed.
         table: The channel groups.
         keep: Kept channels of every group, sorted ascending, by group name.
-        images: Normalized training images, (N, C, H, W), on that device.
+        images: Normalized training images, (N, C, H, W), on that device; two at least.
         inputs: On what layers are fitted, one of `INPUTS`.
         ridges: Pulls to choose from; a layer for which none helps on the images left out stays as it was cut.
         progress: Called before every layer with layers done, layers in all, and its weight's name.
@@ -67,12 +67,16 @@ def refit(
         Names of the refitted weights.
 
     Raises:
-        UsageError: There are no images, or `inputs` is unknown.
+        UsageError: There are fewer than two images, or `inputs` is unknown.
     """
     choose("refit", inputs, INPUTS)
-    if not len(images):
-        raise UsageError("refitting weights needs training images, got none; --refit none leaves it")
+    if len(images) < 2:
+        raise UsageError(
+            "refitting weights needs training images, two or more: one to fit on and one to check the fit; got "
+            f"{len(images)}; give more, or let the refit be none"
+        )
     positions = max(1, min(POSITIONS, _ROWS // len(images)))
+    learned = max(1, int(len(images) * _LEARNED)) / len(images)
     fitted: list[str] = []
 
     def fit(call: Call) -> None:
@@ -81,7 +85,7 @@ def refit(
             return
         if progress:
             progress(count - len(targets) - 1, count, call.weight)
-        if _fit(call, call.rows(positions) if rows is None else rows, target, ridges):
+        if _fit(call, call.rows(positions) if rows is None else rows, target, learned, ridges):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
@@ -117,14 +121,17 @@ def _targets(
     return {name: target for name, target in targets.items() if name not in again}
 
 
-def _fit(call: Call, rows: Tensor, target: Tensor, ridges: Sequence[float]) -> bool:
-    """Fits one layer on rows (n, I) and the outputs to reach (n, O); says whether that helps."""
+def _fit(call: Call, rows: Tensor, target: Tensor, learned: float, ridges: Sequence[float]) -> bool:
+    """Fits one layer on rows (n, I) and the outputs to reach (n, O), the first part of them; says whether that helps.
+
+    Rows come image by image, so that the images behind that part are seen by no layer's fit.
+    """
     missing = target - _apply(call, rows)
     if not missing.square().sum() > _EXACT * target.square().sum():  # also where it is not finite
         return False
-    learned = max(1, int(len(rows) * _LEARNED))  # rows come image by image; those behind are seen by no layer's fit
-    fit = _Fit(rows[:learned], missing[:learned], call.bias is not None)
-    ridge = _chosen(fit, rows[learned:], missing[learned:], ridges)
+    border = round(len(rows) * learned)
+    fit = _Fit(rows[:border], missing[:border], call.bias is not None)
+    ridge = _chosen(fit, rows[border:], missing[border:], ridges)
     if ridge is None:
         return False
     change = fit.weights(ridge)
@@ -136,8 +143,6 @@ def _fit(call: Call, rows: Tensor, target: Tensor, ridges: Sequence[float]) -> b
 
 def _chosen(fit: "_Fit", rows: Tensor, missing: Tensor, ridges: Sequence[float]) -> float | None:
     """Returns the pull with the smallest error on other rows; None where the weights as cut are better."""
-    if not len(rows):
-        return max(ridges)
     errors: dict[float | None, float] = {None: float(missing.square().sum())}
     for ridge in ridges:
         change = fit.weights(ridge)

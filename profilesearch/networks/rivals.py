@@ -69,7 +69,8 @@ def check_rival(name: str, budget: Budget) -> None:
     """
     if name == "widest" and budget.keep_params is not None:
         raise UsageError(
-            "'widest' is the profile with most parameters, and --keep-params gives these; leave one of the two out"
+            f"'widest' is the profile with most parameters, and a budget of {budget.text} fixes these; take uniform, "
+            "taper or random, or leave --keep-params out"
         )
 
 

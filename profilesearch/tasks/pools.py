@@ -73,9 +73,18 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     seed = metadata.get("split_seed", 0)
     apart = metadata.get("trained_on") == "train" and metadata.get("images") == data.train.digest
     trained_on: TrainedOn = "train" if apart and _held_out(metadata, data, seed) else "all"
+    return Member(foreign_name(path), architecture, data.name, path, trained_on, seed)
+
+
+def foreign_name(path: Path) -> str:
+    """Returns what a pool calls the network of a checkpoint from elsewhere."""
     file, entry = entry_of(path)
-    name = f"{file.stem}#{entry}" if entry else file.stem
-    return Member(one_line(name), architecture, data.name, path, trained_on, seed)
+    return one_line(f"{file.stem}#{entry}" if entry else file.stem)
+
+
+def trained_name(architecture: str, data: DataSet, seed: int) -> str:
+    """Returns what a pool calls a network that was trained here."""
+    return f"{architecture}-{data.name}-seed{seed}"
 
 
 def _held_out(metadata: Mapping[str, Any], data: DataSet, seed: int) -> bool:
@@ -184,7 +193,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
             "another --pool-dir, or remove the file"
         )
     _check_normalization(path, metadata, data)
-    member = Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", seed_of_split)
+    member = Member(trained_name(architecture, data, seed), architecture, data.name, path, "train", seed_of_split)
     network = member.load()
     code = code_identity(network, example_shape(network, data))
     if metadata.get("code", code) != code:
@@ -261,7 +270,7 @@ def train_member(
             "held_out_accuracy": accuracy(model, data, data.train[parts.unsearched], "fp32"),
         }
         save_network(path, model, metadata, half=True)
-    return Member(f"{architecture}-{data.name}-seed{seed}", architecture, data.name, path, "train", parts.seed)
+    return Member(trained_name(architecture, data, seed), architecture, data.name, path, "train", parts.seed)
 
 
 def _untrained(architecture: str, data: DataSet, channels: int, seed: int, start: Path | None) -> nn.Module:
