@@ -19,11 +19,12 @@ from profilesearch import train
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.profiles import Budget
-from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine, processes
+from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine
 from profilesearch.scoring.engines.ray import RayEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
+from profilesearch.system import processes
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member
 
@@ -98,8 +99,7 @@ def test_a_search_survives_its_workers(make: Make, engine: Engine, undisturbed: 
 def _workers(engine: Engine) -> list[int]:
     """Process numbers of an engine's living workers."""
     if isinstance(engine, ProcessEngine):
-        assert engine._executor is not None
-        return list(engine._executor._processes)
+        return engine._workers.numbers
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -122,14 +122,33 @@ def test_workers_that_always_die_end_in_one_sentence(make: Make, monkeypatch: py
             problem.evaluate(problem.space.uniform()[None])
 
 
+def _dies_once(folder: Path, name: str) -> str:
+    """Notes every call; `poison` kills the worker at its first."""
+    calls = folder / name
+    with calls.open("a") as file:
+        file.write(".")
+    if name == "poison" and calls.read_text() == ".":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name.upper()
+
+
+def test_a_study_goes_on_when_a_worker_dies_and_repeats_nothing_that_was_finished(tmp_path: Path) -> None:
+    pool = processes.Workers(1)
+    names = ["one", "two", "poison", "three"]
+    found = dict(pool.results(_dies_once, [(tmp_path, name) for name in names]))
+    pool.close()
+    assert found == dict(enumerate(map(str.upper, names)))
+    assert {name: len((tmp_path / name).read_text()) for name in names} == {"one": 1, "two": 1, "poison": 2, "three": 1}
+
+
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import time; from profilesearch.system.processes import start_workers\n"
+        "import threading, time; from profilesearch.system.processes import Workers\n"
         "if __name__ == '__main__':\n"
-        "    workers = start_workers(2)\n"
-        "    busy = [workers.submit(time.sleep, 600) for _ in range(2)]\n"
+        "    workers = Workers(2)\n"
+        "    threading.Thread(target=lambda: list(workers.results(time.sleep, [(600,)] * 2)), daemon=True).start()\n"
         "    time.sleep(0.5)\n"
-        "    print(*workers._processes, flush=True)\n"
+        "    print(*workers.numbers, flush=True)\n"
         "    time.sleep(600)\n"
     )
     script = tmp_path / "parent.py"

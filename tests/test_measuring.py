@@ -3,11 +3,14 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from profilesearch.measure.intervals import accuracy_interval, mean_interval
 from profilesearch.measure.speed import measure_speed
+from profilesearch.networks import clock
 from profilesearch.networks.architectures import build
+from profilesearch.networks.clock import pass_times
 
 
 def test_wilson_interval() -> None:
@@ -29,3 +32,15 @@ def test_every_network_is_timed_for_one_and_many_images() -> None:
     speeds = measure_speed(networks, (3, 16, 16))
     assert [set(speed.to_json()) for speed in speeds] == [{"batch1", "batch64"}] * 2
     assert all(0 < speed.batch1 < 64 * speed.batch64 for speed in speeds)
+
+
+def test_slow_networks_are_timed_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    network = nn.Conv2d(3, 3, 1).eval()
+    network.register_forward_hook(lambda *_: passes.append(1))
+    told: list[int] = []
+    assert pass_times([network], torch.rand(1, 3, 4, 4), rounds=3, tell=told.append)[0] > 0
+    assert (told, len(passes)) == ([1, 2, 3], 4)
+    monkeypatch.setattr(clock, "_LONG_S", 0)
+    pass_times([network], torch.rand(1, 3, 4, 4), rounds=3, tell=told.append)
+    assert (told[3:], len(passes)) == ([3], 6)

@@ -124,7 +124,6 @@ def test_ledger_keeps_scores_and_skips_damage(tmp_path: Path) -> None:
     ledger = Ledger(path)
     for index in range(20):
         ledger.put(f"key{index}", index / 20, model="m")
-    ledger.close()
     content = path.read_bytes()
     dice = random.Random(0)
     for _ in range(100):
@@ -147,7 +146,6 @@ def test_ledger_keeps_scores_and_skips_damage(tmp_path: Path) -> None:
         read = Ledger(path)
         assert len(read) == len(whole)
         read.put("new", 0.5)
-        read.close()
         again = Ledger(path)
         assert again.get("new") == 0.5
         assert len(again) == len(whole) + 1
@@ -252,7 +250,6 @@ def test_a_score_that_is_no_accuracy_is_not_believed_whatever_its_checksum(tmp_p
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path)
     ledger.put("good", 0.5)
-    ledger.close()
     with path.open("ab") as file:
         for text in (f'{{"key":"bad","score":{score}}}', f"[{score}]", '{"key":7,"score":0.5}'):
             file.write(b"%08x %s\n" % (crc32(text.encode()), text.encode()))

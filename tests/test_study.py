@@ -90,6 +90,16 @@ def test_first_writers_that_meet_lose_no_row(tmp_path: Path) -> None:
         assert len(Records(path, TABLE)) == writers
 
 
+def test_records_that_are_deleted_meanwhile_are_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.csv"
+    records = Records(path, TABLE)
+    records.put({"id": "a", "value": "1"})
+    path.unlink()
+    path.parent.rmdir()
+    records.put({"id": "b", "value": "2"})
+    assert [row["id"] for row in Records(path, TABLE).rows()] == ["a", "b"]
+
+
 def test_readers_of_records_write_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     for content in (b"", b"id,va", b"id,value\na,1\n", b"id,value\na,1\nb,0.6"):

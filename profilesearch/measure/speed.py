@@ -1,24 +1,22 @@
 """The measured speed and memory of networks."""
 
-import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from profilesearch.networks.clock import ROUNDS, pass_times
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.hardware import device_of
 
 _BLOCK_S = 0.1
 """How long one network is timed at a stretch."""
-_ROUNDS = 5
+_ROUNDS = ROUNDS
 
 
 @dataclass(frozen=True)
@@ -52,33 +50,8 @@ def measure_speed(
             if progress:
                 progress(place * _ROUNDS + number, 2 * _ROUNDS, "")
 
-        times.append(_median_times(models, torch.rand(batch, *image_shape, device=device), tell))
-    return [Speed(one, many) for one, many in zip(*times, strict=True)]
-
-
-def _median_times(models: Sequence[nn.Module], images: Tensor, tell: Callable[[int], None]) -> list[float]:
-    rounds: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode(), ExitStack() as modes:
-        for model in models:
-            modes.enter_context(evaluating(model))
-            model(images)  # the first pass is slower
-        for number in range(_ROUNDS):
-            for model, seen in zip(models, rounds, strict=True):
-                seen.append(_milliseconds(model, images))
-            tell(number + 1)
-    return [float(np.median(seen)) for seen in rounds]
-
-
-def _milliseconds(model: nn.Module, images: Tensor) -> float:
-    """Mean time of as many passes as a stretch has room for, of one at least."""
-    passes, start = 0, time.perf_counter()
-    while True:
-        model(images)
-        if images.is_cuda:
-            torch.cuda.synchronize(images.device)
-        passes, spent = passes + 1, time.perf_counter() - start
-        if spent >= _BLOCK_S:
-            return spent / passes * 1000
+        times.append(pass_times(models, torch.rand(batch, *image_shape, device=device), _BLOCK_S, _ROUNDS, tell))
+    return [Speed(one / 1e6, many / 1e6) for one, many in zip(*times, strict=True)]
 
 
 def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int = 64) -> int:

@@ -1,7 +1,6 @@
 """Latency as a cost: a table of measured layers, made once on a device, that prices profiles without building them."""
 
 import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from itertools import pairwise
@@ -13,7 +12,8 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
-from profilesearch.networks.cost import CostModel, FloatArray, evaluating
+from profilesearch.networks.clock import pass_times
+from profilesearch.networks.cost import CostModel, FloatArray
 from profilesearch.networks.counting import Use
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
@@ -21,7 +21,6 @@ from profilesearch.system.amounts import is_number
 from profilesearch.system.files import cache_folder, read_cache, write_json
 
 _STEPS = 8
-_REPEATS = 5
 Say = Callable[[int, int], None]
 """Called with layers measured and layers in all."""
 
@@ -88,7 +87,7 @@ class LatencyModel(CostModel):
                 say(done, len(missing))
         self._prices = [(n, _Price(layer, tables.get(layer) or {}), turned) for n, (layer, turned) in layers.items()]
         self._scale = 1.0
-        self._scale = _time(model, example) / float(self._nanoseconds(self._channels))
+        self._scale = pass_times([model], example)[0] / float(self._nanoseconds(self._channels))
 
     def cost(self, widths: IntArray | FloatArray, metric: Metric) -> IntArray:
         """Returns the cost in the given metric for widths of shape (..., G), as shape (...)."""
@@ -178,7 +177,7 @@ def latency_error(widths: IntArray, cost: LatencyModel, networks: Sequence[nn.Mo
         networks: The N networks that were really pruned to them.
         example: One input.
     """
-    measured = np.array([_time(network, example) for network in networks])
+    measured = np.array(pass_times(networks, example))
     return float(np.abs(cost.cost(widths, "latency") / measured - 1).mean())
 
 
@@ -200,7 +199,12 @@ def _layers(uses: Sequence[Use]) -> dict[str, tuple[Layer, bool]]:
 
 def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:
     outputs, inputs = _grid(layer.outputs), _grid(layer.inputs) if layer.groups == 1 else [layer.inputs]
-    times = [[_time(*layer.build(many, few)) for few in inputs] for many in outputs]
+
+    def time(many: int, few: int) -> float:
+        block, image = layer.build(many, few)
+        return pass_times([block], image)[0]
+
+    times = [[time(many, few) for few in inputs] for many in outputs]
     return {"outputs": list(map(float, outputs)), "inputs": list(map(float, inputs)), "times": times}
 
 
@@ -218,18 +222,6 @@ def _is_measured(value: Any) -> bool:
 
 def _grid(channels: int) -> list[int]:
     return sorted({max(1, round(channels * step / _STEPS)) for step in range(1, _STEPS + 1)} | {1})
-
-
-def _time(network: nn.Module, images: Tensor) -> float:
-    """Median nanoseconds of a forward pass."""
-    with evaluating(network), torch.inference_mode():
-        network(images)
-        times = []
-        for _ in range(_REPEATS):
-            start = time.perf_counter_ns()
-            network(images)
-            times.append(time.perf_counter_ns() - start)
-    return float(np.median(times))
 
 
 def _key(layer: Layer) -> str:

@@ -1,8 +1,6 @@
 """The ledger: a durable record of every evaluation, shared by all searches."""
 
-import errno
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,8 @@ from zlib import crc32
 
 from profilesearch.errors import UsageError
 from profilesearch.system.amounts import is_part
-from profilesearch.system.files import cannot_write, regular_file
+from profilesearch.system.files import regular_file
+from profilesearch.system.journal import append
 
 _HEADER = {"ledger": "profilesearch", "schema": 1}
 
@@ -18,8 +17,8 @@ _HEADER = {"ledger": "profilesearch", "schema": 1}
 class Ledger:
     """Scores by key, in a file that is only ever appended to.
 
-    One line a score, each with a checksum, written in one system call. A kill loses at most the line being written;
-    several processes can append at once; a damaged line is skipped, and its score is measured again.
+    One line a score, each with a checksum, added as `append` says. A damaged line is skipped, and its score is measured
+    again; a file that was deleted meanwhile is written again.
 
     Args:
         path: The file; created with its folders at the first score. None keeps the scores in memory.
@@ -35,7 +34,6 @@ class Ledger:
         self.path = path
         self.damaged = 0
         self._scores: dict[str, float] = {}
-        self._descriptor: int | None = None
         self._lock = threading.Lock()
         if path is not None and path.exists():
             self._read(path)
@@ -63,37 +61,13 @@ class Ledger:
             raise ValueError(f"a score must be in [0, 1], got {score!r}")
         with self._lock:
             if self.path is not None:
-                self._append(self.path, _line({"key": key, "score": score, **about}))
+                line = _line({"key": key, "score": score, **about})
+                append(self.path, line, self._beginning, lambda rest: _parse(rest) is not None)
             self._scores[key] = score
 
-    def close(self) -> None:
-        """Closes the file; it is opened again by the next `put`."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _append(self, path: Path, line: bytes) -> None:
-        try:
-            if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
-                self.close()  # somebody deleted it: what is known is written again
-            if self._descriptor is None:
-                line = self._open(path) + line
-            assert self._descriptor is not None  # noqa: S101
-            written = os.write(self._descriptor, line)
-            if written < len(line):
-                self.close()  # the next line must not continue the half of this one
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise cannot_write(path, error) from error
-
-    def _open(self, path: Path) -> bytes:
-        """Opens the file for appending; returns what must come before the next line."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(self._descriptor).st_size
-        if size == 0:
-            return _line(_HEADER) + b"".join(_line({"key": key, "score": known}) for key, known in self._scores.items())
-        return b"" if os.pread(self._descriptor, 1, size - 1) == b"\n" else b"\n"
+    def _beginning(self) -> bytes:
+        """Returns what a new file begins with: all that is known."""
+        return b"".join(map(_line, (_HEADER, *({"key": key, "score": known} for key, known in self._scores.items()))))
 
     def _read(self, path: Path) -> None:
         try:
@@ -128,6 +102,4 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_score(row: dict[str, Any]) -> bool:
-    score: Any = row.get("score")
-    number = isinstance(score, int | float) and not isinstance(score, bool)
-    return isinstance(row["key"], str) and number and 0 <= score <= 1
+    return isinstance(row["key"], str) and is_part(row.get("score"))

@@ -3,26 +3,90 @@
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from typing import Any
 
 import torch
 
+from profilesearch.errors import UsageError
 from profilesearch.system.allocator import keep_freed_memory
 
-
-def start_workers(workers: int) -> ProcessPoolExecutor:
-    """Returns fresh worker processes; Ctrl-C is the parent's matter, which ends them."""
-    threads = max(1, torch.get_num_threads() // workers)
-    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (threads,))
+RESTARTS = 3
+"""How often workers may die in a row, with no result between, before their work is given up."""
 
 
-def stop_workers(executor: ProcessPoolExecutor) -> None:
-    """Ends worker processes at once, whatever they are doing."""
-    processes = list((executor._processes or {}).values())
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
+class Workers:
+    """Fresh processes that share the processor's threads; those that die are replaced, and what they were at is redone.
+
+    They start with the first call, and end with this process, even if it is killed; Ctrl-C is its matter alone.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._executor: ProcessPoolExecutor | None = None
+
+    @property
+    def numbers(self) -> list[int]:
+        """Process numbers of those that are running."""
+        return list((self._executor._processes or {}) if self._executor else {})
+
+    def results(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Calls a function in the workers, and yields (index of the call, result) as calls are finished, in any order.
+
+        Args:
+            function: Importable; may be called again with the same arguments when a worker has died.
+            calls: Its arguments, for every call, which can be pickled.
+
+        Raises:
+            UsageError: Workers die again and again.
+        """
+        left, deaths = dict(enumerate(calls)), 0
+        while left:
+            futures: dict[Future[Any], int] = {}
+            died: BrokenProcessPool | None = None
+            try:
+                for index, call in left.items():
+                    futures[self._running().submit(function, *call)] = index
+            except BrokenProcessPool as error:
+                died = error
+            for future in as_completed(futures):
+                failed = future.exception()
+                if isinstance(failed, BrokenProcessPool):
+                    died = failed  # all that was not finished then says so
+                    continue
+                del left[futures[future]]
+                deaths = 0
+                yield futures[future], future.result()
+            if died is None:
+                continue
+            self.close()
+            deaths += 1
+            if deaths > RESTARTS:
+                raise UsageError(
+                    "worker processes die again and again, perhaps for lack of memory; use fewer --workers"
+                ) from died
+
+    def _running(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            threads = max(1, torch.get_num_threads() // self._count)
+            self._executor = ProcessPoolExecutor(self._count, get_context("spawn"), _prepare, (threads,))
+        return self._executor
+
+    def close(self) -> None:
+        """Ends all workers at once, whatever they are doing."""
+        if self._executor is None:
+            return
+        processes = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        self._executor = None
 
 
 def _prepare(threads: int) -> None:

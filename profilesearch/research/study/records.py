@@ -1,18 +1,15 @@
 """Records: raw rows of measurements in CSV files that are only appended to."""
 
 import csv
-import errno
-import fcntl
 import io
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
 from profilesearch.errors import UsageError
 from profilesearch.research.study.cells import Later, Table
 from profilesearch.system.files import cannot_write, regular_file, write_text
+from profilesearch.system.journal import append, locked
 
 Row = dict[str, str]
 _CHECK = "check"
@@ -23,8 +20,8 @@ _SHOWN = 40
 class Records:
     """Rows by identity, in a CSV file whose first column is that identity.
 
-    A row is written in one piece as soon as it is measured, under a lock, so that several processes may add rows. A
-    half-written last line, from a kill, is not read, and cut off by the next row; its measurement is taken again.
+    A row is added as soon as it is measured, as `append` says. A half-written last line is not read; its measurement is
+    taken again. A file that was deleted meanwhile is written again.
 
     Every row ends with a checksum, in a column of its own. A file of an earlier version has none, and gets none; one
     that lacks columns which came later is written anew before the next row.
@@ -81,26 +78,25 @@ class Records:
 
     def _renew(self, path: Path) -> None:
         """Writes a file of an earlier version as those of today are."""
-        with _locked(path):
-            self._read(path)  # another process may have been faster
-            if self._there != self.columns:
-                self._there, self._checked = self.columns, True
-                write_text(path, "".join(map(_line, (self._head, *map(self._cells, self._rows.values())))))
-
-    def _append(self, path: Path, row: Row) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self._there != self.columns:
-                self._renew(path)
-            line = _line(self._cells(row))
-            with _locked(path) as descriptor:
-                size = _cut(descriptor)
-                content = (line if size else _line(self._head) + line).encode()
-                if os.write(descriptor, content) < len(content):
-                    os.ftruncate(descriptor, size)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with locked(path):
+                self._read(path)  # another process may have been faster
+                if self._there != self.columns:
+                    self._there, self._checked = self.columns, True
+                    write_text(path, self._text())
         except OSError as error:
             raise cannot_write(path, error) from error
+
+    def _append(self, path: Path, row: Row) -> None:
+        if not path.exists():
+            self._there, self._checked = self.columns, True
+        elif self._there != self.columns:
+            self._renew(path)
+        append(path, _line(self._cells(row)).encode(), lambda: self._text().encode())
+
+    def _text(self) -> str:
+        """Returns a whole file with all rows that are known."""
+        return "".join(map(_line, (self._head, *map(self._cells, self._rows.values()))))
 
     def _read(self, path: Path) -> None:
         try:
@@ -158,30 +154,6 @@ class Records:
 
 def _short(cell: str) -> str:
     return cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}..."
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Opens the file that has this name, and holds its lock: while one waits for it, another may get the name."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            with suppress(OSError):  # some network disks have no locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _cut(descriptor: int) -> int:
-    """Cuts off a half-written last line; returns the size of what is left."""
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        size = os.pread(descriptor, size, 0).rfind(b"\n") + 1
-        os.ftruncate(descriptor, size)
-    return size
 
 
 def _line(cells: Iterable[str]) -> str:

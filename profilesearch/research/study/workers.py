@@ -1,10 +1,9 @@
 """Measurements side by side, in worker processes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from typing import Any
 
-from profilesearch.system.processes import start_workers, stop_workers
+from profilesearch.system.processes import Workers
 
 
 def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
@@ -14,7 +13,7 @@ def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], wor
     two with one thread each train a ResNet-20 1.45 times as fast as one with two.
 
     Args:
-        function: Called as `function(common, task)` in a worker; importable, with arguments that can be pickled.
+        function: Called as `function(common, task)` in a worker, which may die: then it is called again.
         common: First argument of every call.
         tasks: Second arguments.
         workers: Number of processes; 1 runs everything in this one.
@@ -23,12 +22,9 @@ def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], wor
         for task in tasks:
             yield task, function(common, task)
         return
-    executor = start_workers(workers)
+    pool = Workers(workers)
     try:
-        futures = {executor.submit(function, common, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BaseException:
-        stop_workers(executor)
-        raise
-    executor.shutdown()
+        for index, result in pool.results(function, [(common, task) for task in tasks]):
+            yield tasks[index], result
+    finally:
+        pool.close()
