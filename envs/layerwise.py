@@ -36,7 +36,8 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     the next reset with options. What those leave out is again as it was at first: the problem's budget, all members.
 
     Args:
-        problem: What to solve; without it, a ResNet-20 that is trained in a few seconds on scikit-learn's digits.
+        problem: What to solve; without it, a ResNet-20 on scikit-learn's digits, which is trained once, in seconds, and
+            kept in the user's cache.
         target_weight: Of the reward's target term.
         render_mode: None; there is nothing to render.
     """

@@ -10,6 +10,7 @@ from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
 from profilesearch.reporting.plots import search_figure, tradeoff_figure
 from profilesearch.reporting.runs import Part, read_part
+from profilesearch.reporting.series import Palette, titles
 from profilesearch.reporting.webpage import Block, drawn, is_page, render
 from profilesearch.system.files import write_text
 
@@ -48,29 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Output.of(settings)
     if settings.output.is_file() and not is_page(settings.output):
         raise UsageError(f"{settings.output} is there and no page of a report; give another name with --output")
-    parts = [read_part(path) for path in settings.runs]
-    blocks = [*_together(parts), *(block for part in parts for block in part.blocks)]
-    title = "profilesearch: " + ", ".join(dict.fromkeys(path.stem for path in settings.runs))
+    runs = list({path.resolve(): path for path in settings.runs}.values())  # the same one twice is one
+    palette = Palette()
+    parts = [read_part(path, title, palette) for path, title in zip(runs, titles(runs), strict=True)]
+    blocks = [*_together(parts, palette), *(block for part in parts for block in part.blocks)]
+    title = "profilesearch: " + ", ".join(part.title for part in parts)
     write_text(settings.output, render(title, blocks, f"Written by profilesearch {version('profilesearch')}."))
     output.say(f"wrote {settings.output}")
     output.result({"page": str(settings.output), "parts": [block.title for block in blocks]})
 
 
-def _together(parts: Sequence[Part]) -> list[Block]:
+def _together(parts: Sequence[Part], palette: Palette) -> list[Block]:
     """What several runs have in common: all searches in one picture, all costs and accuracies in another."""
     blocks = []
-    searches = [part for part in parts if part.curves]
-    if len(searches) > 1:
-        curves: dict[str, list[list[float]]] = {}
-        for part in searches:
-            for name, runs in part.curves.items():
-                curves.setdefault(name, []).extend(runs)
-        blocks.append(Block("All searches", pictures=(drawn(search_figure(curves, {})),)))
-    points = {name: point for part in parts for name, point in part.points.items()}
+    if sum(bool(part.curves) for part in parts) > 1:
+        curves = {name: runs for part in parts for name, runs in part.curves.items()}
+        blocks.append(Block("All searches", pictures=(drawn(search_figure(curves, {}, palette)),)))
+    points = {part.title: part.points for part in parts if part.points}
     if points:
         labels = ("part of the cost that is left", "test accuracy")
         text = ("With 95 % intervals for the number of test images.",)
-        blocks.append(Block("Accuracy against cost", text, (drawn(tradeoff_figure(points, labels)),)))
+        blocks.append(Block("Accuracy against cost", text, (drawn(tradeoff_figure(points, labels, palette)),)))
     return blocks
 
 

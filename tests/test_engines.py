@@ -147,7 +147,8 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    workers = Workers(2)\n"
         "    threading.Thread(target=lambda: list(workers.results(time.sleep, [(600,)] * 2)), daemon=True).start()\n"
-        "    time.sleep(0.5)\n"
+        "    while len(workers.numbers) < 2:\n"
+        "        time.sleep(0.1)\n"
         "    print(*workers.numbers, flush=True)\n"
         "    time.sleep(600)\n"
     )

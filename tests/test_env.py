@@ -1,7 +1,10 @@
 """The environment and its vectorized twin."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -10,14 +13,15 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-from envs import ENV_ID
+from envs import ENV_ID, embedded
 from envs.layerwise import LayerWiseEnv
 from envs.reward import reward
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.pools import Member, train_member
+from profilesearch.tasks.recipe import Recipe
 
 
 def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], float, dict[str, object]]:
@@ -151,3 +155,31 @@ def test_a_problem_holds_no_test_image(problem: Problem, digits: DataSet) -> Non
             assert len(each.test) == 0
         waiting += gc.get_referents(each)
     assert any(isinstance(each, DataSet) for each in gc.get_objects() if id(each) in seen)
+
+
+def test_the_embedded_network_is_trained_once_for_all_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[Path] = []
+
+    def note(architecture: str, data: DataSet, seed: int, folder: Path, **more: Any) -> Member:
+        trained.append(folder)
+        return train_member(architecture, data, seed, folder, Recipe(epochs=1, batch=500), **more)
+
+    monkeypatch.setattr(embedded, "train_member", note)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    make = embedded.embedded_problem.__wrapped__
+    with ThreadPoolExecutor(2) as pool:  # locks hold between threads as between processes
+        one, other = pool.map(lambda _: make(), range(2))
+    assert len(trained) == 1
+    assert trained[0].is_relative_to(tmp_path)
+    assert one.digest == other.digest
+    assert "training the environment's small network once" in capsys.readouterr().err
+    (file,) = trained[0].rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert make().space.size == one.space.size
+    assert len(trained) == 2
+    (tmp_path / "taken").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    assert make().space.size == one.space.size
+    assert len(trained) == 3

@@ -1,9 +1,11 @@
 """The report: one page of real runs, opened in a real browser."""
 
+import base64
 import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from profilesearch import apply, compare, report, train
 from profilesearch.errors import UsageError
+from profilesearch.profiles import Profile
 from profilesearch.reporting.runs import read_part
 from profilesearch.reporting.webpage import Block, render
 from profilesearch.tasks.pools import Member
@@ -45,8 +48,9 @@ def written(arguments: Sequence[Path], page: Path) -> str:
 
 def test_the_page_holds_everything(runs: list[Path], tmp_path: Path) -> None:
     text = written([*runs, SHIPPED, STUDY], tmp_path / "report.html")
-    for title in ("All searches", "Accuracy against cost", "Search: ppo", "Comparison: resnet20", "Pruned: applied"):
+    for title in ("All searches", "Accuracy against cost", "Search: ppo", "Pruned: applied"):
         assert f"<h2>{title}</h2>" in text
+    assert f"<h2>Comparison: {runs[2].name}</h2>" in text
     after = json.loads((runs[-1] / "report.json").read_text())["after"]
     assert f"{after['accuracy']:.2%}" in text
     assert f"{after['macs'] / 1e6:.2f} M" in text
@@ -81,6 +85,26 @@ def test_the_page_opens_in_a_browser_without_errors_or_requests(runs: list[Path]
     assert all(width > 100 for width in widths)
     assert "Search: ppo" in headings
     assert sideways <= 0
+
+
+def test_every_run_has_its_own_title_and_one_colour_in_all_plots(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        for number in range(6):
+            path = tmp_path / folder / f"{number}.json"
+            evidence = ({"model": f"m{place}", "data": "digits", "pruned_accuracy": 0.5} for place in range(2))
+            replace(Profile.load(SHIPPED), evidence=tuple(evidence)).save(path)
+    paths = sorted(tmp_path.glob("*/*.json"))
+    text = written([*paths, paths[0]], tmp_path / "page.html")
+    headings = re.findall(r"<h2>Profile: (.*)</h2>", text)
+    assert headings == [f"{folder}/{number}" for folder in "ab" for number in range(6)]
+    colours = re.findall(r'style="--run: (#\w+)"', text)
+    assert len(set(colours)) == len(colours) == 12
+    tradeoff, *bars = (
+        base64.b64decode(found).decode() for found in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
+    )
+    for colour, own in zip(colours, bars, strict=True):
+        assert colour in own
+        assert tradeoff.count(f"stroke: {colour}") >= 2  # both of its points
 
 
 def test_what_files_say_stays_text() -> None:

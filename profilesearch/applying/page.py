@@ -14,7 +14,8 @@ from profilesearch.applying.against import Comparison
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.reporting.plots import tradeoff_figure
-from profilesearch.reporting.runs import applied_part
+from profilesearch.reporting.runs import Source, applied_part
+from profilesearch.reporting.series import Palette, titles
 from profilesearch.reporting.webpage import Block, address, drawn, render
 from profilesearch.tasks.data import DataSet
 
@@ -42,12 +43,14 @@ def result_page(
         rival: The comparison with the rival, if there is one.
         steps: What to do next.
     """
-    part = applied_part(settings.out, report)
-    points = dict(part.points)
+    palette = Palette()
+    part = applied_part(Source(settings.out, titles([settings.out])[0], palette), report)
+    points = {part.title: part.points}
     if rival and rival.verdict:
         side, full = rival.report["after"], report["before"]
-        points[rival.name] = (side["macs"] / full["macs"], side["accuracy"], *side["interval"])
-    picture = drawn(tradeoff_figure(points, ("part of the multiply-adds that is left", "test accuracy")))
+        points[rival.name] = {rival.name: (side["macs"] / full["macs"], side["accuracy"], *side["interval"])}
+    labels = ("part of the multiply-adds that is left", "test accuracy")
+    picture = drawn(tradeoff_figure(points, labels, palette))
     blocks = [*part.blocks, Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
     if rival:
         text = ("The same recipe and seed, the same test images.",)

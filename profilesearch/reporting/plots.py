@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -11,12 +10,18 @@ from matplotlib.ticker import PercentFormatter
 
 from profilesearch.errors import printable
 from profilesearch.networks.groups import IntArray
+from profilesearch.reporting.series import Palette
 from profilesearch.system.files import write_atomically
 
 _FULL, _KEPT, _LINE = "#d9dee5", "#2f6f9f", "#c1553b"
+_MARKERS = "os^Dv*PX<>"
+Points = Mapping[str, tuple[float, float, float, float]]
+"""By name, (cost, accuracy, low and high end of its interval), all as fractions."""
 
 
-def profile_figure(names: Sequence[str], channels: IntArray, widths: IntArray, title: str) -> Figure:
+def profile_figure(
+    names: Sequence[str], channels: IntArray, widths: IntArray, title: str, colour: str = _KEPT
+) -> Figure:
     """Draws kept over all channels of every group, with the keep ratios as a line.
 
     Args:
@@ -24,12 +29,13 @@ def profile_figure(names: Sequence[str], channels: IntArray, widths: IntArray, t
         channels: All channels, shape (G,).
         widths: Kept channels, shape (G,).
         title: Above the picture.
+        colour: Of the kept channels.
     """
     places = np.arange(len(widths))
     figure = Figure(figsize=(max(6.0, 0.3 * len(widths)), 4), layout="constrained")
     axes = figure.add_subplot()
     axes.bar(places, channels, color=_FULL, label="all channels", width=0.8)
-    axes.bar(places, widths, color=_KEPT, label="kept", width=0.8)
+    axes.bar(places, widths, color=colour, label="kept", width=0.8)
     axes.set_xticks(places, names, rotation=90, fontsize=7)
     axes.set_ylabel("channels")
     axes.set_title(title, fontsize=10, pad=22)
@@ -43,18 +49,22 @@ def profile_figure(names: Sequence[str], channels: IntArray, widths: IntArray, t
 
 
 def search_figure(
-    curves: Mapping[str, Sequence[Sequence[float]]], policies: Mapping[str, Sequence[tuple[int, float]]]
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    policies: Mapping[str, Sequence[tuple[int, float]]],
+    palette: Palette | None = None,
 ) -> Figure:
     """Draws best-so-far against evaluations.
 
     Args:
         curves: By searcher, the best fitness after each evaluation, once for every seed.
         policies: By searcher, (evaluation, fitness) of a policy's deterministic profiles.
+        palette: Of the page.
     """
+    palette = palette or Palette()
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for index, (name, runs) in enumerate(curves.items()):
-        color = mpl.colormaps["tab10"](index % 10)
+    for name, runs in curves.items():
+        color = palette(name)
         for number, run in enumerate(runs):
             label = name if number == 0 else None
             steps = np.arange(1, len(run) + 1)
@@ -70,19 +80,21 @@ def search_figure(
     return figure
 
 
-def tradeoff_figure(points: Mapping[str, tuple[float, float, float, float]], labels: tuple[str, str]) -> Figure:
-    """Draws accuracy against cost.
+def tradeoff_figure(runs: Mapping[str, Points], labels: tuple[str, str], palette: Palette) -> Figure:
+    """Draws accuracy against cost: a run in one colour, its points with markers of their own.
 
     Args:
-        points: By name, (cost, accuracy, low and high end of its interval), all as fractions.
+        runs: Points by run.
         labels: Of both axes.
+        palette: Of the page.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for index, (name, (cost, accuracy, low, high)) in enumerate(points.items()):
-        color = mpl.colormaps["tab10"](index % 10)
-        error = [[accuracy - low], [high - accuracy]]
-        axes.errorbar(cost, accuracy, yerr=error, fmt="o", color=color, capsize=3, markersize=5, label=name)
+    for run, points in runs.items():
+        for place, (name, (cost, accuracy, low, high)) in enumerate(points.items()):
+            error = [[accuracy - low], [high - accuracy]]
+            marker = _MARKERS[place % len(_MARKERS)]
+            axes.errorbar(cost, accuracy, error, fmt=marker, color=palette(run), capsize=3, markersize=5, label=name)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -11,7 +11,8 @@ import numpy as np
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import reached_anew, reached_text
 from profilesearch.profiles import Budget, Profile
-from profilesearch.reporting.plots import profile_figure, search_figure
+from profilesearch.reporting.plots import Points, profile_figure, search_figure
+from profilesearch.reporting.series import Palette, titles
 from profilesearch.reporting.webpage import Block, drawn, embedded
 from profilesearch.system.files import read_json, regular_file
 from profilesearch.system.folders import APPLIED, SEARCHED, check_whole
@@ -19,40 +20,65 @@ from profilesearch.system.folders import APPLIED, SEARCHED, check_whole
 _LARGEST = 1e6
 """Of costs, accuracies and fitnesses, which are about 1."""
 
-Point = tuple[float, float, float, float]
-"""Cost, accuracy, and the ends of its 95 % interval."""
-
 
 @dataclass(frozen=True)
 class Part:
     """What one folder or file has to say.
 
     Attributes:
+        title: Of the run, in which colour its points are drawn.
         blocks: Of the page.
-        curves: By searcher, best fitness so far of every run.
+        curves: By run and searcher, best fitness so far of every repeat.
         points: Accuracy against cost, by name.
     """
 
+    title: str
     blocks: tuple[Block, ...]
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    points: Mapping[str, Point] = field(default_factory=dict)
+    points: Points = field(default_factory=dict)
 
 
-def read_part(path: Path) -> Part:
+@dataclass(frozen=True)
+class Source:
+    """Where a part is from, and how it appears on the page.
+
+    Attributes:
+        path: Of the folder or file.
+        title: Of the run.
+        palette: Of the page.
+    """
+
+    path: Path
+    title: str
+    palette: Palette
+
+    @property
+    def colour(self) -> str:
+        """In which the run is drawn."""
+        return self.palette(self.title)
+
+
+def read_part(path: Path, title: str = "", palette: Palette | None = None) -> Part:
     """Reads a folder of `train`, `compare`, `apply` or `study`, or a profile file.
+
+    Args:
+        path: Of the folder or file.
+        title: What it is called on the page; by its own name without one.
+        palette: Of the page.
 
     Raises:
         UsageError: It is none of these, or broken.
     """
+    source = Source(path, title or titles([path])[0], palette or Palette())
     readers = {"sections.json": _study, APPLIED: applied_part, SEARCHED: _searched}
     try:
         if path.is_file():
-            return _in_range(_stored(path))
+            return _in_range(_stored(source))
         for name, reader in readers.items():
             if (path / name).is_file():
                 value = read_json(path / name)
                 check_whole(path, value)
-                return _in_range(reader(path, value))
+                return _in_range(reader(source, value))
     except UsageError as error:
         if path.is_file():
             raise
@@ -73,12 +99,12 @@ def _in_range(part: Part) -> Part:
     return part
 
 
-def _searched(folder: Path, value: dict[str, Any]) -> Part:
-    return _compared(folder, value) if "rows" in value else _trained(folder, value)
+def _searched(source: Source, value: dict[str, Any]) -> Part:
+    return _compared(source, value) if "rows" in value else _trained(source, value)
 
 
-def _trained(folder: Path, value: dict[str, Any]) -> Part:
-    with regular_file(folder / "history.csv").open(encoding="utf-8", newline="") as file:
+def _trained(source: Source, value: dict[str, Any]) -> Part:
+    with regular_file(source.path / "history.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
     fitness = [float(row["fitness"]) for row in history]
     best = np.maximum.accumulate(fitness).tolist()
@@ -97,13 +123,15 @@ def _trained(folder: Path, value: dict[str, Any]) -> Part:
         f"{len(history)} evaluations by {searcher}, seed {value['seed']}; {profile.architecture} keeps "
         f"{reached_text(profile)}. Accuracy relative to the unpruned models.",
     )
-    curve = drawn(search_figure({searcher: [best]}, {searcher: policies} if policies else {}))
+    curves = {source.title: [best]}
+    curve = drawn(search_figure(curves, {source.title: policies} if policies else {}, source.palette))
     head = ("finalist", "from", "search images", "images that choose", "fresh images", "unprojected cost")
-    block = Block(f"Search: {folder.name}", text, (_bars(profile, value["groups"]), curve), head, tuple(rows))
-    return Part((block,), {searcher: [best]})
+    bars = _bars(source, profile, value["groups"])
+    block = Block(f"Search: {source.title}", text, (bars, curve), head, tuple(rows), colour=source.colour)
+    return Part(source.title, (block,), curves)
 
 
-def _compared(folder: Path, value: dict[str, Any]) -> Part:
+def _compared(source: Source, value: dict[str, Any]) -> Part:
     rows = []
     for row in value["rows"]:
         accuracy = f"{row['test_accuracy']:.2%}"
@@ -119,12 +147,13 @@ def _compared(folder: Path, value: dict[str, Any]) -> Part:
         f"test images of {targets}, which no search saw, not fine-tuned. ±: 95 % interval over repeats.",
     )
     head = ("profile", "evaluations", "search images", "fresh images", "cost", "parameters", "test accuracy")
-    pictures = (drawn(search_figure(value["curves"], {})),)
-    return Part((Block(f"Comparison: {value['architecture']}", text, pictures, head, tuple(rows)),), value["curves"])
+    curves = {f"{source.title}: {searcher}": runs for searcher, runs in value["curves"].items()}
+    pictures = (drawn(search_figure(curves, {}, source.palette)),)
+    return Part(source.title, (Block(f"Comparison: {source.title}", text, pictures, head, tuple(rows)),), curves)
 
 
-def applied_part(folder: Path, value: dict[str, Any]) -> Part:
-    """Returns what a report of `apply` says; the folder gives its name."""
+def applied_part(source: Source, value: dict[str, Any]) -> Part:
+    """Returns what a report of `apply` says."""
     before, after = value["before"], value["after"]
     profile, entry = Profile.from_json(value["profile"]), value["evidence"]
 
@@ -149,27 +178,29 @@ def applied_part(folder: Path, value: dict[str, Any]) -> Part:
     rival = value.get("against")
     verdict = [f"Against {rival['name']}: {rival['verdict']}."] if rival else []
     text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, {tuned}.", *verdict)
-    bars = _bars(profile, value["groups"], np.array(value["widths"]))
-    block = Block(f"Pruned: {folder.name}", text, (bars,), ("", "before", "after"), rows)
+    bars = _bars(source, profile, value["groups"], np.array(value["widths"]))
+    head = ("", "before", "after")
+    block = Block(f"Pruned: {source.title}", text, (bars,), head, rows, colour=source.colour)
     points = {
-        f"{folder.name}: {name}": (side["macs"] / before["macs"], side["accuracy"], *side["interval"])
+        f"{source.title}: {name}": (side["macs"] / before["macs"], side["accuracy"], *side["interval"])
         for name, side in (("unpruned", before), ("pruned", after))
     }
-    return Part((block,), points=points)
+    return Part(source.title, (block,), points=points)
 
 
-def _study(folder: Path, value: dict[str, Any]) -> Part:
-    blocks = [Block(f"Study: {folder.name}", tuple(dict.fromkeys(entry["setting"] for entry in value["sections"])))]
+def _study(source: Source, value: dict[str, Any]) -> Part:
+    blocks = [Block(f"Study: {source.title}", tuple(dict.fromkeys(entry["setting"] for entry in value["sections"])))]
     for section in value["sections"]:
-        pictures = tuple(embedded(folder / Path(name).name) for name in section["figures"])
+        pictures = tuple(embedded(source.path / Path(name).name) for name in section["figures"])
         text = (section["question"], f"Verdict: {section['verdict']}", *filter(None, [section["details"]]))
         rows = tuple(tuple(map(str, line["cells"])) for line in section["lines"])
-        blocks.append(Block(section["title"], text, pictures, tuple(section["head"]), rows))
-    return Part(tuple(blocks))
+        title = f"{source.title}: {section['title']}"
+        blocks.append(Block(title, text, pictures, tuple(section["head"]), rows))
+    return Part(source.title, tuple(blocks))
 
 
-def _stored(file: Path) -> Part:
-    profile, doubt = Profile.load(file), []
+def _stored(source: Source) -> Part:
+    profile, doubt = Profile.load(source.path), []
     try:
         profile = reached_anew(profile)
     except UsageError as error:
@@ -186,21 +217,22 @@ def _stored(file: Path) -> Part:
         rows.append((model, data, *cells, gain))
         accuracy = before if after is None else after
         if accuracy is not None:
-            points[" ".join(filter(None, (file.stem, "on", model, "" if after is None else "tuned on", data)))] = (
+            points[" ".join(filter(None, (source.title, "on", model, "" if after is None else "tuned on", data)))] = (
                 profile.reached, accuracy, low, high,
             )  # fmt: skip
     names = list(profile.keep)
     keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
     title = f"{profile.architecture}: {reached_text(profile)}, widths in percent"
-    bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title))
+    bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title, source.colour))
     found = f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries."
     head = ("model", "data", "pruned", "fine-tuned", "points over uniform")
-    return Part((Block(f"Profile: {file.stem}", (found, *doubt), (bars,), head, tuple(rows)),), points=points)
+    block = Block(f"Profile: {source.title}", (found, *doubt), (bars,), head, tuple(rows), colour=source.colour)
+    return Part(source.title, (block,), points=points)
 
 
-def _bars(profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None = None) -> str:
+def _bars(source: Source, profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None = None) -> str:
     names = [name for name in groups if name in profile.keep]
     channels = np.array([groups[name] for name in names])
     kept = np.rint(channels * [profile.keep[name] for name in names]).astype(np.int64) if widths is None else widths
     title = f"{profile.architecture}: {reached_text(profile)}"
-    return drawn(profile_figure(names, channels, kept, title))
+    return drawn(profile_figure(names, channels, kept, title, source.colour))

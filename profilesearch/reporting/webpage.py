@@ -36,6 +36,8 @@ pre { background: #f4f6f8; padding: 0.6rem 0.8rem; overflow-x: auto; white-space
 .gallery { display: flex; flex-wrap: wrap; gap: 0.8rem; } figure { margin: 0; width: 8.5rem; }
 figure img { width: 100%; margin: 0; image-rendering: pixelated; } figcaption { font-size: 0.85rem; color: #52606f; }
 @media (max-width: 40rem) { th, td { white-space: normal; padding: 0.25rem 0.4rem; } table { font-size: 0.9rem; } }
+section[style] h2::before { content: ""; display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.5em;
+                            background: var(--run); }
 nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3rem 0; }
 </style>
 </head>
@@ -43,7 +45,7 @@ nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3
 <h1>{{ title }}</h1>
 <nav>{% for block in blocks %}<a href="#part{{ loop.index }}">{{ block.title }}</a> {% endfor %}</nav>
 {% for block in blocks %}
-<section id="part{{ loop.index }}">
+<section id="part{{ loop.index }}"{% if block.colour %} style="--run: {{ block.colour }}"{% endif %}>
 <h2>{{ block.title }}</h2>
 {% for line in block.text %}<p>{{ line }}</p>
 {% endfor %}
@@ -81,6 +83,7 @@ class Block:
         rows: Its rows.
         code: Lines to copy.
         gallery: Small pictures, as data addresses, with what is written below them.
+        colour: In which plots show what this is about, as `#rrggbb`.
     """
 
     title: str
@@ -90,6 +93,7 @@ class Block:
     rows: tuple[tuple[str, ...], ...] = ()
     code: tuple[str, ...] = ()
     gallery: tuple[tuple[str, str], ...] = ()
+    colour: str = ""
 
 
 def render(title: str, blocks: list[Block], footer: str) -> str:
