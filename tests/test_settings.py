@@ -97,6 +97,15 @@ def test_fields_of_a_new_kind_become_options(capsys: pytest.CaptureFixture[str])
     assert "how often (default: 2)" in capsys.readouterr().out
 
 
+def test_an_argument_without_a_name_may_have_a_default() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Acting(Settings):
+        verb, description, epilog = "act", "Acts.", "files: none"
+        action: str = field(default="show", metadata=option("what", "ACTION", flags=(), nargs="?"))
+
+    assert [Acting.read(words).action for words in ([], ["train"])] == ["show", "train"]
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [

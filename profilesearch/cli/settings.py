@@ -134,11 +134,12 @@ def _argument(each: Field[Any], kind: Any) -> tuple[tuple[str, ...], dict[str, A
         "metavar": about["metavar"],
         "type": about["type"] or (Path if part is Path else None),
     }
-    if several:
+    if several or about["nargs"]:
         how["nargs"] = about["nargs"] or "+"
+    needed = each.default is MISSING and each.default_factory is MISSING
     if flags[0].startswith("-"):
-        how |= {"default": _default(each), "required": each.default is MISSING and each.default_factory is MISSING}
-    return flags, how
+        how["required"] = needed
+    return flags, how if needed else how | {"default": _default(each)}
 
 
 def _part(kind: Any) -> tuple[bool, Any]:
