@@ -7,6 +7,7 @@ from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, 
 from agents.family import Family, search_family
 from agents.optuna_samplers import CmaEsSearcher, OptunaSearcher, TpeSearcher
 from agents.ppo import PpoSearcher, PpoSettings
+from envs.policy import Policy
 from profilesearch.errors import UsageError, choose
 
 _ALL: tuple[type[Searcher], ...] = (
@@ -47,23 +48,29 @@ def searcher_kind(name: str) -> type[Searcher]:
     return kind
 
 
-def make_searcher(name: str, storage: str | None = None, ppo: PpoSettings | None = None) -> Searcher:
+def make_searcher(
+    name: str, storage: str | None = None, ppo: PpoSettings | None = None, start: Policy | None = None
+) -> Searcher:
     """Returns a searcher by name.
 
     Args:
         name: One of `searcher_names()`.
         storage: Of Optuna, for its samplers: several processes share one search.
         ppo: Hyperparameters of PPO.
+        start: A policy for any network that PPO starts from.
 
     Raises:
-        UsageError: The name is unknown, or the searcher has no use for a storage or for PPO's hyperparameters.
+        UsageError: The name is unknown, or the searcher has no use for a storage or for what is told of PPO.
     """
     kind = searcher_kind(name)
-    if ppo is not None:
-        if not issubclass(kind, PpoSearcher):
-            raise UsageError(f"hyperparameters of PPO are for the searcher ppo, not for {name}; leave out --ppo")
-        if storage is None:
-            return kind(ppo)
+    for told, what, option in (
+        (ppo, "hyperparameters of PPO are", "--ppo"),
+        (start, "a policy to start from is", "--start"),
+    ):
+        if told is not None and not issubclass(kind, PpoSearcher):
+            raise UsageError(f"{what} for the searcher ppo, not for {name}; leave out {option}")
+    if issubclass(kind, PpoSearcher) and storage is None:
+        return kind(ppo, start)
     if storage is None:
         return kind()
     if not issubclass(kind, OptunaSearcher):

@@ -77,7 +77,7 @@ class Result:
     history: tuple[Evaluation, ...]
     finalists: tuple[Finalist, ...]
     policy: Finalist | None = None
-    changed: Mapping[str, float] = field(default_factory=dict)
+    changed: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def winner(self) -> Finalist:
@@ -192,7 +192,7 @@ class Searcher(ABC):
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates profiles through `trial` until it has none left, or the searcher has no more to propose."""
 
-    def changed(self) -> dict[str, float]:
+    def changed(self) -> Mapping[str, float | str]:
         """Returns the hyperparameters that are not as they are by default, for the record; most searchers have none."""
         return {}
 

@@ -9,8 +9,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.base import Searcher, Trial
+from agents.general import begin_with
 from agents.sb3_vector import Sb3VectorEnv
-from envs.episode import EpisodeBatch, Finished
+from envs.episode import ANY, ONE, EpisodeBatch, Finished, View
+from envs.policy import Policy
 from envs.reward import TARGET_WEIGHT
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
@@ -75,16 +77,18 @@ class PpoSearcher(Searcher):
 
     Args:
         settings: Hyperparameters.
+        start: A policy for any network to start from, which gives the number of units too; from nothing where None.
     """
 
     name = "ppo"
 
-    def __init__(self, settings: PpoSettings | None = None) -> None:
+    def __init__(self, settings: PpoSettings | None = None, start: Policy | None = None) -> None:
         self.settings = settings or PpoSettings()
+        self.start = start
 
-    def changed(self) -> dict[str, float]:
-        """Returns the hyperparameters that are not as they are by default."""
-        return self.settings.changed()
+    def changed(self) -> dict[str, float | str]:
+        """Returns the hyperparameters that are not as they are by default, and the policy that it starts from."""
+        return {**self.settings.changed(), **({"start": self.start.digest} if self.start else {})}
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Trains as long as a whole update fits; the last evaluations are draws of the final policy."""
@@ -96,22 +100,24 @@ class PpoSearcher(Searcher):
             return trial.evaluate(finished.widths, finished.own_cost)
 
         space = trial.problem.space
-        env = LayerWiseVectorEnv(episodes, trial.problem, chosen.target_weight, evaluate)
-        policy = make_policy(env, chosen, seed)
+        view = ANY if self.start else ONE
+        env = LayerWiseVectorEnv(episodes, trial.problem, chosen.target_weight, evaluate, view=view)
+        policy = make_policy(env, chosen, seed, self.start)
         if updates and trial.evaluations > 1:
-            policy.learn(updates * episodes * space.size, callback=_AfterUpdate(trial))
+            policy.learn(updates * episodes * space.size, callback=_AfterUpdate(trial, view))
         if trial.left > 1:
-            _evaluate(policy, trial, trial.left - 1, deterministic=False)
-        _evaluate(policy, trial, 1, deterministic=True)
+            _evaluate(policy, trial, trial.left - 1, False, view)
+        _evaluate(policy, trial, 1, True, view)
 
 
-def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int) -> PPO:
-    """Returns an untrained policy that updates once for every N finished episodes of the environment."""
+def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int, start: Policy | None = None) -> PPO:
+    """Returns a policy, untrained or with what `start` knows, that updates once for every N finished episodes."""
     size = env.problem.space.size
+    hidden = [len(bias) for _, bias in start.layers[:-1]] if start else [settings.hidden] * 2
     with warnings.catch_warnings():
         # An update of a single short episode is a small batch, and fine here.
         warnings.filterwarnings("ignore", message=".*mini-batch size.*")
-        return PPO(
+        ppo = PPO(
             "MlpPolicy",
             Sb3VectorEnv(env),
             learning_rate=settings.learning_rate,
@@ -122,38 +128,41 @@ def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int) -> PP
             gae_lambda=1.0,
             clip_range=settings.clip,
             ent_coef=settings.entropy,
-            policy_kwargs={"log_std_init": settings.log_std, "net_arch": [settings.hidden] * 2},
+            policy_kwargs={"log_std_init": settings.log_std, "net_arch": hidden},
             seed=seed,
             device="cpu",
         )
+    if start is not None:
+        begin_with(ppo, start)
+    return ppo
 
 
-def play(policy: PPO, space: ProfileSpace, count: int, deterministic: bool) -> Finished:
+def play(policy: PPO, space: ProfileSpace, count: int, deterministic: bool, view: View = ONE) -> Finished:
     """Lets a policy decide N profiles under the budget of `space`."""
-    episodes = EpisodeBatch(space, count)
+    episodes = EpisodeBatch(space, count, view)
     while not episodes.done:
         actions, _ = policy.predict(episodes.observe(), deterministic=deterministic)
         episodes.act(np.asarray(actions).reshape(count))
     return episodes.finish()
 
 
-def _evaluate(policy: PPO, trial: Trial, count: int, deterministic: bool) -> None:
+def _evaluate(policy: PPO, trial: Trial, count: int, deterministic: bool, view: View) -> None:
     """Evaluates profiles of a policy: its deterministic one, or random draws."""
-    finished = play(policy, trial.problem.space, count, deterministic)
+    finished = play(policy, trial.problem.space, count, deterministic, view)
     trial.evaluate(finished.widths, finished.own_cost, is_policy=deterministic)
 
 
 class _AfterUpdate(BaseCallback):
     """Evaluates the deterministic profile after each update."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, view: View) -> None:
         super().__init__()
-        self._trial = trial
+        self._trial, self._view = trial, view
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps:  # not before the first update
             assert isinstance(self.model, PPO)  # noqa: S101
-            _evaluate(self.model, self._trial, 1, deterministic=True)
+            _evaluate(self.model, self._trial, 1, True, self._view)
 
     def _on_step(self) -> bool:
         return True

@@ -14,7 +14,7 @@ class Sb3VectorEnv(VecEnv):
     """A `LayerWiseVectorEnv` as a `VecEnv`.
 
     Args:
-        env: What to show; its episodes end and restart together.
+        env: What to show. An environment whose episode ends starts the next one in the same step, as `VecEnv` asks.
     """
 
     def __init__(self, env: LayerWiseVectorEnv) -> None:
@@ -24,7 +24,9 @@ class Sb3VectorEnv(VecEnv):
 
     def reset(self) -> NDArray[Any]:
         """Starts N episodes; returns observations (N, F)."""
-        return self.env.reset()[0]
+        seed = self._seeds[0]
+        self._reset_seeds()
+        return self.env.reset(seed=seed)[0]
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Takes the actions (N, 1)."""
@@ -34,11 +36,11 @@ class Sb3VectorEnv(VecEnv):
         """Returns observations (N, F), rewards (N,), dones (N,) and one info for each episode."""
         observations, values, ended, _, batch = self.env.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if batch:
-            for index, info in enumerate(infos):
-                info.update({key: value[index] for key, value in batch.items()})
-                info["terminal_observation"] = info.pop("final_obs")
-                info["TimeLimit.truncated"] = False
+        for index in np.flatnonzero(ended):
+            info = infos[index]
+            info.update({key: value[index] for key, value in batch.items() if not key.startswith("_")})
+            info["terminal_observation"] = info.pop("final_obs")
+            info["TimeLimit.truncated"] = False
         return observations, values.astype(np.float32), ended, infos
 
     def close(self) -> None:

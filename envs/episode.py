@@ -1,5 +1,6 @@
 """The core of the environment: N episodes in lock step, all arithmetic until their profiles are scored together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,15 +8,13 @@ from numpy.typing import NDArray
 
 from envs.reward import TARGET_WEIGHT, reward
 from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.features import FEATURES as GROUP_FEATURES
+from profilesearch.networks.features import group_features
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.scoring.problem import Problem
 
-FEATURES = (
-    "place of the group in the network",
-    "place of the group among its neighbours of equal width",
-    "channels, relative to the widest group",
-    "share of the cost, relative to the costliest group",
+DYNAMIC = (
     "keep of the budget",
     "uniform keep ratio of the budget",
     "share of the groups' cost that is decided",
@@ -23,7 +22,41 @@ FEATURES = (
     "forecast: own cost minus budget, the rest kept uniformly",
     "last action",
 )
-"""What the policy sees, all scaled to about [-1, 1]: the architecture, the budget, its own past; never the model."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a policy sees, all in [-1, 1]: the architecture, the budget, its own past; never the model.
+
+    Attributes:
+        names: Of the columns.
+        columns: Gives those of an architecture, shape (G, len(names) - len(DYNAMIC)); the budget and the past follow.
+    """
+
+    names: tuple[str, ...]
+    columns: Callable[[ProfileSpace], FloatArray]
+
+
+def _own_columns(space: ProfileSpace) -> FloatArray:
+    channels, shares = space.table.channels, space.cost.shares(space.budget.metric)
+    columns = np.linspace(0, 1, space.size), _place_in_run(channels), channels / channels.max(), shares / shares.max()
+    return np.stack(columns, axis=1)
+
+
+ONE = View(
+    (
+        "place of the group in the network",
+        "place of the group among its neighbours of equal width",
+        "channels, relative to the widest group",
+        "share of the cost, relative to the costliest group",
+        *DYNAMIC,
+    ),
+    _own_columns,
+)
+"""Of a policy for one architecture."""
+ANY = View((*GROUP_FEATURES, *DYNAMIC), group_features)
+"""Of a policy for any architecture."""
+FEATURES = ONE.names
 
 
 @dataclass(frozen=True)
@@ -45,24 +78,16 @@ class EpisodeBatch:
     Args:
         space: The profile space under the episodes' budget.
         count: Number of episodes, N.
+        view: What the policy sees.
     """
 
-    def __init__(self, space: ProfileSpace, count: int) -> None:
+    def __init__(self, space: ProfileSpace, count: int, view: View = ONE) -> None:
         self.space = space
         self.count = count
         self._uniform = space.uniform_ratio()
         shares = space.cost.shares(space.budget.metric)
         self._decided_share = np.concatenate([[0.0], np.cumsum(shares) / shares.sum()])
-        channels = space.table.channels
-        self._static = np.stack(
-            [
-                np.linspace(0, 1, space.size),
-                _place_in_run(channels),
-                channels / channels.max(),
-                shares / shares.max(),
-            ],
-            axis=1,
-        )
+        self._static = view.columns(space)
         self.reset()
 
     def reset(self) -> None:
@@ -77,12 +102,12 @@ class EpisodeBatch:
         return self.step == self.space.size
 
     def observe(self) -> NDArray[np.float32]:
-        """Returns the observations, shape (N, len(FEATURES)); after the last step, those of the last group again."""
+        """Returns what the policy sees, shape (N, F); after the last step, that of the last group again."""
         group = min(self.step, self.space.size - 1)
         saved = np.where(np.arange(self.space.size) < self.step, self._ratios, 1.0)
         keep = self.space.budget.keep
         columns = [
-            *np.broadcast_to(self._static[group][:, None], (4, self.count)),
+            *np.broadcast_to(self._static[group][:, None], (self._static.shape[1], self.count)),
             np.full(self.count, keep),
             np.full(self.count, self._uniform),
             np.full(self.count, self._decided_share[self.step]),

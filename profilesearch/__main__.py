@@ -10,6 +10,7 @@ from profilesearch.errors import UsageError, nearest
 VERBS = {
     "train": "search a profile over a pool of trained models and store it",
     "apply": "prune a trained model with a stored profile",
+    "policy": "show what one policy for any network decides; train it, and measure it on families that it never saw",
     "compare": "compare searchers at equal cost and equal evaluations, on models that they did not see",
     "groups": "show what can be pruned in an architecture, and what cannot, and why",
     "list": "list the stored profiles with their evidence",

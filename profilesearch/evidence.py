@@ -81,6 +81,7 @@ class Provenance(TypedDict, total=False):
         chosen: Which finalist it is: of the history, the policy, or one that needs no search.
         score: Accuracies relative to the unpruned models, by part of the images, of the profile and of its rivals.
         policy: What the policy's own profile costs and scores.
+        general: Digest of the policy for any network that it is from.
         pool: The networks.
         score_settings: How profiles were scored; on `images` at most.
         multiple_of: What widths are multiples of; `rounded_to_multiples_of` where they were rounded afterwards.
@@ -94,10 +95,11 @@ class Provenance(TypedDict, total=False):
     searcher: str | None
     evaluations: int
     seed: int
-    hyperparameters: Mapping[str, float]
+    hyperparameters: Mapping[str, float | str]
     chosen: str
     score: Mapping[str, float]
     policy: Mapping[str, float]
+    general: str
     pool: list[PoolMember]
     score_settings: Mapping[str, Any]
     images: int

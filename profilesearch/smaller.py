@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from profilesearch.deciding import NAMED, decide
+from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
-from profilesearch.evidence import provenance
 from profilesearch.measure.reaching import reached_in
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import SEEING, Batch
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.refit import REFITS
-from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_planned, refit_on
@@ -33,6 +33,7 @@ class Smaller:
         network: With smaller tensors, in evaluation mode, independent of the full one.
         profile: By which it was cut, with what it reaches in this network (latency: as its file says).
         source: Where the profile is from: the name of one that needs no search, `given`, or the file of a stored one.
+        why: Why it was taken, in one line.
         macs: Multiply-adds of one image, before and after.
         params: Parameters, before and after.
         refitted: Names of the weights that were fitted anew on images.
@@ -41,6 +42,7 @@ class Smaller:
     network: nn.Module
     profile: Profile
     source: str
+    why: str
     macs: tuple[int, int]
     params: tuple[int, int]
     refitted: tuple[str, ...]
@@ -61,8 +63,8 @@ class Smaller:
         (full, left), (params, fewer) = self.macs, self.params
         return (
             f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}), {fewer / 1e6:.3f} M of "
-            f"{params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}; {len(self.refitted)} "
-            "weights refitted"
+            f"{params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}, since {self.why}; "
+            f"{len(self.refitted)} weights refitted"
         )
 
 
@@ -83,8 +85,10 @@ def prune(
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
     Where a stored profile fits the network's channel groups and the budget, that one is used, your own before those of
-    the installation; otherwise every layer keeps the same part of its channels. No accuracy is measured: do that before
-    you use the result, and fine-tune it.
+    the installation; else the policy for any network, if one is stored that beat uniform and widest profiles on
+    families that it did not learn from, with images of such a size; else every layer keeps the same part of its
+    channels. The result says which, and why. No accuracy is measured: do that before you use the result, and fine-tune
+    it.
 
     Args:
         network: Trained; never changed. Its outputs, one or several in tuples, lists and dictionaries, keep their
@@ -94,7 +98,7 @@ def prune(
         images: Normalized as for training, floating point, (N, C, H, W), two or more; the first 500 of them, at most,
             are what weights are refitted on. Without any, weights stay as they were: fine-tune before use.
         profile: A profile or its file in place of a stored or uniform one, or the name of one that needs no search:
-            `uniform`, `widest`, `taper` or `random`.
+            `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images.
@@ -121,18 +125,19 @@ def prune(
     named, given = _given(profile)
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
-    chosen, source = (given, "given") if given else _chosen(plan, budget, scope, Store(Path(store)), named, seed)
+    asked = (given, "given", "it was asked for") if given else None
+    chosen, source, why = asked or _chosen(plan, budget, scope, Path(store), named, seed)
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
     refitted = _refitted(pruned, full.to(device), images, refit, device)
     sides, costs = (pruned.table.channels, pruned.widths), (pruned.cost.macs, pruned.cost.params)
     macs, params = ((int(cost(sides[0])), int(cost(sides[1]))) for cost in costs)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
-    return Smaller(_like(pruned, network), reached, source, macs, params, refitted)
+    return Smaller(_like(pruned, network), reached, source, why, macs, params, refitted)
 
 
 def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | None]:
     """Returns the name of a profile that needs no search, or the profile that is given; neither where None is."""
-    if isinstance(profile, str) and profile in RIVALS:
+    if isinstance(profile, str) and profile in NAMED:
         return profile, None
     given = Profile.load(profile) if isinstance(profile, str | Path) else profile
     if given is not None and not isinstance(given, Profile):
@@ -188,11 +193,18 @@ def _batch(images: Tensor | None, criterion: str) -> Batch | None:
 
 
 def _chosen(
-    plan: Plan, budget: Budget, scope: Scope, store: Store, named: str | None, seed: int
-) -> tuple[Profile, str]:
-    """Returns the named profile; else the best stored one for a network's groups, and the uniform one without any."""
-    stored = None if named else store.fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
+    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int
+) -> tuple[Profile, str, str]:
+    """Returns the named profile; else the best stored one for a network's groups, and without any what `decide` says.
+
+    Returns:
+        The profile, where it is from, and why it is taken.
+    """
+    fingerprint = plan.table.within(scope).fingerprint
+    stored = None if named else Store(store).fitting(fingerprint, budget.keep, budget.metric)
     if stored is not None:
-        return stored.profile, str(stored.path)
-    name, space = named or "uniform", plan.space(budget, scope)
-    return space.profile(RIVALS[name](space, seed), provenance({"searcher": name})), name
+        return stored.profile, str(stored.path), "it fits the network and the budget"
+    asked = asked_for(named, budget, store) if named else None
+    decision = asked or decide(store, budget, scope, plan.image_shape[1])
+    why = decision.why if asked else f"no stored one fits; {decision.why}"
+    return decision.profile(plan.space(budget, scope), seed), decision.name, why

@@ -161,18 +161,23 @@ class Store:
         Raises:
             UsageError: There is none for this budget; the message says which budgets there are.
         """
-        every = list(self.profiles(architecture))
         asked = Budget(metric, keep, keep_params)
-        fitting = [stored for stored in every if _alike(stored.profile.budget, asked)]
-        if not fitting:
-            budgets = sorted({s.profile.budget.text for s in every})
+        found = self.find(architecture, asked, data, network)
+        if found is None:
+            budgets = sorted({s.profile.budget.text for s in self.profiles(architecture)})
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
             command = f"profilesearch train --arch {shlex.quote(architecture)} --keep {keep} --metric {metric}{more}"
             raise UsageError(
                 f"no stored profile of {architecture} keeps {asked.text}; {have}; search one with "
                 f"`{command}`, or take --profile uniform"
             )
-        return max(fitting, key=lambda stored: (_is_for(stored, data, network), _record(stored.profile, data)))
+        return found
+
+    def find(self, architecture: str, budget: Budget, data: str, network: str = "") -> Stored | None:
+        """Returns what `best` returns, and None where there is nothing for this budget."""
+        every = self.profiles(architecture)
+        fitting = [each for each in every if _alike(each.profile.budget, budget)]
+        return max(fitting, key=lambda each: (_is_for(each, data, network), _record(each.profile, data)), default=None)
 
     def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
         """Returns the best stored profile for a budget among those of networks with these channel groups.
@@ -224,6 +229,14 @@ def gains(profile: Profile) -> dict[str, Gain]:
         if "gain" in entry and "gain_interval" in entry:
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
+
+
+def evidence_against(stored: Stored, data: str, network: str = "") -> bool:
+    """Says whether a profile lost to the uniform one on a data set, or, where nothing is known there, elsewhere.
+
+    Losses elsewhere say nothing of a profile that was searched for this network, or by the user on this data.
+    """
+    return not _is_for(stored, data, network) and _record(stored.profile, data)[0] == _LOST
 
 
 def _loses(profile: Profile) -> bool:

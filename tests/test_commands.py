@@ -323,7 +323,6 @@ MISTAKES: dict[str, tuple[str, Arguments]] = {
     "is no ledger of this version": ("train", [*TRAIN, "--runs", "foreign"]),
     "cannot write file:": ("train", [*TRAIN, "--store", "file"]),
     "cannot write file/applied:": ("apply", ["--arch", "resnet20", "--out", "file/applied"]),
-    "none is stored yet": ("apply", ["--arch", "resnet34"]),
     "broken JSON": ("apply", ["--arch", "resnet20", "--profile", "broken.json"]),
     "cannot read the profile nowhere.json": ("apply", ["--arch", "resnet20", "--profile", "nowhere.json"]),
     "--finetune must be 0 or more": ("apply", ["--arch", "resnet20", "--finetune", "-1"]),

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("commands", "how", "networks", "data", "python")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("commands", "how", "networks", "data", "python", "policy")),
 ]
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 

@@ -1,4 +1,8 @@
-"""Which profile `apply` uses: a given file, the best stored one, or a rival; and what it is for the network at hand."""
+"""Which profile `apply` uses, and what it is for the network at hand.
+
+In this order: what is asked for; a stored profile whose evidence is not against it; the policy for any network, if its
+own evidence is for it; a rule that needs no search.
+"""
 
 from pathlib import Path
 
@@ -9,20 +13,20 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
+from profilesearch.deciding import NAMED, Decision, decide, named
 from profilesearch.evidence import provenance
 from profilesearch.measure.multiples import AUTO
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.rivals import RIVALS, check_rival
 from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile
-from profilesearch.store import Store
+from profilesearch.store import Store, evidence_against
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import foreign_name, trained_name
 
 
-def chosen_profile(settings: Applying, data: DataSet, output: Output, searching: type[Settings]) -> Profile | None:
-    """Returns the profile that the settings name, before any work; nothing for a rival, which needs the network.
+def chosen_profile(settings: Applying, data: DataSet, output: Output, searching: type[Settings]) -> Profile | Decision:
+    """Returns the profile that is used, before any work, or what is decided where it needs the network first.
 
     Args:
         settings: Of `apply`.
@@ -34,9 +38,8 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
         UsageError: There is no such profile.
     """
     asked = settings.budget
-    if settings.profile in RIVALS:
-        check_rival(settings.profile, asked)
-        return None
+    if settings.profile in NAMED:
+        return named(settings.profile, asked, settings.store)
     if settings.profile is not None:
         profile = Profile.load(settings.profile)
         output.say(
@@ -44,32 +47,35 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
             "--keep-params, --metric and --scope say"
         )
         return profile
-    more = searching.words(vars(settings), without=("arch", "keep", "metric", "json", "quiet"))
-    store = Store(settings.store)
-    network = trained_name(settings.arch, data, 0)
-    if settings.checkpoint:
-        network = foreign_name(Path(settings.checkpoint))
-    stored = store.best(settings.arch, asked.keep, asked.metric, data.name, more, asked.keep_params, network)
-    searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
-    worth = known_worth(stored.profile, data.name)
-    whose = "your profile" if stored.own else "profile"
-    output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
-    return stored.profile
+    network = foreign_name(Path(settings.checkpoint)) if settings.checkpoint else trained_name(settings.arch, data, 0)
+    stored = Store(settings.store).find(settings.arch, asked, data.name, network)
+    if stored is None:
+        why = f"no stored profile of {settings.arch} keeps {asked.text}"
+    elif evidence_against(stored, data.name, network):
+        why = f"stored profile {stored.name} is left alone, {known_worth(stored.profile, data.name)}"
+    else:
+        searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
+        worth = known_worth(stored.profile, data.name)
+        whose = "your profile" if stored.own else "profile"
+        output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
+        return stored.profile
+    decision = decide(settings.store, asked, settings.groups, data.image_shape[1])
+    search = f"profilesearch {searching.verb}{searching.words(vars(settings), without=('json', 'quiet'))}"
+    output.say(f"using the {decision.name} profile: {why}; {decision.why}; `{search}` searches one")
+    return decision
 
 
 def fitted_profile(
-    settings: Applying, profile: Profile | None, plan: Plan, workspace: Workspace, output: Output
+    settings: Applying, given: Profile | Decision, plan: Plan, workspace: Workspace, output: Output
 ) -> Profile:
-    """Returns the profile as it is for this network: a rival's, carried over from a relative, rounded, or unchanged."""
-    asked = settings.budget, settings.groups
-    budget, scope = (profile.budget, profile.scope) if profile else asked
+    """Returns the profile as it is for this network: decided, carried over from a relative, rounded, or unchanged."""
+    budget, scope = (given.budget, given.scope) if isinstance(given, Profile) else (settings.budget, settings.groups)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
-    if profile is None:
-        name, space = settings.profile or "uniform", plan.space(budget, scope, multiple)
-        return space.profile(RIVALS[name](space, settings.seed), provenance({"searcher": name}))
-    other = profile.fingerprint != plan.table.within(scope).fingerprint
-    profile = carry(profile, plan) if other and settings.map_by_position else profile
+    if not isinstance(given, Profile):
+        return given.profile(plan.space(budget, scope, multiple), settings.seed)
+    other = given.fingerprint != plan.table.within(scope).fingerprint
+    profile = carry(given, plan) if other and settings.map_by_position else given
     if multiple == 1:
         return profile
     space = plan.space(budget, scope, multiple)

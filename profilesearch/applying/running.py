@@ -16,6 +16,7 @@ from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
+from profilesearch.deciding import Decision
 from profilesearch.errors import UsageError
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
@@ -75,9 +76,9 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
             write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
 
 
-def _of_rival(settings: Applying, profile: Profile | None) -> Applying:
+def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:
     """Returns the settings as they are for the rival, which is made on the profile's budget."""
-    if profile is None:
+    if not isinstance(profile, Profile):
         return replace(settings, profile=settings.against)
     own = {name: getattr(profile.budget, name) for name in ("metric", "keep", "keep_params")}
     return replace(settings, profile=settings.against, scope=profile.scope, **own)
@@ -85,7 +86,7 @@ def _of_rival(settings: Applying, profile: Profile | None) -> Applying:
 
 def _fitted(
     asked: Sequence[Applying],
-    given: Sequence[Profile | None],
+    given: Sequence[Profile | Decision],
     plan: Plan,
     workspace: Workspace,
     output: Output,

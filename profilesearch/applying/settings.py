@@ -24,12 +24,12 @@ from profilesearch.cli.options import (
     scope_of,
 )
 from profilesearch.cli.settings import option
+from profilesearch.deciding import NAMED
 from profilesearch.errors import choose
 from profilesearch.networks.criteria import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.refit import REFITS
-from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import Budget, Profile, Scope
 from profilesearch.system.files import check_writable
 from profilesearch.system.folders import check_place, digest_of
@@ -100,7 +100,8 @@ files, in --out, which appears whole (an earlier result of other settings there 
     profile: str | None = field(
         default=None,
         metadata=option(
-            f"a profile file, or one that needs no search: {', '.join(RIVALS)}; else the best stored one for:",
+            f"a profile file, or one that needs no search: {', '.join(NAMED)}; else the best stored one for what "
+            "follows, and where that has no evidence for it the policy for any network, or uniform:",
             "NAME",
             group=_PROFILE,
         ),

@@ -14,14 +14,20 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.cifar_resnet import SMALL_IMAGE_NETWORKS
+from profilesearch.networks.cifar_resnet import CIFAR_RESNETS, resnet18_small
+from profilesearch.networks.tiny import TINY_NETWORKS
 
 TIMM = "timm:"
 _IMAGES = {"inception_v3": 299}
+SMALL_IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    **CIFAR_RESNETS,
+    "resnet18_small": resnet18_small,
+    **TINY_NETWORKS,
+}
 
 
 def architecture_names() -> list[str]:
-    """Returns the names that come with the installation: small-image ResNets and torchvision's classifiers."""
+    """Returns the names that come with the installation: small networks and torchvision's classifiers."""
     return [*SMALL_IMAGE_NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
 
 

@@ -96,6 +96,3 @@ def resnet18_small(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
     network.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network
-
-
-SMALL_IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {**CIFAR_RESNETS, "resnet18_small": resnet18_small}

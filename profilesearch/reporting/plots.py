@@ -48,6 +48,30 @@ def profile_figure(
     return figure
 
 
+def rivals_figure(names: Sequence[str], channels: IntArray, widths: Mapping[str, IntArray], title: str) -> Figure:
+    """Draws the keep ratios of several profiles over the groups of one network.
+
+    Args:
+        names: Of the groups, G of them.
+        channels: All channels, shape (G,).
+        widths: By profile, kept channels, shape (G,).
+        title: Above the picture.
+    """
+    places = np.arange(len(channels))
+    figure = Figure(figsize=(max(6.0, 0.3 * len(channels)), 4), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, each) in enumerate(widths.items()):
+        color = (_KEPT, _LINE, "#8a8f98")[number % 3]
+        axes.step(places, each / channels, where="mid", color=color, label=name, linewidth=2.0 if not number else 1.2)
+    axes.set_xticks(places, names, rotation=90, fontsize=7)
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel("keep ratio")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=8, ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.06))
+    axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
 def search_figure(
     curves: Mapping[str, Sequence[Sequence[float]]],
     policies: Mapping[str, Sequence[tuple[int, float]]],

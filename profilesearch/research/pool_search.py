@@ -10,6 +10,7 @@ from profilesearch.cli.hyperparameters import PPO, ppo_settings
 from profilesearch.cli.options import STORE, Searching, setting_name
 from profilesearch.cli.settings import option
 from profilesearch.cli.watching import Curves
+from profilesearch.deciding import started
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance
 from profilesearch.networks.architectures import folder_name
@@ -49,6 +50,13 @@ files:
 
     searcher: str = field(default="ppo", metadata=option(f"one of {', '.join(searcher_names())}", "NAME"))
     ppo: tuple[str, ...] = field(default=(), metadata=PPO)
+    start: str | None = field(
+        default=None,
+        metadata=option(
+            "what ppo starts from: `policy`, the stored one for any network, or its FILE (default: from nothing)",
+            "NAME",
+        ),
+    )
     storage: str | None = field(
         default=None,
         metadata=option(
@@ -71,11 +79,12 @@ files:
         Raises:
             UsageError: There is none of this name, or it has no use for what it is told.
         """
-        return make_searcher(self.searcher, self.storage, ppo_settings(self.ppo) if self.ppo else None)
+        ppo = ppo_settings(self.ppo) if self.ppo else None
+        return make_searcher(self.searcher, self.storage, ppo, started(self.start, self.store) if self.start else None)
 
     def profile_name(self, data: list[str]) -> str:
         """Returns what the profile is stored as: the name that was given, or one of budget, data, searcher and seed."""
-        told = f"{self.searcher}{self.evaluations}-seed{self.seed}"
+        told = f"{self.searcher}{'-from-policy' if self.start else ''}{self.evaluations}-seed{self.seed}"
         return self.name or safe_name(f"{setting_name(self, data)}-{told}")
 
 

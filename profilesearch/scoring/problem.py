@@ -198,6 +198,11 @@ class Problem:
         return tuple(scorer.settings for scorer in self._scorers_of(part))
 
     @property
+    def pixels(self) -> tuple[int, ...]:
+        """Height of each member's images."""
+        return tuple(data.image_shape[1] for _, data in self._networks)
+
+    @property
     def digest(self) -> str:
         """Hash of all that a search over this problem depends on, but its searcher."""
         space = self.space

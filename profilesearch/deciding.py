@@ -1,0 +1,141 @@
+"""What is used where no stored profile has evidence for it: the policy for any network, if it has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from envs.policy import Policy
+from profilesearch.errors import UsageError
+from profilesearch.evidence import provenance
+from profilesearch.networks.rivals import RIVALS, check_rival
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.store import SHIPPED
+
+POLICY = "policy"
+NAMED = (*RIVALS, POLICY)
+"""Profiles by name, none of which needs a search on the network at hand."""
+_RULES = ("widest", "taper")
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Which profile is used on a network, none of whose own was searched.
+
+    Attributes:
+        name: One of `NAMED`.
+        why: In one line.
+        policy: What decides it, where that is a policy.
+    """
+
+    name: str
+    why: str
+    policy: Policy | None = None
+
+    def profile(self, space: ProfileSpace, seed: int) -> Profile:
+        """Returns the profile for a network and budget; the seed is that of random draws."""
+        if self.policy is not None:
+            return self.policy.profile(space)
+        return space.profile(RIVALS[self.name](space, seed), provenance({"searcher": self.name}))
+
+
+def stored_policies(store: Path) -> list[Policy]:
+    """Returns the trained policies of the user and of the installation, those with the best evidence first.
+
+    What counts is the lower end of the gain over uniform. Damaged files, and those of other versions, are
+    passed over.
+    """
+    folders = dict.fromkeys(folder.resolve() / POLICY for folder in (store, SHIPPED))
+    files = [path for folder in folders for path in sorted(folder.glob("[!.]*.safetensors"))]
+    found = [policy for path in files if (policy := _readable(path, path.stat().st_mtime_ns)) is not None]
+    return sorted(found, key=lambda policy: -_low(policy.about, "uniform"))
+
+
+@cache
+def _readable(path: Path, changed: int) -> Policy | None:
+    try:
+        return Policy.load(path)
+    except UsageError:
+        return None
+
+
+def named(name: str, budget: Budget, store: Path) -> Decision:
+    """Returns the decision for what is asked for by name, one of `NAMED`.
+
+    Raises:
+        UsageError: There is no policy, or the budget leaves no room for what is asked.
+    """
+    if name != POLICY:
+        check_rival(name, budget)
+        return Decision(name, "it was asked for")
+    policies = stored_policies(store)
+    if not policies:
+        raise UsageError("no policy is stored; train one with `profilesearch policy train`, or take another profile")
+    return Decision(POLICY, "it was asked for", policies[0])
+
+
+def started(start: str, store: Path) -> Policy:
+    """Returns the policy that a search starts from: `policy` is the stored one, everything else its file.
+
+    Raises:
+        UsageError: There is none.
+    """
+    decision = named(POLICY, Budget(), store) if start == POLICY else None
+    return decision.policy if decision and decision.policy else Policy.load(Path(start))
+
+
+def decide(store: Path, budget: Budget, scope: Scope, pixels: int) -> Decision:
+    """Decides which profile is used on a network for which no stored one is: the policy, a rule, or uniform.
+
+    Args:
+        store: Where policies are looked for first.
+        budget: What the pruned network may cost.
+        scope: Which groups are touched.
+        pixels: Height of the network's images.
+    """
+    policies = stored_policies(store)
+    if not policies:
+        return Decision("uniform", "no policy for any network is stored")
+    missing = [unfit(policy, budget, scope, pixels) for policy in policies]
+    if all(missing):
+        return Decision("uniform", f"the policy {missing[0]}")
+    policy = policies[missing.index("")]
+    evidence = policy.about.get("evidence", {})
+    gains = evidence.get("gains", {})
+    if not gains:
+        return Decision("uniform", "the policy was not measured on families that it did not learn from")
+    where = f"{evidence.get('families', 0)} families ({', '.join(evidence.get('data', ['unknown data']))})"
+    over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in ("uniform", "widest") if rival in gains)
+    said = f"on {where} that it did not learn from, the policy gained {over}"
+    if all(_low(policy.about, rival) > 0 for rival in ("uniform", "widest")):
+        return Decision(POLICY, said, policy)
+    better = [rule for rule in _RULES if _low(policy.about, f"{rule} over uniform") > 0 and budget.keep_params is None]
+    rule = max(better, key=lambda name: gains[f"{name} over uniform"]["mean"], default="uniform")
+    more = f", and {rule} {_points(gains[f'{rule} over uniform'])} over uniform" if better else ""
+    return Decision(rule, f"{said}{more}")
+
+
+def unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:
+    """Says what a policy was not trained for; nothing where it was. Images may be half or twice as large."""
+    sizes = policy.about.get("pixels", [0])
+    low, high = policy.about.get("keeps", (0.0, 1.0))
+    if budget.metric not in policy.about.get("metrics", ()) or budget.keep_params is not None:
+        return f"was not trained for budgets such as {budget.text}"
+    if scope != policy.about.get("scope"):
+        return f"was not trained for scope '{scope}'"
+    if not low <= budget.keep <= high:
+        return f"was trained for budgets from {low:g} to {high:g}, not for {budget.keep:g}"
+    if not min(sizes) / 2 <= pixels <= 2 * max(sizes):
+        return f"learned from networks for images of {' and '.join(map(str, sizes))} pixels, not of {pixels}"
+    return ""
+
+
+def _low(about: Mapping[str, Any], rival: str) -> float:
+    gain = about.get("evidence", {}).get("gains", {}).get(rival)
+    return float(gain["low"]) if gain else -1.0
+
+
+def _points(gain: Mapping[str, float]) -> str:
+    return f"{gain['mean'] * 100:.1f} points ({gain['low'] * 100:.1f} to {gain['high'] * 100:.1f})"

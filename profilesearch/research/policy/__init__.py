@@ -1,0 +1,1 @@
+"""One policy for any network: its training, its evidence, and what it decides."""

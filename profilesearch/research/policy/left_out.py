@@ -1,0 +1,155 @@
+"""Leave one family out: what a policy that never saw a family decides for it, beside rivals and a search."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.ppo import PpoSearcher
+from envs.policy import Policy
+from profilesearch.measure.intervals import mean_interval
+from profilesearch.networks.architectures import TIMM
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.scoring.problem import Problem
+
+RIVAL_NAMES = ("uniform", "widest", "taper", "random, median", "random, best", "search")
+_PARTS = re.compile(r"[a-z]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured on each architecture and budget.
+
+    Attributes:
+        keeps: Budgets.
+        draws: Random profiles.
+        search: Evaluations of a PPO search on the very architecture; 0 for none.
+    """
+
+    keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
+    draws: int = 100
+    search: int = 300
+
+
+@dataclass(frozen=True)
+class Row:
+    """What profiles of equal cost are worth for one architecture, on images that chose none of them.
+
+    Attributes:
+        family: That the policy did not learn from.
+        architecture: Of that family.
+        keep: Budget.
+        scores: Accuracy relative to the unpruned members, by name: `policy`, and those of `RIVAL_NAMES`.
+        params: Part of the parameters that is left, by name.
+    """
+
+    family: str
+    architecture: str
+    keep: float
+    scores: Mapping[str, float]
+    params: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the row as plain data."""
+        return asdict(self)
+
+
+def family_of(architecture: str) -> str:
+    """Returns the family of an architecture: the letters that its name begins with, such as `resnet` of `resnet56`."""
+    name = architecture.removeprefix(TIMM).rpartition(":")[2].removeprefix("tf_")
+    found = _PARTS.match(name)
+    return found[0].lower() if found else name
+
+
+def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:
+    """Measures what a policy decides for one architecture, beside rivals; every score once, through the ledger."""
+    rows = []
+    for keep in sizes.keeps:
+        low, _ = problem.space.reach()
+        if keep < low:
+            continue
+        budget = type(problem.space.budget)(problem.space.budget.metric, keep)
+        there = problem.with_budget(budget)
+        widths = _profiles(there, policy, sizes, seed)
+        worth = there.fitness(there.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
+        params = {name: there.space.relative_params(each) for name, each in widths.items()}
+        scores = dict(zip(widths, map(float, worth), strict=True))
+        rows.append(Row(family, problem.space.architecture, keep, scores, params))
+    return rows
+
+
+def _profiles(problem: Problem, policy: Policy, sizes: Sizes, seed: int) -> dict[str, IntArray]:
+    space: ProfileSpace = problem.space
+    widths = {"policy": policy.finished(space).widths[0]}
+    widths |= {name: RIVALS[name](space, seed) for name in ("uniform", "widest", "taper")}
+    drawn = space.sample(sizes.draws, np.random.default_rng([seed, 7]))
+    order = np.argsort(problem.fitness(problem.evaluate(drawn)), kind="stable")
+    widths |= {"random, median": drawn[order[len(order) // 2]], "random, best": drawn[order[-1]]}
+    if sizes.search:
+        widths["search"] = PpoSearcher().search(problem, sizes.search, seed).winner.evaluation.widths
+    return widths
+
+
+def evidence_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Sums rows up: gains over rivals, with 95 % intervals over families, each of which counts once."""
+    gains = {name: _gain(rows, "policy", name) for name in RIVAL_NAMES}
+    gains |= {f"{name} over uniform": _gain(rows, name, "uniform") for name in ("widest", "taper", "search")}
+    ahead = [np.mean(each) > 0 for each in _by_family(rows, "policy", "uniform").values()]
+    return {
+        "rows": [row.to_json() for row in rows],
+        "families": len(ahead),
+        "ahead_of_uniform": int(sum(ahead)),
+        "gains": {name: gain for name, gain in gains.items() if gain},
+    }
+
+
+def _by_family(rows: Sequence[Row], name: str, rival: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if name in row.scores and rival in row.scores:
+            found.setdefault(row.family, []).append(row.scores[name] - row.scores[rival])
+    return found
+
+
+def _gain(rows: Sequence[Row], name: str, rival: str) -> dict[str, float]:
+    values = [float(np.mean(each)) for each in _by_family(rows, name, rival).values()]
+    if len(values) < 2:
+        return {}
+    mean, reach = mean_interval(values)
+    return {"mean": mean, "low": mean - reach, "high": mean + reach}
+
+
+def leave_one_out(
+    problems: Sequence[Problem],
+    families: Mapping[str, str],
+    train: Callable[[Sequence[Problem], str], Policy],
+    sizes: Sizes,
+    seed: int = 0,
+    told: Callable[[Row], None] | None = None,
+    only: Sequence[str] = (),
+) -> list[Row]:
+    """Trains a policy without each family in turn, and measures it there.
+
+    Args:
+        problems: One for each architecture.
+        families: By architecture.
+        train: Trains a policy on some problems; it is told which family is left out.
+        sizes: How much is measured.
+        seed: Of random profiles and searches.
+        told: Called with every row.
+        only: Families that are left out; each in turn where empty.
+    """
+    rows = []
+    for family in only or dict.fromkeys(families[problem.space.architecture] for problem in problems):
+        inside = [problem for problem in problems if families[problem.space.architecture] == family]
+        policy = train([problem for problem in problems if problem not in inside], family)
+        for problem in inside:
+            for row in measure(problem, policy, family, sizes, seed):
+                rows.append(row)
+                if told:
+                    told(row)
+    return rows

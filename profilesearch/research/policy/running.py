@@ -1,0 +1,248 @@
+"""What `policy` does: it shows what one policy for any network decides, trains it, and measures it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agents.general import GeneralSettings, train_policy
+from envs.mixture import DRAWS, KEEPS, LEVELS, Mixture
+from envs.policy import Policy
+from profilesearch.cli.console import Output
+from profilesearch.cli.workspace import Workspace
+from profilesearch.deciding import POLICY, named
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.architectures import build, check_architecture, folder_name, image_size
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.rivals import rivals_of
+from profilesearch.reporting.plots import rivals_figure, save_figure
+from profilesearch.research.policy.left_out import RIVAL_NAMES, Row, evidence_of, family_of, leave_one_out, measure
+from profilesearch.research.policy.settings import Policing
+from profilesearch.scoring.engines import Engine
+from profilesearch.scoring.problem import Problem
+from profilesearch.system.files import read_json, write_json
+from profilesearch.system.folders import digest_of
+from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.files import FileImages
+
+
+def specs(pool: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the checkpoints of each architecture of a pool, none where members are trained here.
+
+    Raises:
+        UsageError: The pool is empty, an architecture is unknown, or given with and without checkpoints.
+    """
+    if not pool:
+        raise UsageError("give --pool NAME... with the architectures to learn on, such as resnet20 vgg_tiny")
+    found: dict[str, list[str]] = {}
+    bare = set()
+    for spec in pool:
+        name, separator, checkpoint = spec.partition("=")
+        check_architecture(name)
+        found.setdefault(name, []).extend([checkpoint] if separator else [])
+        bare |= set() if separator else {name}
+    mixed = next((name for name in bare if found[name]), None)
+    if mixed:
+        raise UsageError(
+            f"--pool has {mixed} with a checkpoint and without; DATA:SEED names a member that is trained here"
+        )
+    return found
+
+
+def problems_of(settings: Policing, output: Output, engine: Engine) -> list[Problem]:
+    """Returns one problem for each architecture of the pool; data sets are read once."""
+    problems: list[Problem] = []
+    shared: dict[str, DataSet] = {}
+    for arch, checkpoints in specs(settings.pool).items():
+        own = replace(settings, arch=arch, checkpoint=tuple(checkpoints), keep=KEEPS[1])
+        workspace = Workspace(own, output)
+        workspace.loaded.update(shared)
+        problem = workspace.problem(workspace.pool(own), engine, own)
+        shared |= {name: data for name, data in workspace.loaded.items() if not isinstance(data.train, FileImages)}
+        members = ", ".join(f"{m.name} {b:.3f}" for m, b in zip(problem.members, problem.base(), strict=True))
+        output.say(f"{arch}: {problem.space.size} groups in scope '{settings.scope}'; {members}")
+        problems.append(problem)
+    return problems
+
+
+def _trained(settings: Policing, output: Output, problems: Sequence[Problem], left_out: str = "") -> Policy:
+    """Trains a policy on some problems, with its settings in what is said about it."""
+    mixture = Mixture(problems, KEEPS, [settings.budget.metric], settings.objective)
+    without = f" without {left_out}" if left_out else ""
+    with output.search_progress(f"training a policy{without}", settings.evaluations) as move:
+        policy = train_policy(mixture, settings.evaluations, settings.seed, progress=move)
+    return policy.with_about(**_about(settings, problems))
+
+
+def _about(settings: Policing, problems: Sequence[Problem]) -> dict[str, Any]:
+    return {
+        "architectures": {
+            problem.space.architecture: {
+                "family": family_of(problem.space.architecture),
+                "members": [{"name": m.name, "data": m.data, "trained_on": m.trained_on} for m in problem.members],
+                "groups": problem.space.size,
+            }
+            for problem in problems
+        },
+        "pixels": sorted({pixels for problem in problems for pixels in problem.pixels}),
+        "keeps": list(KEEPS),
+        "metrics": [settings.budget.metric],
+        "scope": settings.groups,
+        "objective": settings.objective,
+        "seed": settings.seed,
+        "evaluations": settings.evaluations,
+        "yardstick_scores": sum(len(problem.members) for problem in problems) * LEVELS * (DRAWS + 1),
+        "ppo": asdict(GeneralSettings()),
+        "score_settings": problems[0].used()[0].identity(),
+        "settings": digest_of({
+            "problems": sorted(problem.digest for problem in problems),
+            "how": [settings.objective, settings.seed, settings.evaluations, list(KEEPS), asdict(GeneralSettings())],
+        }),
+    }  # fmt: skip
+
+
+def train(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
+    """Trains a policy on all problems and stores it, with the evidence that `evaluate` found for these settings."""
+    policy = _trained(settings, output, problems).with_about(command=settings.command)
+    record = _record(settings)
+    known = _known(record)
+    if known.get("settings") == policy.about["settings"]:
+        policy = policy.with_about(evidence=known["evidence"])
+    path = settings.store / POLICY / f"{settings.name}.safetensors"
+    policy.save(path)
+    said = (
+        "with the evidence of `policy evaluate`"
+        if "evidence" in policy.about
+        else ("without evidence: `policy evaluate` with the same settings measures it")
+    )
+    output.say(
+        f"stored {path} ({path.stat().st_size / 1e3:.1f} kB, {policy.about['scores']} scores, and "
+        f"{policy.about['yardstick_scores']} for the scale of rewards), {said}"
+    )
+    output.result({"policy": str(path), "digest": policy.digest, **policy.about})
+
+
+def _record(settings: Policing) -> Path:
+    return Path(settings.runs / POLICY / f"{settings.name}.json")
+
+
+def _known(path: Path) -> Mapping[str, Any]:
+    return read_json(path, "record of an evaluation") if path.exists() else {}
+
+
+def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
+    """Leaves one family out after the other, writes what was measured, and gives it to the policy of these settings.
+
+    Raises:
+        UsageError: There are fewer than three families.
+    """
+    families = {problem.space.architecture: family_of(problem.space.architecture) for problem in problems}
+    if len(set(families.values())) < 3:
+        raise UsageError(
+            f"the pool has the families {', '.join(sorted(set(families.values())))} alone; leaving one out needs three "
+            "or more"
+        )
+
+    train_without, told = partial(_trained, settings, output), partial(_told, output)
+    only = [choose("family of the pool", name, families.values()) for name in settings.leave_out]
+    rows = leave_one_out(problems, families, train_without, settings.sizes, settings.seed, told, only)
+    evidence = _evidence(settings, problems, rows)
+    record = _record(settings)
+    known = _about(settings, problems)["settings"]
+    write_json(record, {"settings": known, "evidence": evidence})
+    _tables(rows, evidence, output)
+    path = settings.store / POLICY / f"{settings.name}.safetensors"
+    if path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
+        policy.with_about(evidence=evidence).save(path)
+        output.say(f"the evidence is now in {path}")
+    output.say(f"rows in {record}")
+    output.result({"record": str(record), **evidence})
+
+
+def measure_stored(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
+    """Measures the stored policy of a name on architectures of families that it did not learn from.
+
+    Raises:
+        UsageError: There is no such policy, or it learned from a family of the pool.
+    """
+    policy = Policy.load(settings.store / POLICY / f"{settings.name}.safetensors")
+    learned = {about["family"] for about in policy.about.get("architectures", {}).values()}
+    rows: list[Row] = []
+    for problem in problems:
+        family = family_of(problem.space.architecture)
+        if family in learned:
+            raise UsageError(
+                f"the policy {settings.name} learned from {family}; measure it on other families, or leave this one "
+                "out with `policy evaluate`"
+            )
+        for row in measure(problem, policy, family, settings.sizes, settings.seed):
+            _told(output, row)
+            rows.append(row)
+    evidence = _evidence(settings, problems, rows)
+    record = settings.runs / POLICY / f"{settings.name}-measured.json"
+    write_json(record, {"policy": policy.digest, "evidence": evidence})
+    _tables(rows, evidence, output)
+    output.say(f"rows in {record}")
+    output.result({"record": str(record), **evidence})
+
+
+def _evidence(settings: Policing, problems: Sequence[Problem], rows: Sequence[Row]) -> dict[str, Any]:
+    data = sorted({member.data for problem in problems for member in problem.members})
+    return {**evidence_of(rows), "data": data, "command": settings.command}
+
+
+def _told(output: Output, row: Row) -> None:
+    worth = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
+    output.say(f"{row.architecture} at {row.keep:g}, by a policy that never saw {row.family}: {worth}")
+
+
+def _tables(rows: Sequence[Row], evidence: Mapping[str, Any], output: Output) -> None:
+    names = [name for name in ("policy", *RIVAL_NAMES) if any(name in row.scores for row in rows)]
+    cells = [
+        [row.architecture, f"{row.keep:g}", *(f"{row.scores[n]:.3f}" if n in row.scores else "" for n in names)]
+        for row in rows
+    ]
+    title = "accuracy relative to the unpruned members, on images that chose nothing; the policy never saw the family"
+    output.table(title, ["architecture", "keep", *names], cells)
+    gains = [
+        [
+            name if " over " in name else f"policy over {name}",
+            *(f"{gain[k] * 100:+.2f}" for k in ("mean", "low", "high")),
+        ]
+        for name, gain in evidence["gains"].items()
+    ]
+    if not gains:
+        return
+    output.table(f"points, 95 % intervals over {evidence['families']} families", ["", "mean", "from", "to"], gains)
+
+
+def show(settings: Policing, output: Output) -> None:
+    """Shows the profile that the stored policy decides for a network, beside those that need no search.
+
+    Raises:
+        UsageError: No network is named, there is no policy, or the budget is out of reach.
+    """
+    if not settings.arch:
+        raise UsageError("give --arch NAME, the network whose profile is shown; or `policy train`, `policy evaluate`")
+    size = settings.image_size or image_size(settings.arch)
+    network = build(settings.arch, 10)
+    plan = Plan(settings.arch, network, (3, size, size))
+    space = plan.space(settings.budget, settings.groups, int(settings.multiple_of))
+    profile = named(POLICY, settings.budget, settings.store).profile(space, settings.seed)
+    table = space.table
+    widths = {POLICY: space.widths(table.ratios(profile)), **rivals_of(space)}
+    rows = [
+        [name, str(channels), *(f"{each[place]} ({each[place] / channels:.2f})" for each in widths.values())]
+        for place, (name, channels) in enumerate(zip(table.names, table.channels.tolist(), strict=True))
+    ]
+    output.table(f"{settings.arch} at {space.budget.text}", ["group", "channels", *widths], rows)
+    costs = [
+        [name, f"{space.relative(each):.2%}", f"{space.cost.macs(each) / 1e6:.2f} M", space.params_text(each)]
+        for name, each in widths.items()
+    ]
+    output.table("cost", ["profile", f"of the {space.budget.metric}", "MACs", "parameters"], costs)
+    picture = settings.runs / POLICY / f"{folder_name(settings.arch)}.png"
+    save_figure(rivals_figure(table.names, table.channels, widths, f"{settings.arch}: {space.budget.text}"), picture)
+    output.say(f"picture: {picture}")
+    output.result({"profile": profile.to_json(), "picture": str(picture)})

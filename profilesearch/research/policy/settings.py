@@ -1,0 +1,132 @@
+"""What `policy` is told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envs.mixture import OBJECTIVES
+from profilesearch.cli import ranges
+from profilesearch.cli.options import STORE, Searching
+from profilesearch.cli.settings import option
+from profilesearch.errors import UsageError, choose
+from profilesearch.measure.multiples import AUTO
+from profilesearch.research.policy.left_out import Sizes
+from profilesearch.store import check_name
+from profilesearch.system.files import check_writable
+
+ACTIONS = ("show", "train", "evaluate", "measure")
+_HOW = "policy"
+_MACHINE = ("runs", "store", "pool_dir", "data_dir", "quiet", "json")
+"""What recorded commands leave out: it depends on the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policing(Searching):
+    """What `policy` is told."""
+
+    verb = "policy"
+    description = """\
+Show what one policy for any network decides; train it; measure it on families that it did not see.
+
+  policy --arch NAME   decides a profile in a moment, for a network of any kind, trained or not, and shows it
+  policy train         trains a policy over the architectures of --pool: every episode draws one of them and a budget
+  policy evaluate      trains one without each family in turn, and holds what it decides there against rivals
+  policy measure       holds what the stored policy decides for --pool, of families that it did not see, against rivals
+
+The policy sees what a layer is (its size, kernel, place, role) and the budget, never a weight or an image. A profile
+is worth what it gains over the same part of every layer, in standard deviations of random profiles, on held-out
+training images. Test images are never looked at. A training that was stopped, even killed, goes on where it was when
+the same command is given again: every score is in a ledger."""
+    epilog = """\
+examples:
+  profilesearch policy --arch shufflenet_v2_x1_0 --keep 0.5
+  profilesearch policy train --pool resnet20 vgg_tiny mobilenet_v2_tiny --data digits --evaluations 400
+  profilesearch policy train --pool resnet20=a.th resnet20=b.th vgg_tiny=cifar10:0 --data cifar10
+  profilesearch policy evaluate --pool resnet20 vgg_tiny mobilenet_v2_tiny --data digits --evaluations 400
+
+files:
+  STORE/policy/NAME.safetensors   the policy, with its architectures, settings, total scores and evidence
+  RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence
+  RUNS/policy/ARCH.png            the picture of what is shown"""
+
+    action: tuple[str, ...] = field(
+        default=(), metadata=option(f"one of {', '.join(ACTIONS)}", "ACTION", flags=(), nargs="*")
+    )
+    arch: str = field(default="", metadata=option("whose profile is shown", "NAME"))
+    pool: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "architectures to learn on: NAME for members that `pool` trains, or NAME=CHECKPOINT, as often as there are "
+            "checkpoints, each as for --checkpoint of `train`",
+            "SPEC",
+        ),
+    )
+    seeds: tuple[int, ...] = field(default=(0,), metadata=option("of members to train", "N", ranges.seed, group=_HOW))
+    evaluations: int = field(
+        default=2000,
+        metadata=option("profiles that the training may score", "N", ranges.whole(1, unit="evaluation"), group=_HOW),
+    )
+    images: int = field(
+        default=500,
+        metadata=option("held-out images that a score looks at", "N", ranges.whole(1, unit="image"), group=_HOW),
+    )
+    objective: str = field(
+        default="mean", metadata=option(f"over members: {', '.join(OBJECTIVES)}", "NAME", group=_HOW)
+    )
+    name: str = field(default="any", metadata=option("of the stored policy", "NAME", group=_HOW))
+    store: Path = field(default=Path("profiles"), metadata=STORE)
+    leave_out: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "evaluate: families that are left out (default: each in turn); several commands then share the work, and "
+            "the whole one takes their scores",
+            "FAMILY",
+            group=_HOW,
+        ),
+    )
+    keeps: tuple[float, ...] = field(
+        default=(0.3, 0.5, 0.7), metadata=option("measured: budgets", "FRACTION", ranges.share, group=_HOW)
+    )
+    draws: int = field(
+        default=100, metadata=option("measured: random profiles of a budget", "N", ranges.whole(1), group=_HOW)
+    )
+    search: int = field(
+        default=300,
+        metadata=option(
+            "measured: evaluations of a PPO search on the left-out architecture itself; 0 for none",
+            "N",
+            ranges.whole(0),
+            group=_HOW,
+        ),
+    )
+
+    @property
+    def command(self) -> str:
+        """The command that was given, but for what depends on the machine."""
+        return f"python -m profilesearch.policy {self.doing}{self.words(vars(self), _MACHINE)}"
+
+    @property
+    def doing(self) -> str:
+        """What is to be done, one of `ACTIONS`."""
+        return self.action[0] if self.action else ACTIONS[0]
+
+    @property
+    def sizes(self) -> Sizes:
+        """How much is measured."""
+        return Sizes(self.keeps, self.draws, self.search)
+
+    def check(self) -> None:
+        """Finds mistakes before any work.
+
+        Raises:
+            UsageError: There is one.
+        """
+        choose("action", " ".join(self.action) or ACTIONS[0], ACTIONS)
+        choose("objective", self.objective, OBJECTIVES)
+        check_name(self.name)
+        _ = self.budget, self.groups
+        if self.keep_params is not None or self.multiple_of == AUTO:
+            raise UsageError(
+                "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out"
+            )
+        for folder in (self.store, self.runs, self.pool_dir):
+            check_writable(folder)

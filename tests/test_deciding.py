@@ -1,0 +1,147 @@
+"""Which profile is used where no search was made: a stored one, the policy for any network, a rule, or uniform."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.episode import ANY
+from envs.policy import Policy
+from profilesearch import prune
+from profilesearch.deciding import decide, named, stored_policies
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.rivals import RIVALS
+from profilesearch.profiles import Budget
+from profilesearch.research.policy.left_out import Row, evidence_of, family_of
+from profilesearch.store import Store
+
+BUDGET = Budget("macs", 0.5)
+
+
+def some_policy(store: Path, name: str = "any", **gains: float) -> Policy:
+    """Stores a policy that was never trained, with evidence of given gains, each 1 point wide."""
+    random = np.random.default_rng(len(name))
+    layers = [
+        (random.normal(size=shape).astype(np.float32), np.zeros(shape[0], np.float32))
+        for shape in ((4, len(ANY.names)), (1, 4))
+    ]
+    evidence = {
+        "families": 9,
+        "data": ["digits"],
+        "gains": {
+            rival.replace("_", " "): {"mean": gain, "low": gain - 0.005, "high": gain + 0.005}
+            for rival, gain in gains.items()
+        },
+    }
+    about: dict[str, Any] = {
+        "keeps": [0.2, 0.9],
+        "metrics": ["macs"],
+        "scope": "block",
+        "pixels": [32],
+        "evidence": evidence,
+    }
+    made = Policy(tuple(layers), about)
+    made.save(store / "policy" / f"{name}.safetensors")
+    return made
+
+
+def test_the_policy_is_used_where_it_beats_uniform_and_widest(tmp_path: Path) -> None:
+    assert decide(tmp_path, BUDGET, "block", 32).name == "uniform"
+    policy = some_policy(tmp_path, uniform=0.02, widest=0.01)
+    decision = decide(tmp_path, BUDGET, "block", 32)
+    assert decision.name == "policy"
+    assert decision.why.startswith(
+        "on 9 families (digits) that it did not learn from, the policy gained 2.0 points (1.5 to 2.5)"
+    )
+    network = build("mobilenet_v2_tiny", 10)
+    small = prune(network, 0.5, (3, 32, 32), store=tmp_path)
+    assert (small.source, small.profile.found["general"]) == ("policy", policy.digest)
+    assert "profile: policy, since no stored one fits; on 9 families (digits)" in str(small)
+    assert small.macs[1] / small.macs[0] == pytest.approx(0.5, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("gains", "chosen"),
+    [
+        ({"uniform": 0.02, "widest": 0.004}, "uniform"),
+        ({"uniform": 0.004, "widest": 0.02}, "uniform"),
+        ({"uniform": 0.02, "widest": -0.01, "widest_over_uniform": 0.03, "taper_over_uniform": 0.01}, "widest"),
+        ({"uniform": 0.02, "widest": -0.01, "widest_over_uniform": 0.003, "taper_over_uniform": 0.01}, "taper"),
+        ({}, "uniform"),
+    ],
+)
+def test_else_the_rule_that_is_better_is(tmp_path: Path, gains: dict[str, float], chosen: str) -> None:
+    some_policy(tmp_path, **gains)
+    assert decide(tmp_path, BUDGET, "block", 32).name == chosen
+    space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
+    small = prune(build("vgg_tiny", 10), 0.5, (3, 32, 32), store=tmp_path)
+    assert small.source == chosen
+    assert np.array_equal(space.widths(space.table.ratios(small.profile)), RIVALS[chosen](space, 0))
+
+
+def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) -> None:
+    some_policy(tmp_path, uniform=0.02, widest=0.01)
+    for budget, scope, pixels, why in (
+        (Budget("params", 0.5), "block", 32, "budgets such as 0.5 of the params"),
+        (Budget("macs", 0.5, 0.5), "block", 32, "budgets such as"),
+        (Budget("macs", 0.95), "block", 32, "from 0.2 to 0.9, not for 0.95"),
+        (BUDGET, "all", 32, "scope 'all'"),
+        (BUDGET, "block", 224, "learned from networks for images of 32 pixels, not of 224"),
+    ):
+        decision = decide(tmp_path, budget, scope, pixels)  # type: ignore[arg-type]
+        assert decision.name == "uniform"
+        assert why in decision.why
+
+
+def test_a_stored_profile_comes_first(tmp_path: Path) -> None:
+    some_policy(tmp_path, uniform=0.02, widest=0.01)
+    network = build("vgg_tiny", 10)
+    space = Plan("vgg_tiny", network, (3, 32, 32)).space(BUDGET)
+    Store(tmp_path).add(space.profile(space.sample(1, np.random.default_rng(0))[0], {"searcher": "random"}), "mine")
+    assert Path(prune(network, 0.5, (3, 32, 32), store=tmp_path).source).name == "mine.json"
+    assert prune(network, 0.5, (3, 32, 32), store=tmp_path, profile="policy").source == "policy"
+
+
+def test_the_policy_with_the_best_evidence_is_taken_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:
+    some_policy(tmp_path, "one", uniform=0.02, widest=0.01)
+    better = some_policy(tmp_path, "other", uniform=0.03, widest=0.01)
+    (tmp_path / "policy" / "broken.safetensors").write_bytes(b"nothing")
+    assert stored_policies(tmp_path)[0].digest == better.digest
+    assert decide(tmp_path, BUDGET, "block", 32).policy is stored_policies(tmp_path)[0]
+
+
+def test_a_missing_policy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profilesearch.deciding.SHIPPED", tmp_path)
+    with pytest.raises(UsageError, match="no policy is stored; train one with `profilesearch policy train`"):
+        named("policy", BUDGET, tmp_path)
+
+
+def test_evidence_counts_each_family_once() -> None:
+    def row(family: str, keep: float, policy: float, uniform: float) -> Row:
+        return Row(family, family, keep, {"policy": policy, "uniform": uniform, "widest": 0.5}, {})
+
+    rows = [row("a", 0.3, 0.7, 0.6), row("a", 0.5, 0.9, 0.8), row("b", 0.3, 0.6, 0.6), row("c", 0.3, 0.7, 0.5)]
+    evidence = evidence_of(rows)
+    gain = evidence["gains"]["uniform"]
+    assert (evidence["families"], evidence["ahead_of_uniform"]) == (3, 2)
+    assert gain["mean"] == pytest.approx(0.1)
+    assert gain["high"] - gain["mean"] == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)
+    assert evidence["gains"]["widest over uniform"]["mean"] == pytest.approx(-(0.2 + 0.1 + 0.0) / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("resnet56", "resnet"),
+        ("resnext_tiny", "resnext"),
+        ("mobilenet_v2", "mobilenet"),
+        ("timm:tf_efficientnet_lite0", "efficientnet"),
+        ("mine.nets:Finder2", "finder"),
+        ("3d:2", "2"),
+    ],
+)
+def test_families_are_named_by_what_names_begin_with(name: str, family: str) -> None:
+    assert family_of(name) == family

@@ -1,0 +1,155 @@
+"""The command `policy`: training, what it goes on from, leaving a family out, and what it shows."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_commands import call
+
+from envs.policy import Policy
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.plan import Plan
+from profilesearch.policy import main
+from profilesearch.profiles import Budget
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.store import Store
+from profilesearch.testing import Interrupted
+
+NAMES = ("vgg_tiny", "squeezenet_tiny", "shufflenet_v2_tiny")
+TRAIN = ["--data", "digits", "--evaluations", "8", "--images", "20", "--name", "mine"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three architectures as --pool takes them; none is trained."""
+    folder, pool = tmp_path_factory.mktemp("checkpoints"), []
+    for name in NAMES:
+        torch.manual_seed(0)
+        save_network(folder / f"{name}.safetensors", build(name, 10, 1), {"architecture": name, "num_classes": 10})
+        pool.append(f"{name}={folder / f'{name}.safetensors'}")
+    return pool
+
+
+@pytest.fixture(autouse=True)
+def brief_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROFILESEARCH_DATA", raising=False)
+    monkeypatch.setattr("envs.mixture.LEVELS", 2)
+    monkeypatch.setattr("envs.mixture.DRAWS", 2)
+    yield
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    main([*words, "--json"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_policy_learns_on_several_architectures_and_has_a_picture_for_another(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, "train", "--pool", *checkpoints, *TRAIN)
+    path = Path(found["policy"])
+    assert path == Path("profiles/policy/mine.safetensors")
+    assert path.stat().st_size < 30_000
+    about = Policy.load(path).about
+    assert set(about["architectures"]) == set(NAMES)
+    assert about["architectures"]["vgg_tiny"]["members"][0]["name"] == "vgg_tiny"
+    assert 8 <= about["scores"] <= 10  # one member each; the last episodes end together
+    assert about["command"].startswith("python -m profilesearch.policy train --data digits --evaluations 8 ")
+    first = path.read_bytes()
+    run(capsys, "train", "--pool", *checkpoints, *TRAIN, "--runs", "again")
+    assert path.read_bytes() == first
+    shown = run(capsys, "--arch", "densenet_tiny", "--keep", "0.4")
+    assert Path(shown["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert shown["profile"]["budget"]["reached"] == pytest.approx(0.4, rel=0.005)
+    assert shown["profile"]["found"]["general"] == found["digest"]
+
+
+def test_a_killed_training_goes_on(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = run(capsys, "train", "--pool", *checkpoints, *TRAIN, "--runs", "straight")["digest"]
+    put, left = Ledger.put, [15]
+
+    def stopped(ledger: Ledger, key: str, score: float, **about: Any) -> None:
+        put(ledger, key, score, **about)
+        left[0] -= 1
+        if not left[0]:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "put", stopped)
+        with pytest.raises(Interrupted):
+            main(["train", "--pool", *checkpoints, *TRAIN, "--quiet"])
+    done = Path("runs/ledger.jsonl").read_bytes()
+    assert run(capsys, "train", "--pool", *checkpoints, *TRAIN)["digest"] == straight
+    assert Path("runs/ledger.jsonl").read_bytes().startswith(done)
+    rows = Path("runs/ledger.jsonl").read_text().splitlines()[1:]
+    assert len({row.split('"')[3] for row in rows}) == len(rows)  # nothing was scored twice
+
+
+def test_one_family_after_the_other_is_left_out(checkpoints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--keeps", "0.5", "--draws", "2", "--search", "2"]
+    main(["evaluate", "--pool", *checkpoints, *TRAIN, *sizes])
+    assert "vgg_tiny at 0.5, by a policy that never saw vgg: policy" in capsys.readouterr().out
+    trained = run(capsys, "train", "--pool", *checkpoints, *TRAIN)  # takes the evidence of its settings
+    evidence = trained["evidence"]
+    assert evidence["families"] == 3
+    assert {row["architecture"] for row in evidence["rows"]} == set(NAMES)
+    names = {"policy", "uniform", "widest", "taper", "random, median", "random, best", "search"}
+    assert set(evidence["rows"][0]["scores"]) == names
+    assert set(evidence["gains"]) >= {"uniform", "widest", "search", "widest over uniform"}
+    with pytest.raises(UsageError, match="the policy mine learned from vgg; measure it on other families"):
+        main(["measure", "--pool", checkpoints[0], *TRAIN, *sizes])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train"], "give --pool NAME"),
+        (["learn"], "unknown action 'learn'"),
+        ([], "give --arch NAME"),
+        (["train", "--pool", "vgg_tinny"], "did you mean vgg_tiny"),
+        (["train", "--pool", "vgg_tiny", "vgg_tiny=a.th"], "with a checkpoint and without"),
+        (["train", "--pool", "vgg_tiny", "--objective", "best"], "unknown objective 'best'"),
+        (["train", "--pool", "vgg_tiny", "--keep-params", "0.5"], "budgets of one metric"),
+        (["--arch", "vgg_tiny", "--store", "."], "no policy is stored"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilesearch.deciding.SHIPPED", Path("nowhere"))
+    with pytest.raises(SystemExit) as stop:
+        call("policy", *words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_apply_says_which_profile_it_uses_and_why(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilesearch.deciding.SHIPPED", Path("nowhere"))
+    space = Plan("vgg_tiny", build("vgg_tiny", 10, 1), (1, 8, 8)).space(Budget())
+    lost = {"data": "digits", "gain": -0.01, "gain_interval": [-0.02, -0.005]}
+    Store(Path("profiles")).add(
+        space.profile(space.sample(1, np.random.default_rng(0))[0], {"searcher": "ppo"}).with_evidence(lost), "mine"
+    )
+    call("apply", "--arch", "vgg_tiny", "--data", "digits", "--checkpoint", checkpoints[0].partition("=")[2])
+    said = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert (
+        "using the uniform profile: stored profile mine is left alone, it lost 1.00 points to uniform on digits, so "
+        "try --profile uniform too; no policy for any network is stored; `profilesearch train --arch vgg_tiny" in said
+    )
+    used = json.loads(Path("applied/report.json").read_text())["widths"]
+    assert used == space.uniform().tolist()
