@@ -22,19 +22,41 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
 from profilesearch.testing import Interrupted
 
-NAMES = ("vgg_tiny", "squeezenet_tiny", "shufflenet_v2_tiny")
+LITTLE = """
+from torch import nn
+
+def net(widths, classes, channels):
+    layers = []
+    for before, after in zip((channels, *widths), widths):
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+
+def alpha(num_classes, in_channels):
+    return net((8, 16), num_classes, in_channels)
+
+def beta(num_classes, in_channels):
+    return net((16, 8, 8), num_classes, in_channels)
+
+def gamma(num_classes, in_channels):
+    return net((8, 8, 16), num_classes, in_channels)
+"""
+NAMES = ("little:alpha", "little:beta", "little:gamma")
 TRAIN = ["--data", "digits", "--evaluations", "8", "--images", "20", "--name", "mine"]
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Three architectures as --pool takes them; none is trained."""
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Three architectures of one's own as --pool takes them; none is trained."""
     folder, pool = tmp_path_factory.mktemp("checkpoints"), []
-    for name in NAMES:
-        torch.manual_seed(0)
-        save_network(folder / f"{name}.safetensors", build(name, 10, 1), {"architecture": name, "num_classes": 10})
-        pool.append(f"{name}={folder / f'{name}.safetensors'}")
-    return pool
+    (folder / "little.py").write_text(LITTLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        for number, name in enumerate(NAMES):
+            torch.manual_seed(number)
+            path = folder / f"{number}.safetensors"
+            save_network(path, build(name, 10, 1), {"architecture": name, "num_classes": 10})
+            pool.append(f"{name}={path}")
+        yield pool
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +83,13 @@ def test_a_policy_learns_on_several_architectures_and_has_a_picture_for_another(
     assert path.stat().st_size < 30_000
     about = Policy.load(path).about
     assert set(about["architectures"]) == set(NAMES)
-    assert about["architectures"]["vgg_tiny"]["members"][0]["name"] == "vgg_tiny"
+    assert about["architectures"]["little:alpha"]["members"][0]["name"] == "0"
     assert 8 <= about["scores"] <= 10  # one member each; the last episodes end together
     assert about["command"].startswith("python -m profilesearch.policy train --data digits --evaluations 8 ")
     first = path.read_bytes()
     run(capsys, "train", "--pool", *checkpoints, *TRAIN, "--runs", "again")
     assert path.read_bytes() == first
-    shown = run(capsys, "--arch", "densenet_tiny", "--keep", "0.4")
+    shown = run(capsys, "--arch", "vgg_tiny", "--keep", "0.4")
     assert Path(shown["picture"]).read_bytes().startswith(b"\x89PNG")
     assert shown["profile"]["budget"]["reached"] == pytest.approx(0.4, rel=0.005)
     assert shown["profile"]["found"]["general"] == found["digest"]
@@ -99,7 +121,7 @@ def test_a_killed_training_goes_on(
 def test_one_family_after_the_other_is_left_out(checkpoints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--keeps", "0.5", "--draws", "2", "--search", "2"]
     main(["evaluate", "--pool", *checkpoints, *TRAIN, *sizes])
-    assert "vgg_tiny at 0.5, by a policy that never saw vgg: policy" in capsys.readouterr().out
+    assert "little:alpha at 0.5, by a policy that never saw alpha: policy" in capsys.readouterr().out
     trained = run(capsys, "train", "--pool", *checkpoints, *TRAIN)  # takes the evidence of its settings
     evidence = trained["evidence"]
     assert evidence["families"] == 3
@@ -107,7 +129,7 @@ def test_one_family_after_the_other_is_left_out(checkpoints: list[str], capsys: 
     names = {"policy", "uniform", "widest", "taper", "random, median", "random, best", "search"}
     assert set(evidence["rows"][0]["scores"]) == names
     assert set(evidence["gains"]) >= {"uniform", "widest", "search", "widest over uniform"}
-    with pytest.raises(UsageError, match="the policy mine learned from vgg; measure it on other families"):
+    with pytest.raises(UsageError, match="the policy mine learned from alpha; measure it on other families"):
         main(["measure", "--pool", checkpoints[0], *TRAIN, *sizes])
 
 
@@ -140,16 +162,17 @@ def test_apply_says_which_profile_it_uses_and_why(
     checkpoints: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("profilesearch.deciding.SHIPPED", Path("nowhere"))
-    space = Plan("vgg_tiny", build("vgg_tiny", 10, 1), (1, 8, 8)).space(Budget())
+    space = Plan("little:beta", build("little:beta", 10, 1), (1, 8, 8)).space(Budget())
     lost = {"data": "digits", "gain": -0.01, "gain_interval": [-0.02, -0.005]}
     Store(Path("profiles")).add(
         space.profile(space.sample(1, np.random.default_rng(0))[0], {"searcher": "ppo"}).with_evidence(lost), "mine"
     )
-    call("apply", "--arch", "vgg_tiny", "--data", "digits", "--checkpoint", checkpoints[0].partition("=")[2])
+    call("apply", "--arch", "little:beta", "--data", "digits", "--checkpoint", checkpoints[1].partition("=")[2])
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
         "using the uniform profile: stored profile mine is left alone, it lost 1.00 points to uniform on digits, so "
-        "try --profile uniform too; no policy for any network is stored; `profilesearch train --arch vgg_tiny" in said
+        "try --profile uniform too; no policy for any network is stored; `profilesearch train --arch little:beta"
+        in said
     )
     used = json.loads(Path("applied/report.json").read_text())["widths"]
     assert used == space.uniform().tolist()
