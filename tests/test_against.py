@@ -111,8 +111,18 @@ def test_a_rival_that_makes_no_sense_is_one_sentence(place: Path, profile: str, 
     assert not Path("applied").exists()
 
 
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options for a small network of one's own, in an empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.manual_seed(0)
+    torch.save(build("test_own:Small", 10, 1).state_dict(), "small.pth")
+    return ["--arch", "test_own:Small", "--checkpoint", "small.pth", *OPTIONS[2:], "--profile", "uniform"]
+
+
 def test_a_rival_that_diverges_leaves_the_profile_its_result(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -122,7 +132,7 @@ def test_a_rival_that_diverges_leaves_the_profile_its_result(
             raise NotFinite("the loss became nan in epoch 1; try a lower --lr")
 
     monkeypatch.setattr(making, "train", diverge)
-    apply.main([*OPTIONS, "--profile", "uniform", "--finetune", "1", "--against", "taper", "--card", "--json"])
+    apply.main([*small, "--finetune", "1", "--against", "taper", "--card", "--json"])
     report, said = json.loads((out := capsys.readouterr()).out), out.err
     rival, page = report["against"], Path("applied/result.html").read_text()
     assert rival["verdict"] == "taper cannot be compared, it diverged: the loss became nan in epoch 1; try a lower --lr"
@@ -131,7 +141,7 @@ def test_a_rival_that_diverges_leaves_the_profile_its_result(
     for text in (said, page):
         assert "taper cannot be compared, it diverged" in text
         assert "--lr 0.005" in text  # what to do next
-    assert load_pruned("applied/pruned.safetensors")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert load_pruned("applied/pruned.safetensors", "test_own:Small")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
     assert not Path("applied/against.safetensors").exists()
     assert "applied" in read_part(Path("applied")).blocks[0].title
 
@@ -158,11 +168,7 @@ def test_the_same_name_twice_is_found_before_anything_is_trained(
     assert not Path("pools").exists()
 
 
-def test_a_kill_while_the_rival_is_tuned_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    torch.manual_seed(0)
-    torch.save(build("test_own:Small", 10, 1).state_dict(), "small.pth")
+def test_a_kill_while_the_rival_is_tuned_repeats_nothing(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     epochs: list[int] = []
     real: Callable[..., None] = training._epoch
 
@@ -174,8 +180,7 @@ def test_a_kill_while_the_rival_is_tuned_repeats_nothing(tmp_path: Path, monkeyp
         real(model, data, images[:128], recipe, epoch, *rest)
 
     monkeypatch.setattr(training, "_epoch", count)
-    options = ["--arch", "test_own:Small", "--checkpoint", "small.pth", *OPTIONS[2:], "--profile", "uniform", "--quiet"]
-    options += ["--finetune", "2", "--against", "taper"]
+    options = [*small, "--quiet", "--finetune", "2", "--against", "taper"]
     with pytest.raises(KeyboardInterrupt):
         apply.main(options)
     apply.main(options)
