@@ -45,7 +45,7 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     if settings.finetune:
         settings.recipe(data)  # finds mistakes
     if settings.against is not None and settings.against == settings.profile:
-        raise _same(settings.against)  # before a network is trained
+        raise UsageError(f"--against {settings.against} is the very profile that is applied; name another one")
     asked, given = [settings], [chosen_profile(settings, data, output, searching)]
     if settings.against:
         asked.append(_of_rival(settings, given[0]))
@@ -98,12 +98,16 @@ def _fitted(
     """
     profile, *rivals = (fitted_profile(*each, plan, workspace, output) for each in zip(asked, given, strict=True))
     if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
-        raise _same(asked[1].profile or "")
+        raise UsageError(
+            f"--against {asked[1].profile} comes out as the very profile that is applied, in the {len(profile.keep)} "
+            f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"
+        )
     return [profile, *rivals]
 
 
-def _same(name: str) -> UsageError:
-    return UsageError(f"--against {name} is the very profile that is applied; name another one")
+def _wider(plan: Plan, profile: Profile) -> str:
+    """Says what leaves room for more profiles, if anything does."""
+    return ", or give --scope all" if len(plan.table.within("all").groups) > len(profile.keep) else ""
 
 
 def _advise(settings: Applying, searching: type[Settings], facts: Facts) -> list[Step]:
