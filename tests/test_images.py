@@ -14,11 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
+from profilesearch.cli.baseline import state
+from profilesearch.cli.console import Output
 from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import save_network
 from profilesearch.tasks import contents, decoded
 from profilesearch.tasks.decoding import FORMATS, bring_to, decode, quiet
-from profilesearch.tasks.files import FileImages, for_network
+from profilesearch.tasks.files import FileImages, for_network, load_folder
+from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.sources import open_data
 
 SIZE = 8
@@ -391,3 +397,17 @@ def test_a_part_of_imagenet_serves_a_network_of_all_classes(tmp_path: Path) -> N
     assert (every.num_classes, every.train.labels.unique().tolist()) == (1000, [0, 491])
     assert torch.equal(every.test.labels > 0, data.test.labels > 0)
     assert for_network(every, 1000) is every
+
+
+def test_test_images_that_a_network_may_have_learned_from_are_said_to_be(
+    tmp_path: Path, write_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(tmp_path / "mine.safetensors", build("resnet20", 2), {})
+    output = Output(False, Console(width=400))
+    for folder, said in (("flat", True), ("parts", False)):
+        for part in ("",) if said else ("train", "test"):
+            write_images(tmp_path / folder / part, ["a", "b"])
+        data = load_folder(tmp_path / folder, 32)
+        member = foreign_member("resnet20", tmp_path / "mine.safetensors", data)
+        state(output, member, 0.9, data.test, "test", data)
+        assert ("flat@32 came without test images" in capsys.readouterr().out) == said

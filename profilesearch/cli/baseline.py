@@ -40,6 +40,11 @@ def state(
     height, width = data.image_shape[1:]
     size = f"{height} by {width} pixels"
     output.say(f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name})")
+    if images is data.test and data.split_here and member.trained_on == "all":
+        output.say(
+            f"{data.name} came without test images, so every fifth of its images is one; if {member.name} learned from "
+            "these too, its accuracy here is too high: put what it never saw into a folder test, and the rest into train"
+        )
     why = _doubt(member, reached, images, data, known)
     if why:
         output.say(

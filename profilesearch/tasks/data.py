@@ -68,6 +68,7 @@ class DataSet:
         held_out: Fraction of the training images that pools do not learn from, so that searches can score on them.
         classes: Names of the class folders, where it is a folder.
         left_out: What was found beside the images and does not count, in words.
+        split_here: Whether it came without test images, and every fifth of its own was taken for one.
     """
 
     name: str
@@ -81,6 +82,7 @@ class DataSet:
     held_out: float = 0.1
     classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    split_here: bool = False
 
     @property
     def preparation(self) -> list[Any]:

@@ -185,7 +185,7 @@ def load_folder(folder: Path, size: int) -> DataSet:
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
     left_out = tuple(source.left_out for source in sources if source.left_out)
-    return replace(data, classes=classes, left_out=left_out)
+    return replace(data, classes=classes, left_out=left_out, split_here=len(sources) == 1)
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:
