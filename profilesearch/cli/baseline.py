@@ -43,7 +43,7 @@ def state(
     if images is data.test and data.split_here and member.trained_on == "all":
         output.say(
             f"{data.name} came without test images, so every fifth of its images is one; if {member.name} learned from "
-            "these too, its accuracy here is too high: put what it never saw into a folder test, and the rest into train"
+            "these too, its accuracy here is too high: put what it never saw into a folder test, others into train"
         )
     why = _doubt(member, reached, images, data, known)
     if why:
