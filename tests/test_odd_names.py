@@ -1,5 +1,7 @@
 """Names of any bytes: files and folders that people have are used as they are, and only show in what is written."""
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from agents.base import Evaluation
 from profilesearch import apply, report, train
 from profilesearch import list as listing
 from profilesearch.cli.console import run
 from profilesearch.networks.architectures import build
 from profilesearch.reporting.plots import profile_figure, save_figure
 from profilesearch.reporting.webpage import drawn
+from profilesearch.research.searched import history_text
 from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.sources import open_data, with_size
 
@@ -67,3 +71,16 @@ def test_a_picture_shows_names_as_they_are(tmp_path: Path) -> None:
     figures = [profile_figure(["$\\b$"], np.array([4]), np.array([2]), title) for title in (ODD, "$\\frac$")]
     save_figure(figures[0], tmp_path / "figure.png")
     assert drawn(figures[1])
+
+
+def test_groups_with_commas_in_their_names_keep_their_columns() -> None:
+    names = ["plain", 'a, "b"', "c\nd"]
+    history = [Evaluation(np.array([1, 2, 3]), 0.25, 0.5), Evaluation(np.array([4, 5, 6]), 1e-9, 0.123456789, True)]
+    first, second = csv.DictReader(io.StringIO(history_text(names, history)))
+    assert [first[name] for name in names] == ["1", "2", "3"]
+    assert [second[name] for name in ("evaluation", "fitness", "own_cost", "is_policy")] == [
+        "2",
+        "0.0",
+        "0.123457",
+        "1",
+    ]

@@ -1,10 +1,14 @@
 """What a search has found, where it is kept: the profile in the store, pictures and history in a folder of the run."""
 
+import csv
+import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agents import Result
+from agents.base import Evaluation
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import reached_text
 from profilesearch.profiles import Profile
@@ -63,11 +67,22 @@ def _fill(folder: Path, problem: Problem, result: Result, profile: Profile, name
     policies = [(i + 1, e.fitness) for i, e in enumerate(result.history) if e.is_policy]
     curves = {result.searcher: [result.best_so_far().tolist()]}
     save_figure(search_figure(curves, {result.searcher: policies} if policies else {}), folder / "search.png")
-    lines = [",".join(["evaluation", "fitness", "own_cost", "is_policy", *table.names])]
-    for number, e in enumerate(result.history, 1):
-        numbers = [number, round(e.fitness, 6), round(e.own_cost, 6), int(e.is_policy), *e.widths.tolist()]
-        lines.append(",".join(map(str, numbers)))
-    write_text(folder / "history.csv", "\n".join(lines) + "\n")
+    write_text(folder / "history.csv", history_text(table.names, result.history))
+
+
+def history_text(names: Sequence[str], history: Sequence[Evaluation]) -> str:
+    """Returns a search's evaluations as CSV, one a row; names of groups may have commas.
+
+    Args:
+        names: Of the groups, whose widths are the last columns.
+        history: In the order of the search.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["evaluation", "fitness", "own_cost", "is_policy", *names])
+    for number, e in enumerate(history, 1):
+        rows.writerow([number, round(e.fitness, 6), round(e.own_cost, 6), int(e.is_policy), *e.widths.tolist()])
+    return text.getvalue()
 
 
 def _value(problem: Problem, result: Result, profile: Profile) -> dict[str, Any]:
