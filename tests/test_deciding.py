@@ -145,3 +145,15 @@ def test_evidence_counts_each_family_once() -> None:
 )
 def test_families_are_named_by_what_names_begin_with(name: str, family: str) -> None:
     assert family_of(name) == family
+
+
+def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) -> None:
+    (policy,) = stored_policies(tmp_path)
+    evidence = policy.about["evidence"]
+    assert len({row["family"] for row in evidence["rows"]}) == evidence["families"] == 11
+    assert evidence["gains"]["uniform"]["low"] < 0 < evidence["gains"]["widest"]["low"]
+    decision = decide(tmp_path, BUDGET, "block", 8)
+    assert decision.name == "uniform"  # not shown to be better
+    assert "the policy gained 2.1 points (-1.5 to 5.8) over uniform, 29.7 points" in decision.why
+    space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
+    assert space.relative(policy.finished(space).widths[0]) == pytest.approx(0.5, rel=0.005)
