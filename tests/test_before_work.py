@@ -202,9 +202,9 @@ def test_members_that_were_trained_otherwise_are_named(place: Path, capsys: Capt
     options = ["--arch", "resnet20", "--data", "digits", "--seeds", "0"]
     pool.main([*options, "--epochs", "40"])
     out = capsys.readouterr().out
-    assert "resnet20-digits-seed0 is there already and was trained with epochs 30, not epochs 40" in out
+    assert "resnet20-digits-seed0 is there already and was trained with epochs 12, not epochs 40" in out
     assert "remove pools/resnet20/digits-seed0.safetensors to train it anew, or give another --pool-dir" in out
-    pool.main([*options, "--epochs", "30"])
+    pool.main([*options, "--epochs", "12"])
     assert "is there already" not in capsys.readouterr().out
 
 

@@ -25,6 +25,8 @@ from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Budget
 from profilesearch.store import Store
 from profilesearch.tasks.pools import Member
 
@@ -47,13 +49,21 @@ def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: py
 
 
 EVALUATIONS = 20  # two updates of PPO
-TRAIN: Arguments = ["--arch", "resnet20", "--evaluations", str(EVALUATIONS)]
+TRAIN: Arguments = ["--arch", "resnet20", "--evaluations", str(EVALUATIONS), "--images", "50"]
 
 
 def train(capsys: pytest.CaptureFixture[str], *more: str | Path) -> dict[str, Any]:
     call("train", *TRAIN, "--json", *more)
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
+
+
+@pytest.fixture
+def uniform(place: Path) -> Path:
+    """A profile of ResNet-20."""
+    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    space.profile(space.uniform(), {}).save(place / "uniform.json")
+    return place / "uniform.json"
 
 
 def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,12 +80,6 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
     folder = Path(result["run"])
     assert {path.name for path in folder.iterdir()} == {"profile.png", "search.png", "history.csv", "result.json"}
     assert len((folder / "history.csv").read_text().splitlines()) == 1 + EVALUATIONS
-
-
-def test_same_seed_stores_identical_profiles(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = Path(train(capsys, "--runs", "a", "--store", "a")["profile"]).read_bytes()
-    two = Path(train(capsys, "--runs", "b", "--store", "b")["profile"]).read_bytes()
-    assert one == two
 
 
 def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,10 +101,9 @@ def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest
 
 
 def test_apply_writes_a_network_that_a_fresh_process_loads_bit_for_bit(
-    place: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
+    uniform: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
 ) -> None:
-    stored = train(capsys, "--searcher", "uniform")["profile"]
-    options: Arguments = ["--data", "digits", "--checkpoint", members[1].path, "--profile", stored]
+    options: Arguments = ["--data", "digits", "--checkpoint", members[1].path, "--profile", uniform]
     call("apply", "--arch", "resnet20", *options, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
@@ -126,7 +129,7 @@ def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exporte
     write_images(place / "photos", ["cat", "dog"], 20)
     torch.manual_seed(0)
     torch.save(build("resnet18", 2).state_dict(), place / "mine.pth")
-    options: Arguments = ["--checkpoint", "mine.pth", "--data", "photos@32", "--profile", "uniform", "--finetune", "2"]
+    options: Arguments = ["--checkpoint", "mine.pth", "--data", "photos@32", "--profile", "uniform", "--finetune", "1"]
     call("apply", "--arch", "resnet18", *options, "--lr", "0.01", "--export", "onnx", "pt2", "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
@@ -151,28 +154,25 @@ def test_a_latency_budget_is_searched_and_applied(
     assert report["after"]["macs"] < report["before"]["macs"]
 
 
-def test_two_processes_finetune_as_one(place: Path, members: list[Member]) -> None:
-    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "3"]
-    options += ["--profile", "uniform", "--keep", "0.3", "--json"]
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_finetune_as_one(place: Path, members: list[Member], capsys: pytest.CaptureFixture[str]) -> None:
+    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "2"]
+    options += ["--profile", "uniform", "--keep", "0.3", "--refit", "none", "--json"]
+    call("apply", *options, "--out", "one")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "profilesearch.apply"]
-    reports = {}
-    for name, start in (("one", ["-m", "profilesearch.apply"]), ("two", launcher)):
-        command = [sys.executable, *start, *map(str, options), "--out", name]
-        done = subprocess.run(
-            command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        (line,) = done.stdout.splitlines()  # one process talks
-        reports[name] = json.loads(line)
-    one, two = (reports[name]["evidence"] for name in ("one", "two"))
+    command = [sys.executable, *launcher, *map(str, options), "--out", "two"]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=alone)
+    (line,) = done.stdout.splitlines()  # one process talks
+    one, two = (json.loads(said)["evidence"] for said in (capsys.readouterr().out, line))
     assert one["pruned_accuracy"] == two["pruned_accuracy"] < two["finetuned_accuracy"]
     assert two["finetuned_accuracy"] == pytest.approx(one["finetuned_accuracy"], abs=0.06)
     assert not list(Path("two").glob("*resume*"))
 
 
-def test_a_profile_serves_a_relative_when_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stored = train(capsys, "--searcher", "random")["profile"]
-    torch.save(build("resnet32", 10, 1).state_dict(), place / "deeper.pth")
-    options: Arguments = ["--arch", "resnet32", "--checkpoint", "deeper.pth", "--data", "digits", "--profile", stored]
+def test_a_profile_serves_a_relative_when_asked(uniform: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build("resnet32", 10, 1).state_dict(), "deeper.pth")
+    options: Arguments = ["--arch", "resnet32", "--checkpoint", "deeper.pth", "--data", "digits", "--profile", uniform]
     with pytest.raises(SystemExit):
         call("apply", *options)
     assert "--map-by-position" in capsys.readouterr().err
@@ -189,17 +189,18 @@ def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert not list(Path("applied").glob("*resume*"))
 
 
-def test_compare_scores_all_searchers_on_an_unseen_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stored = train(capsys)["profile"]
+def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluations = 10
     searchers: Arguments = ["--searchers", "ppo", "random", "exhaustive", "--repeats", "2", "--random-sample", "5"]
-    call("compare", *TRAIN, "--seeds", "0", "--profile", stored, "--json", *searchers)
+    searchers += ["--evaluations", str(evaluations), "--profile", uniform]
+    call("compare", *TRAIN, "--seeds", "0", "--json", *searchers)
     report = json.loads(capsys.readouterr().out)
     assert [target["name"] for target in report["targets"]] == ["resnet20-digits-seed1"]
     rows = {row["name"]: row for row in report["rows"]}
     assert {"unpruned", "uniform", "random, median", "ppo", "random", "exhaustive"} <= rows.keys()
     for name, row in rows.items():
         assert name == "unpruned" or row["cost"] == pytest.approx(0.5, rel=0.005)
-    assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == EVALUATIONS
+    assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == evaluations
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] >= 0
     assert (Path(report["run"]) / "curves.png").exists()
@@ -381,9 +382,8 @@ def test_ctrl_c_leaves_a_hint(place: Path, capsys: pytest.CaptureFixture[str], m
     assert "the same command goes on" in capsys.readouterr().err
 
 
-def test_a_profile_of_another_architecture_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stored = train(capsys, "--searcher", "uniform")["profile"]
+def test_a_profile_of_another_architecture_is_refused(uniform: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(build("resnet32", 10, 1).state_dict(), "other.th")
     with contextlib.suppress(SystemExit):
-        call("apply", "--arch", "resnet32", "--data", "digits", "--checkpoint", "other.th", "--profile", stored)
+        call("apply", "--arch", "resnet32", "--data", "digits", "--checkpoint", "other.th", "--profile", uniform)
     assert "no keep ratio for group 'layer1.3.conv1'" in capsys.readouterr().err

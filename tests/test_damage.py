@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import profile_figure, save_figure
 from profilesearch.research.study.cells import text
@@ -64,10 +66,14 @@ every = settings(
 )
 
 
+@cache
+def space() -> ProfileSpace:
+    return Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
+
+
 def stored_profile(seed: int = 0) -> Profile:
-    space = Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
-    widths = space.sample(1, np.random.default_rng(seed))[0]
-    return space.profile(widths, {"searcher": "random", "seed": seed}).with_evidence({"data": "d", "gain": 0.0123})
+    widths = space().sample(1, np.random.default_rng(seed))[0]
+    return space().profile(widths, {"searcher": "random", "seed": seed}).with_evidence({"data": "d", "gain": 0.0123})
 
 
 @pytest.fixture(scope="module")
@@ -290,9 +296,12 @@ def test_a_name_that_is_too_long_is_one_sentence(
     assert "File name too long" in said
 
 
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "profilesearch.pool", "--arch", "resnet20", "--data", "digits", "--seeds", "0"]
-    command += ["--epochs", "12"]
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--epochs", "4"]
+    command = [sys.executable, "-m", "profilesearch.pool", *options]
     pool = tmp_path / "pools" / "resnet20"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, it would be inherited
     try:
@@ -308,6 +317,6 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None
     assert process.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted; nothing is lost, the same command goes on from here"
     assert "Traceback" not in said
-    again = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "digits-seed0" in again.stdout
+    call("pool", *options)
+    assert "digits-seed0" in capsys.readouterr().out
     assert [path.name for path in pool.iterdir()] == ["digits-seed0.safetensors"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from agents import RandomSearcher, make_searcher
 from agents.base import Result
@@ -29,22 +28,16 @@ from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member
 
 Make = Callable[[Engine, Ledger], Problem]
-pytestmark = pytest.mark.xdist_group("engines")  # one cluster at a time, whose workers are killed
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As many as the workers have: how half-precision sums are rounded depends on it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.xdist_group("engines"),  # one cluster at a time, whose workers are killed
+]
 
 
 @pytest.fixture(scope="module")
 def make(members: list[Member], digits: DataSet) -> Make:
     def problem(engine: Engine, ledger: Ledger) -> Problem:
-        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), ledger, engine=engine)
+        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(50), ledger, engine=engine)
 
     return problem
 
@@ -74,21 +67,24 @@ def test_an_engine_gives_the_local_scores(make: Make, engine: Engine) -> None:
     assert len(ledger) == 8  # four profiles on two members; what was asked twice was scored once
 
 
+SEARCHED = 16
+
+
 @pytest.fixture(scope="module")
 def undisturbed(make: Make) -> Result:
-    return RandomSearcher().search(make(LocalEngine(), Ledger()), 40)
+    return RandomSearcher().search(make(LocalEngine(), Ledger()), SEARCHED)
 
 
 def test_a_search_survives_its_workers(make: Make, engine: Engine, undisturbed: Result, tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill(done: int, _: int, __: float) -> None:
-        if done in (5, 20) and (workers := _workers(engine)):
+        if done in (3, 8) and (workers := _workers(engine)):
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    result = RandomSearcher().search(make(engine, ledger), 40, progress=kill)
+    result = RandomSearcher().search(make(engine, ledger), SEARCHED, progress=kill)
     assert len(set(killed)) == 2
     assert [e.fitness for e in result.history] == [e.fitness for e in undisturbed.history]
     assert result.winner.fresh == undisturbed.winner.fresh
@@ -157,7 +153,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         workers = [int(number) for number in parent.stdout.readline().split()]
-        time.sleep(5)  # they have started
+        time.sleep(3)  # they have started
         parent.kill()
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
@@ -212,7 +208,7 @@ def test_two_processes_share_one_optuna_study(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--json"]
-    options += ["--searcher", "tpe", "--evaluations", "16", "--storage", storage]
+    options += ["--searcher", "tpe", "--evaluations", "12", "--images", "50", "--storage", storage]
     command = [sys.executable, "-m", "profilesearch.train", *options]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads of two processes on few cores wait for one another
     started = [
@@ -224,12 +220,12 @@ def test_two_processes_share_one_optuna_study(
     results = [json.loads(process.communicate(timeout=300)[0]) for process in started]
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
-    assert len(histories[0].splitlines()) == 1 + 16
-    # Together they scored 16 profiles and at most one more that was under way. Each of them also scored the full, the
+    assert len(histories[0].splitlines()) == 1 + 12
+    # Together they scored 12 profiles and at most one more that was under way. Each of them also scored the full, the
     # uniform and the widest one on search images, and the full one and 10 finalists, these two among them, on the
     # images that choose and on fresh ones.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 16 <= sum(scored) <= 16 + 1 + 2 * (3 + 11 + 11)
+    assert 12 <= sum(scored) <= 12 + 1 + 2 * (3 + 11 + 11)
     monkeypatch.chdir(tmp_path)
     train.main([*options, "--runs", "runs0", "--store", "s"])
     assert json.loads(capsys.readouterr().out)["score"] == results[0]["score"]
@@ -252,7 +248,7 @@ def test_curves_of_a_search_for_tensorboard(
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     common = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--quiet"]
     folders = ["--store", f"{tmp_path}/s", "--runs", f"{tmp_path}/r", "--tensorboard", f"{tmp_path}/t"]
-    train.main([*common, "--evaluations", "20", *folders])
+    train.main([*common, "--evaluations", "20", "--images", "50", *folders])
     assert capfd.readouterr() == ("", "")
     events = reader.EventAccumulator(str(tmp_path / "t"))
     events.Reload()

@@ -34,7 +34,10 @@ def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], floa
     return observations, value, info
 
 
-def test_registered_environment_passes_both_checkers() -> None:
+def test_registered_environment_passes_both_checkers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    short = Recipe(epochs=1, batch=500)
+    monkeypatch.setattr(embedded, "train_member", lambda *given, **more: train_member(*given, short, **more))
     env = gymnasium.make(ENV_ID)
     check_env(env.unwrapped, skip_render_check=True)
     check_env_sb3(env.unwrapped)

@@ -1,5 +1,6 @@
 """Groups, cost, rounding, criteria and surgery, on networks of ours and of torchvision."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
+from torchvision.models.resnet import Bottleneck
+from torchvision.models.vgg import make_layers
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -22,40 +28,58 @@ from profilesearch.profiles import Budget
 ARCHITECTURES = {
     "resnet20": (3, 32, 32),
     "resnet56": (1, 8, 8),
-    "resnet18": (3, 64, 64),
+    "resnet18": (3, 32, 32),
     "resnet18_small": (1, 16, 16),
-    "mobilenet_v2": (3, 64, 64),
-    "mobilenet_v3_small": (3, 64, 64),
-    "densenet121": (3, 64, 64),
-    "alexnet": (3, 96, 96),
-    "vgg11_bn": (3, 32, 32),
-    "resnext50_32x4d": (3, 64, 64),
-    "wide_resnet50_2": (3, 32, 32),
-    "squeezenet1_1": (3, 64, 64),
-    "googlenet": (3, 64, 64),
-    "inception_v3": (3, 299, 299),
-    "mnasnet0_5": (3, 64, 64),
-    "shufflenet_v2_x0_5": (3, 64, 64),
-    "efficientnet_b0": (3, 64, 64),
-    "efficientnet_v2_s": (3, 64, 64),
-    "regnet_x_400mf": (3, 64, 64),
-    "regnet_y_400mf": (3, 64, 64),
-    "convnext_tiny": (3, 64, 64),
-    "vit_b_32": (3, 224, 224),
-    "timm:seresnext26d_32x4d": (1, 64, 64),
-    "timm:tf_efficientnet_lite0": (3, 64, 64),
-    "timm:ghostnet_050": (3, 64, 64),
+    "mobilenet_v2": (3, 32, 32),
+    "mobilenet_v3_small": (3, 32, 32),
+    "alexnet": (3, 64, 64),
+    "squeezenet1_1": (3, 32, 32),
+    "googlenet": (3, 32, 32),
+    "mnasnet0_5": (3, 32, 32),
+    "shufflenet_v2_x0_5": (3, 32, 32),
+    "efficientnet_b0": (3, 32, 32),
+    "regnet_x_400mf": (3, 32, 32),
+    "regnet_y_400mf": (3, 32, 32),
+    "timm:seresnext26d_32x4d": (1, 32, 32),
+    "timm:tf_efficientnet_lite0": (3, 32, 32),
+    "timm:ghostnet_050": (3, 32, 32),
 }
+
+
+def vgg() -> nn.Module:
+    """Returns torchvision's VGG with BatchNorm, but for the sizes of its classifier."""
+    features = make_layers([8, "M", 16, 16, "M"], batch_norm=True)
+    head = [nn.Linear(16 * 49, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)]
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(7), nn.Flatten(), *head)
+
+
+def efficientnet_v2() -> nn.Module:
+    blocks = [FusedMBConvConfig(1, 3, 1, 16, 16, 1), FusedMBConvConfig(4, 3, 2, 16, 24, 2)]
+    return models.EfficientNet([*blocks, MBConvConfig(4, 3, 2, 24, 32, 2)], 0.1, num_classes=10, last_channel=64)
+
+
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "vgg": vgg,
+    "densenet": lambda: models.DenseNet(16, (2, 3, 2), 32, num_classes=10),
+    "resnext": lambda: models.ResNet(Bottleneck, [2, 1, 1, 1], 10, groups=32, width_per_group=4),
+    "wide_resnet": lambda: models.ResNet(Bottleneck, [2, 1, 1, 1], 10, width_per_group=32),
+    "inception": lambda: models.Inception3(10, aux_logits=False, init_weights=False),
+    "efficientnet_v2": efficientnet_v2,
+    "convnext": lambda: models.ConvNeXt([CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 2)], num_classes=10),
+    "vit": lambda: models.VisionTransformer(32, 16, 2, 2, 32, 64, num_classes=10),
+}
+"""Torchvision's, of the kinds whose smallest one is large: made of the same blocks."""
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ARCHITECTURES],  # one worker traces it
-)
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in (*ARCHITECTURES, *SMALL)],
+)  # one worker traces it
 def plan(request: pytest.FixtureRequest) -> Plan:
-    shape = ARCHITECTURES[request.param]
+    name: str = request.param
+    shape = ARCHITECTURES.get(name, (3, 75, 75) if name == "inception" else (3, 32, 32))
     torch.manual_seed(0)
-    return Plan(request.param, randomized(build(request.param, 10, shape[0])), shape)
+    return Plan(name, randomized(SMALL[name]() if name in SMALL else build(name, 10, shape[0])), shape)
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -225,18 +249,17 @@ def test_bn_criterion_needs_batchnorm() -> None:
 
 
 def test_slices_of_a_flattened_layer_cover_its_pixels() -> None:
-    plan = Plan("vgg11_bn", build("vgg11_bn", 10), (3, 32, 32))
-    group = plan.table.groups[7]
-    flattened: Slice = next(s for s in group.slices if s.tensor == "classifier.0.weight")
-    assert flattened.rows.shape == (512, 49)
-    assert np.array_equal(flattened.rows.ravel(), np.arange(512 * 49))
+    group = Plan("vgg", vgg(), (3, 32, 32)).table.groups[2]
+    flattened: Slice = next(s for s in group.slices if s.tensor == "3.weight")
+    assert flattened.rows.shape == (16, 49)
+    assert np.array_equal(flattened.rows.ravel(), np.arange(16 * 49))
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2", "densenet121"])
 def test_folded_networks_give_the_same_outputs(name: str) -> None:
     torch.manual_seed(0)
     network = build(name, 10).double()
-    images = torch.rand(8, 3, 64, 64, dtype=torch.double)
+    images = torch.rand(8, 3, 32, 32, dtype=torch.double)
     network(images)  # BatchNorm statistics that are not the trivial ones
     network.eval()
     expected = network(images)

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import SEARCHERS, PpoSearcher, PpoSettings, Searcher, make_searcher, search_family, searcher_names
+from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, make_searcher, search_family, searcher_names
 from agents.baselines import grid
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget, Profile
 from profilesearch.scoring.problem import Problem
-from profilesearch.testing import Make, SearcherBehaviour
+from profilesearch.scoring.score import default_settings
+from profilesearch.testing import EVALUATIONS, Make, SearcherBehaviour
 
 
-@pytest.fixture(scope="module", params=SEARCHERS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(f"searcher {name}")) for name in SEARCHERS]
+)
 def searcher(request: pytest.FixtureRequest) -> Iterator[Searcher]:
     yield SEARCHERS[request.param]()
 
@@ -24,9 +27,18 @@ class TestEverySearcher(SearcherBehaviour):
     def uses_all(self, searcher: Searcher) -> bool:
         return searcher.name not in ("uniform", "widest", "taper", "exhaustive")
 
-    @pytest.fixture
+    @pytest.fixture(scope="module")
     def make_problem(self, problem: Problem) -> Make:
-        return problem.with_ledger
+        return problem.with_settings(default_settings(50)).with_ledger
+
+    @pytest.fixture(scope="module")
+    def given_problem(self, make_problem: Make) -> Problem:
+        return make_problem(self.ledger)
+
+    @pytest.fixture(scope="module")
+    def result(self, searcher: Searcher, given_problem: Problem) -> Result:
+        """Searched once for all tests of a searcher."""
+        return searcher.search(given_problem, EVALUATIONS, seed=3)
 
 
 FOREIGN = """
@@ -60,7 +72,7 @@ def test_another_packages_searcher_goes_by_name(tmp_path: Path, monkeypatch: pyt
 
 
 def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Problem) -> None:
-    result = PpoSearcher().search(problem, 40, 0)
+    result = PpoSearcher().search(problem.with_settings(default_settings(50)), 24, 0)
     policies = [evaluation for evaluation in result.history if evaluation.is_policy]
     assert policies
     assert result.policy is not None

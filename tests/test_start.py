@@ -26,8 +26,8 @@ def test_a_command_starts_as_a_script() -> None:
 
 
 def started(command: list[str | Path], folder: Path, first_import: str) -> subprocess.CompletedProcess[str]:
-    """Starts a command in a folder whose `safetensors`, the first of the package's slow imports, does this."""
-    (folder / "safetensors.py").write_text(f"import importlib.util, os, signal, time\n{first_import}\n")
+    """Starts a command in a folder whose `torch`, the first of the package's slow imports, does this."""
+    (folder / "torch.py").write_text(f"import importlib.util, os, signal, time\n{first_import}\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     return subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=60)
 

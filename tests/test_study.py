@@ -33,6 +33,7 @@ from profilesearch.research.study.cells import text, whole
 from profilesearch.research.study.profiles import parameters, widest_profile
 from profilesearch.research.study.records import Records
 from profilesearch.research.study.rows import PROFILES
+from profilesearch.research.study.sizes import QUICK
 from profilesearch.research.study.thresholds import IMPORTANCES, global_threshold
 from profilesearch.store import Gain, Store, gains
 
@@ -250,7 +251,7 @@ def test_one_policy_ships_profiles_for_the_budgets_between(place: Path, capsys: 
     assert "| budgets.1 | 0.6 | resnet20-digits-seed1 (digits) |" in (place / "results.md").read_text()
     profile = Store(place / "profiles", place / "profiles").best("resnet20", 0.6, "macs", "digits").profile
     assert profile.found["family"] == [0.6]
-    assert profile.found["evaluations"] == 40
+    assert profile.found["evaluations"] == QUICK.evaluations
     assert profile.reached == pytest.approx(0.6, rel=TOLERANCE)
     assert gains(profile).keys() == {"digits"}
 

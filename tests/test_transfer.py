@@ -157,7 +157,7 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| ticket-late | 0.6 | 1 | 40.00% |" in page
     assert (
-        "`python -m profilesearch.pool --arch resnet20 --data digits --seeds 0 --epochs 30 --lr 0.05` trains it" in page
+        "`python -m profilesearch.pool --arch resnet20 --data digits --seeds 0 --epochs 12 --lr 0.05` trains it" in page
     )
     with (place / "transferred" / "speeds.csv").open(encoding="utf-8") as file:
         timed = [row["method"] for row in csv.DictReader(file)]

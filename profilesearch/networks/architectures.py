@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -28,7 +27,24 @@ SMALL_IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 def architecture_names() -> list[str]:
     """Returns the names that come with the installation: small networks and torchvision's classifiers."""
-    return [*SMALL_IMAGE_NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
+    return [*SMALL_IMAGE_NETWORKS, *torchvision_names()]
+
+
+def torchvision_names() -> list[str]:
+    """Returns the names of torchvision's classifiers."""
+    models = torchvision_models()
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def is_torchvisions(name: str) -> bool:
+    """Says whether an architecture is one of torchvision's classifiers."""
+    return name not in SMALL_IMAGE_NETWORKS and ":" not in name and name in torchvision_names()
+
+
+def torchvision_models() -> Any:
+    """Returns torchvision's module of networks, which takes a second or two to import."""
+    return importlib.import_module("torchvision.models")
 
 
 def check_architecture(name: str) -> None:
@@ -41,7 +57,7 @@ def check_architecture(name: str) -> None:
         choose("timm architecture", name.removeprefix(TIMM), _timm().list_models())
     elif ":" in name:
         _callable(name)
-    else:
+    elif name not in SMALL_IMAGE_NETWORKS:
         choose("architecture", name, architecture_names())
 
 
@@ -76,13 +92,13 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
         raise UsageError(f"{name} takes images with 3 channels, not {in_channels}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+        network: nn.Module = torchvision_models().get_model(name, weights=None, num_classes=num_classes)
     return network
 
 
 def stem_channels(name: str, image_channels: int) -> int:
     """Returns how many input channels a new network gets; torchvision's take 3, with grey images repeated."""
-    return 3 if name in torchvision.models.list_models(module=torchvision.models) else image_channels
+    return 3 if is_torchvisions(name) else image_channels
 
 
 def image_size(name: str) -> int:

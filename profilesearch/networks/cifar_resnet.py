@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,7 +91,9 @@ CIFAR_RESNETS: dict[str, Callable[..., CifarResNet]] = {f"resnet{d}": partial(Ci
 
 def resnet18_small(num_classes: int = 10, in_channels: int = 3) -> nn.Module:
     """ResNet-18 for small images: torchvision's with a 3x3 stem of stride 1 and no pooling after it, as usual."""
-    network: nn.Module = torchvision.models.resnet18(num_classes=num_classes)
+    from torchvision.models import resnet18  # noqa: PLC0415  takes a second or two, for this network alone
+
+    network: nn.Module = resnet18(num_classes=num_classes)
     network.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
@@ -106,6 +105,8 @@ def rising_root(function: Callable[..., FloatArray], low: FloatArray, high: Floa
     root = np.where(below >= 0, low, high)
     inside = np.flatnonzero((below < 0) & (above > 0))
     if len(inside):
+        from scipy.optimize import elementwise  # noqa: PLC0415  takes half a second
+
         found = elementwise.find_root(
             lambda x, row: function(x, row.astype(np.int64)),
             (low[inside], high[inside]),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor, nn
 
 from profilesearch.networks.clock import pass_times
@@ -112,6 +111,8 @@ class _Price:
         times = np.array(measured["times"])
         for axis in (0, 1):
             times = np.maximum.accumulate(times, axis=axis)
+        from scipy.interpolate import RegularGridInterpolator  # noqa: PLC0415  takes half a second
+
         self._look_up = RegularGridInterpolator(tuple(self._axes), times) if min(times.shape) > 1 else None
         self._times = times
 

@@ -7,10 +7,9 @@ from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
-import torchvision
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build, folder_name
+from profilesearch.networks.architectures import build, folder_name, is_torchvisions, torchvision_models
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.system.files import cache_folder, regular_file
 
@@ -24,9 +23,9 @@ def published_names(architecture: str) -> list[str]:
     """Returns the names of published weights for an architecture, such as `IMAGENET1K_V1`; none for most."""
     if architecture in _PACKAGES:
         return [_PACKAGED]
-    if architecture not in torchvision.models.list_models(module=torchvision.models):
+    if not is_torchvisions(architecture):
         return []
-    return list(torchvision.models.get_model_weights(architecture).__members__)
+    return list(torchvision_models().get_model_weights(architecture).__members__)
 
 
 def published_weights(architecture: str, name: str) -> Path:
@@ -48,7 +47,7 @@ def published_weights(architecture: str, name: str) -> Path:
             f"the published weights of {architecture} are for a network that rescales its images, which a state dict "
             "does not say; fine-tune it without `transform_input` and give the file"
         )
-    url = str(torchvision.models.get_model_weights(architecture)[name].url)
+    url = str(torchvision_models().get_model_weights(architecture)[name].url)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     digest = file.stem.rpartition("-")[2]
     if file.exists():

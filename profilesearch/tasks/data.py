@@ -1,6 +1,7 @@
 """Data sets by name, in memory, as bytes."""
 
 import hashlib
+import importlib
 import json
 import math
 import pickle
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision import datasets
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.system.files import regular_file
@@ -204,7 +204,7 @@ def _digits() -> DataSet:
     return DataSet("digits", images[~is_test], images[is_test], 10, (0.305,), (0.376,), flips=False, held_out=few)
 
 
-def _cifar(kind: type[datasets.CIFAR10], name: str, classes: int) -> "Loader":
+def _cifar(kind: str, name: str, classes: int) -> "Loader":
     def load(folder: Path, download: bool) -> DataSet:
         train, test = (_read(kind, name, folder, train, download) for train in (True, False))
         return DataSet(name, _from_rgb(train), _from_rgb(test), classes, IMAGENET_MEAN, IMAGENET_STD, flips=True)
@@ -213,11 +213,11 @@ def _cifar(kind: type[datasets.CIFAR10], name: str, classes: int) -> "Loader":
 
 
 def _fashionmnist(folder: Path, download: bool) -> DataSet:
-    train, test = (_read(datasets.FashionMNIST, "fashionmnist", folder, train, download) for train in (True, False))
+    train, test = (_read("FashionMNIST", "fashionmnist", folder, train, download) for train in (True, False))
     return DataSet("fashionmnist", _from_grey(train), _from_grey(test), 10, (0.286,), (0.353,), flips=True)
 
 
-def _read(kind: Callable[..., Any], name: str, folder: Path, train: bool, download: bool) -> Any:
+def _read(kind: str, name: str, folder: Path, train: bool, download: bool) -> Any:
     place = folder / _PLACES[name]
     fix = f"put the files there, or add --download to fetch them into {folder}"
     if not download and not place.exists():
@@ -226,24 +226,26 @@ def _read(kind: Callable[..., Any], name: str, folder: Path, train: bool, downlo
         if not file.is_dir():
             regular_file(file, f"part of {name}")
     try:
-        return kind(str(folder), train=train, download=download)
+        return getattr(importlib.import_module("torchvision.datasets"), kind)(
+            str(folder), train=train, download=download
+        )
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise UsageError(f"{name} in {place} is incomplete or damaged ({reason}); {fix}") from error
 
 
-def _from_rgb(data: datasets.CIFAR10) -> Images:
+def _from_rgb(data: Any) -> Images:
     return Images(torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets))
 
 
-def _from_grey(data: datasets.FashionMNIST) -> Images:
+def _from_grey(data: Any) -> Images:
     return Images(data.data[:, None].contiguous(), data.targets.long())
 
 
 Loader = Callable[[Path, bool], DataSet]
 _LOADERS: dict[str, Loader] = {
-    "cifar10": _cifar(datasets.CIFAR10, "cifar10", 10),
-    "cifar100": _cifar(datasets.CIFAR100, "cifar100", 100),
+    "cifar10": _cifar("CIFAR10", "cifar10", 10),
+    "cifar100": _cifar("CIFAR100", "cifar100", 100),
     "fashionmnist": _fashionmnist,
 }
 _PLACES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashionmnist": "FashionMNIST/raw"}

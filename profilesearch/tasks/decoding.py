@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms import functional
 
 from profilesearch.errors import UsageError
 
@@ -114,6 +113,8 @@ def is_dim(content: bytes, path: Path) -> bool | None:
 
 def bring_to(image: Any, size: int) -> Tensor:
     """Returns the centre of a Pillow image, uint8, shape (3, size, size)."""
+    from torchvision.transforms import functional  # noqa: PLC0415  takes a second or two, for image files alone
+
     image = image.convert("RGB")
     if image.size != (size, size):
         width, height = image.size

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
-from torchvision import datasets
 
 from profilesearch.errors import UsageError, one_line
 from profilesearch.tasks import decoded
@@ -142,7 +141,7 @@ def files_of(source: Any) -> list[Path] | None:
     for name in ("samples", "_samples", "imgs"):
         if hasattr(source, name) and all(isinstance(each[0], str | Path) for each in getattr(source, name)[:1]):
             return [Path(file) for file, _ in getattr(source, name)]
-    if isinstance(source, datasets.INaturalist):
+    if type(source).__name__ == "INaturalist":
         return [Path(source.root) / source.all_categories[label] / file for label, file in source.index]
     found = next((getattr(source, name) for name in ("_image_files", "_images") if hasattr(source, name)), None)
     return None if found is None else [Path(file) for file in found]

@@ -5,12 +5,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from profilesearch.errors import UsageError
 from profilesearch.tasks.decoding import shown
 
-_ENDINGS = tuple(IMG_EXTENSIONS)
+_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Those of torchvision's `ImageFolder`."""
 _NAMED = 3
 """Endings of files that are named, at most."""
 _UNKNOWN = "files in "

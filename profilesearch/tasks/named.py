@@ -1,5 +1,6 @@
 """Torchvision's classification data sets whose images are files, by name, split as published."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
-from torchvision import datasets
 
 from profilesearch.errors import UsageError
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet
@@ -111,7 +111,7 @@ def load_named(name: str, folder: Path, download: bool, size: int = 0) -> DataSe
 
 
 def _open(name: str, folder: Path, download: bool, settings: Mapping[str, Any]) -> Any:
-    made: Callable[..., Any] = getattr(datasets, NAMED[name].kind)
+    made: Callable[..., Any] = getattr(importlib.import_module("torchvision.datasets"), NAMED[name].kind)
     able = {"download": download} if NAMED[name].fetched else {}
     try:
         return made(str(folder), **able, **settings)

@@ -61,7 +61,9 @@ files:
     evaluations: int | None = field(
         default=None,
         metadata=option(
-            f"of every searcher (default: {Sizes().evaluations}; quick: 40)", "N", ranges.whole(1, unit="evaluation")
+            f"of every searcher (default: {Sizes().evaluations}; quick: {QUICK.evaluations})",
+            "N",
+            ranges.whole(1, unit="evaluation"),
         ),
     )
     long_epochs: int | None = field(
