@@ -18,13 +18,25 @@ import torch
 from PIL import Image
 
 from profilesearch import pruning
-from profilesearch.measure import speed as latency
+from profilesearch.measure import speed
+from profilesearch.networks import latency
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member, default_recipe, train_member
+
+LONG = {"place", "runs", "upstream", "data_dir", "weights_dir"}
+"""Fixtures of tests that are part of the full suite alone: commands on trained networks, real data."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if LONG & set(item.fixturenames):
+            item.add_marker("full")
+
 
 EPOCHS = 12
 """Of the two members: enough for 95 % of the images, and under half of the default."""
@@ -66,8 +78,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast a pruned network is matters to no test, how well it is refitted to few: most of the time of `apply`."""
-    monkeypatch.setattr(latency, "_BLOCK_S", 0.005)
-    monkeypatch.setattr(latency, "_ROUNDS", 1)
+    monkeypatch.setattr(speed, "_BLOCK_S", 0.005)
+    monkeypatch.setattr(speed, "_ROUNDS", 1)
+    monkeypatch.setattr(latency, "_REPEATS", 1)
     monkeypatch.setattr(pruning, "_REFIT_IMAGES", 100)
 
 

@@ -72,6 +72,7 @@ def use(profile: Path) -> None:
         return
 
 
+@pytest.mark.full
 @given(path=st.sampled_from([*places(WHOLE)]), new=anything)
 @every
 def test_any_json_in_a_profile_is_used_or_refused(folder: Path, path: tuple[Any, ...], new: Any) -> None:
@@ -124,6 +125,7 @@ def test_any_json_as_a_ledger_line_is_a_score_or_skipped(folder: Path, value: An
     assert found is None or (math.isfinite(found) and 0 <= found <= 1 and found == score)
 
 
+@pytest.mark.full
 def test_a_damaged_profile_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tmp_path / "resnet20"
     store.mkdir()

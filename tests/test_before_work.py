@@ -96,6 +96,7 @@ def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) 
         pool.main([*ARCH, "--data", "digits", "--image-size", "0", "--checkpoint", "net 0.pth"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("data", "file", "name"),
     [("digits@12", "net 0.pth", "digits-12"), ("photos/", "net 2.pth", "photos"),
@@ -116,6 +117,7 @@ def test_names_that_cannot_be_stored_are_refused_before_the_search(here: Path) -
     assert not Path("pools").exists()
 
 
+@pytest.mark.full
 def test_two_searches_of_one_name_keep_their_runs(here: Path, capsys: Captured) -> None:
     folders = []
     for store, images in (("a", "20"), ("b", "40"), ("a", "20")):
@@ -129,6 +131,7 @@ def test_two_searches_of_one_name_keep_their_runs(here: Path, capsys: Captured) 
     assert [value["profile"]["found"]["score_settings"]["images"] for value in values] == [20, 40]
 
 
+@pytest.mark.full
 def test_two_comparisons_keep_their_results(here: Path, capsys: Captured) -> None:
     options = ["--data", "digits", "--checkpoint", "net 0.pth", "--target", "net 1.pth", "--searchers", "random"]
     folders = []
@@ -140,6 +143,7 @@ def test_two_comparisons_keep_their_results(here: Path, capsys: Captured) -> Non
     assert [json.loads((Path(f) / "result.json").read_text())["budget"]["keep"] for f in folders[:2]] == [0.7, 0.6]
 
 
+@pytest.mark.full
 def test_the_suggested_search_is_on_the_users_own_network_and_images(here: Path, capsys: Captured) -> None:
     data = ["--data", "my photos.v2 ü", "--image-size", "24", "--mean", "0.5", "--std", "0.25", "0.5", "0.25"]
     own = [*ARCH, *data, "--checkpoint", "net 2.pth", "--keep", "0.65", "--store", "my store", "--seed", "3"]

@@ -117,6 +117,7 @@ def test_a_damaged_profile_is_refused_or_the_same(folder: Path, profile: Profile
         assert Profile.load(path).to_json() == profile.to_json()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("half", [True, False])
 @given(damage=damages)
 @every
@@ -144,6 +145,7 @@ def _store(folder: Path, seeds: range) -> None:
         Store(folder).add(stored_profile(seed), "same-name")
 
 
+@pytest.mark.full
 def test_two_processes_lose_no_profile_of_the_same_name(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_store, args=(tmp_path, range(first, 8, 2))) for first in (0, 1)]
@@ -224,6 +226,7 @@ def full_disk(small_disk: Path) -> Path:
     return small_disk
 
 
+@pytest.mark.full
 def test_an_export_to_a_full_disk_is_one_sentence(full_disk: Path, digits: DataSet) -> None:
     with pytest.raises(UsageError, match=r"cannot write .*pruned\.pt2: No space left"):
         export(build("resnet20", 10, 1), "pt2", full_disk / "pruned.pt2", digits, digits.test[:2])
@@ -296,6 +299,7 @@ def test_a_name_that_is_too_long_is_one_sentence(
     assert "File name too long" in said
 
 
+@pytest.mark.full
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.full
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stable_baselines3.PPO.learn", lambda agent, steps: agent)  # minutes
@@ -70,6 +71,7 @@ def problem_space(problem: Any) -> Any:
     return importlib.import_module("envs.layerwise").LayerWiseEnv(problem).observation_space
 
 
+@pytest.mark.full
 def test_every_example_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

@@ -21,6 +21,7 @@ from profilesearch.tasks.data import DataSet
 SHAPE = (3, 32, 32)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "scope"), [("resnet18", "block"), ("resnet18", "all"), ("mnasnet0_5", "block")])
 def test_torch_pruning_keeps_as_many_channels(name: str, scope: Scope) -> None:
     network = build(name, 5).eval()

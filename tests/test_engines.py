@@ -29,6 +29,7 @@ from profilesearch.tasks.pools import Member
 
 Make = Callable[[Engine, Ledger], Problem]
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.xdist_group("engines"),  # one cluster at a time, whose workers are killed
 ]

@@ -34,6 +34,7 @@ def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], floa
     return observations, value, info
 
 
+@pytest.mark.full
 def test_registered_environment_passes_both_checkers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     short = Recipe(epochs=1, batch=500)

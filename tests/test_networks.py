@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,10 +72,12 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
 """Torchvision's, of the kinds whose smallest one is large: made of the same blocks."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in (*ARCHITECTURES, *SMALL)],
-)  # one worker traces it
+def parameter(name: str) -> Any:
+    marks = [pytest.mark.xdist_group(name)]  # one worker traces it
+    return pytest.param(name, marks=marks if name == "resnet20" or name in SMALL else [*marks, pytest.mark.full])
+
+
+@pytest.fixture(scope="module", params=map(parameter, (*ARCHITECTURES, *SMALL)))
 def plan(request: pytest.FixtureRequest) -> Plan:
     name: str = request.param
     shape = ARCHITECTURES.get(name, (3, 75, 75) if name == "inception" else (3, 32, 32))

@@ -128,6 +128,7 @@ def test_a_storage_that_fails_in_the_midst_of_a_search_is_one_sentence(monkeypat
         search("journal.log", 5, problem)
 
 
+@pytest.mark.full
 def test_a_database_that_others_write_to_in_the_midst_of_a_search_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

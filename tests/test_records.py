@@ -172,6 +172,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, list[Any]]:
     return made, right
 
 
+@pytest.mark.full
 @given(data=st.data(), checked=st.booleans())
 @every
 def test_any_text_in_any_cell_and_any_flipped_bit_is_found_or_measured_again(

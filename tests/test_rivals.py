@@ -52,6 +52,7 @@ def test_widest_has_the_most_parameters_that_there_are(keep: float) -> None:
     assert space.cost.params(found) <= most * 1.01  # one step beyond the budget, where that is nearer to it
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "scope"), [("squeezenet1_1", "block"), ("mobilenet_v2", "all"), ("resnet18", "all")])
 @pytest.mark.parametrize("metric", ["macs", "params"])
 def test_widest_is_ahead_of_every_other_profile(name: str, scope: Scope, metric: Metric) -> None:

@@ -176,6 +176,7 @@ def _write(path: Path, name: str) -> None:
         ledger.put(f"{name}{index}", index / 300, padding="x" * 200)
 
 
+@pytest.mark.full
 def test_two_processes_share_a_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     context = multiprocessing.get_context("spawn")

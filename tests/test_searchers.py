@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from profilesearch.scoring.score import default_settings
 from profilesearch.testing import EVALUATIONS, Make, SearcherBehaviour
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(f"searcher {name}")) for name in SEARCHERS]
-)
+def parameter(name: str) -> Any:
+    marks = [pytest.mark.xdist_group(f"searcher {name}"), *([] if name in ("ppo", "random") else [pytest.mark.full])]
+    return pytest.param(name, marks=marks)
+
+
+@pytest.fixture(scope="module", params=map(parameter, SEARCHERS))
 def searcher(request: pytest.FixtureRequest) -> Iterator[Searcher]:
     yield SEARCHERS[request.param]()
 
@@ -81,6 +85,7 @@ def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Prob
     assert any(e.own_cost != problem.space.relative(e.widths) for e in result.history)
 
 
+@pytest.mark.full
 def test_ppo_learns_to_land_on_another_cost(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing but a target term away from where it starts, the policy must move there."""
     wanted = 0.35
@@ -100,6 +105,7 @@ def test_exhaustive_grid_is_finite_distinct_and_grows(problem: Problem) -> None:
     assert len(np.unique(profiles, axis=0)) == len(profiles)
 
 
+@pytest.mark.full
 def test_a_family_has_a_profile_on_every_budget(problem: Problem, tmp_path: Path) -> None:
     done: list[int] = []
     settings = PpoSettings(epochs=5)

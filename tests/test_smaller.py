@@ -155,6 +155,7 @@ def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_pat
         load_pruned(tmp_path / "small.safetensors")
 
 
+@pytest.mark.full
 def test_a_search_over_own_networks_takes_three_lines(members: list[Member], digits: DataSet) -> None:
     networks = [member.load() for member in members]
     images, labels = digits.normalize(digits.train[:600].pixels), digits.train.labels[:600]

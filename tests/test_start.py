@@ -18,6 +18,7 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
     assert names & sys.stdlib_module_names == set()
 
 
+@pytest.mark.full
 def test_a_command_starts_as_a_script() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "profilesearch" / "list.py", "--help"], check=False, capture_output=True, text=True

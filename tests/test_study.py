@@ -133,6 +133,7 @@ def test_records_survive_a_half_written_line_and_refuse_other_columns(tmp_path: 
         Records(path, {"id": text, "other": whole()})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("importance", IMPORTANCES)
 def test_torch_prunings_threshold_is_held_to_our_groups_and_macs(importance: str) -> None:
     space = space_of("resnet20")

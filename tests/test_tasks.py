@@ -63,6 +63,7 @@ def test_training_learns_digits(members: list[Member], digits: DataSet) -> None:
     assert held_out_accuracy(members[0], digits) > 0.95
 
 
+@pytest.mark.full
 def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, lr=0.05, batch=64, shift=1, distill=0.5, label_smoothing=0.1)
     torch.manual_seed(1)
@@ -98,6 +99,7 @@ def test_diverging_training_says_which_rate_to_try(digits: DataSet) -> None:
         train(model, digits, digits.train, Recipe(epochs=5, lr=1e20, batch=64))
 
 
+@pytest.mark.full
 def test_distillation_pulls_towards_the_teacher(members: list[Member], digits: DataSet) -> None:
     teacher = members[0].load()
     wrong = replace(digits, train=replace(digits.train, labels=(digits.train.labels + 1) % 10))

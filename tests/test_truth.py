@@ -137,6 +137,7 @@ def test_measurements_keep_the_names_that_they_had() -> None:
     assert identity(FineTune("a", (1, 2)), "fp32") != identity(FineTune("a", (1, 2), refit="full"), "fp32")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sandwich", [False, True])
 def test_elastic_weights_serve_narrow_networks(sandwich: bool, digits: DataSet, members: list[Member]) -> None:
     full = members[0].load()
