@@ -67,7 +67,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "inception": lambda: models.Inception3(10, aux_logits=False, init_weights=False),
     "efficientnet_v2": efficientnet_v2,
     "convnext": lambda: models.ConvNeXt([CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 2)], num_classes=10),
-    "vit": lambda: models.VisionTransformer(32, 16, 2, 2, 32, 64, num_classes=10),
+    "vit": lambda: models.VisionTransformer(32, 8, 2, 2, 32, 256, num_classes=10),
 }
 """Torchvision's, of the kinds whose smallest one is large: made of the same blocks."""
 
