@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
         if LONG & set(item.fixturenames):
             item.add_marker("full")
+    items.sort(key=lambda item: item.get_closest_marker("full") is None)  # no worker is left with a long one at the end
 
 
 EPOCHS = 12

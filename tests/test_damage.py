@@ -1,7 +1,6 @@
 """Files that were damaged, disks that are full, processes that get in each other's way."""
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import signal
@@ -140,23 +139,25 @@ def test_a_damaged_checkpoint_is_refused_or_the_same(folder: Path, half: bool, d
     assert not network.training
 
 
-def _store(folder: Path, seeds: range) -> None:
-    for seed in seeds:
-        Store(folder).add(stored_profile(seed), "same-name")
-
-
 @pytest.mark.full
 def test_two_processes_lose_no_profile_of_the_same_name(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_store, args=(tmp_path, range(first, 8, 2))) for first in (0, 1)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    there = list(Store(tmp_path).profiles("resnet20"))
-    own = {s.profile.found["seed"] for s in there if s.path.parent.parent == tmp_path}
+    for seed in range(8):
+        stored_profile(seed).save(tmp_path / "made" / f"{seed}.json")
+    code = (
+        "import sys; from pathlib import Path; from profilesearch.profiles import Profile\n"
+        "from profilesearch.store import Store\n"
+        "for path in sys.argv[1:]:\n"
+        "    Store(Path('kept')).add(Profile.load(Path(path)), 'same-name')\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, *sorted((tmp_path / "made").iterdir())[first::2]], cwd=tmp_path)
+        for first in (0, 1)
+    ]
+    assert [writer.wait(300) for writer in writers] == [0, 0]
+    there = list(Store(tmp_path / "kept").profiles("resnet20"))
+    own = {s.profile.found["seed"] for s in there if s.path.parent.parent == tmp_path / "kept"}
     assert own == set(range(8))
-    assert not list(tmp_path.glob("*/.*"))
+    assert not list((tmp_path / "kept").glob("*/.*"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The score, the ledger and the problem."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -10,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -170,21 +170,25 @@ def test_foreign_files_are_no_ledger(tmp_path: Path) -> None:
         Ledger(tmp_path / "x")
 
 
-def _write(path: Path, name: str) -> None:
-    ledger = Ledger(path)
-    for index in range(300):
-        ledger.put(f"{name}{index}", index / 300, padding="x" * 200)
-
-
-@pytest.mark.full
 def test_two_processes_share_a_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write, args=(path, name)) for name in "ab"]
+    code = (
+        "import sys; from pathlib import Path; from profilesearch.scoring.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "print(flush=True); sys.stdin.readline()\n"
+        "for index in range(300):\n"
+        "    ledger.put(f'{sys.argv[2]}{index}', index / 300, padding='x' * 200)\n"
+    )
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", code, path, name], **pipes) for name in "ab"]
     for writer in writers:
-        writer.start()
+        writer.stdout.readline()
+    for writer in writers:  # both are there: they write at once
+        writer.stdin.write("\n")
+        writer.stdin.flush()
     for writer in writers:
-        writer.join()
+        writer.communicate(timeout=300)
+    assert [writer.returncode for writer in writers] == [0, 0]
     ledger = Ledger(path)
     assert ledger.damaged == 0
     assert len(ledger) == 600
