@@ -57,7 +57,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    keeps=(0.5,), family_keeps=(0.6,), profiles=4, few=1, random=8, evaluations=16, images=100,
+    keeps=(0.5,), family_keeps=(0.6,), profiles=4, few=1, random=16, evaluations=16, images=100,
     image_counts=(50, 100), seeds=2, epochs=1, recipe_epochs=1, long_epochs=2,
     truths=6, truth_pool=8, truth_epochs=(1, 1), elastic=(4,), distilled=(2,),
 )  # fmt: skip
