@@ -10,6 +10,7 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from profilesearch import pruning
 from profilesearch.measure import speed
 from profilesearch.networks import latency
+from profilesearch.networks.clock import pass_times
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
@@ -81,7 +83,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast a pruned network is matters to no test, how well it is refitted to few: most of the time of `apply`."""
     monkeypatch.setattr(speed, "_BLOCK_S", 0.005)
     monkeypatch.setattr(speed, "_ROUNDS", 1)
-    monkeypatch.setattr(latency, "_REPEATS", 1)
+    monkeypatch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
     monkeypatch.setattr(pruning, "_REFIT_IMAGES", 100)
 
 
