@@ -74,7 +74,9 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
 
 def parameter(name: str) -> Any:
     marks = [pytest.mark.xdist_group(name)]  # one worker traces it
-    return pytest.param(name, marks=marks if name == "resnet20" or name in SMALL else [*marks, pytest.mark.full])
+    return pytest.param(
+        name, marks=marks if name in ("resnet20", "vgg", "resnext", "vit") else [*marks, pytest.mark.full]
+    )
 
 
 @pytest.fixture(scope="module", params=map(parameter, (*ARCHITECTURES, *SMALL)))
