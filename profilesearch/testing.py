@@ -26,7 +26,7 @@ from profilesearch.errors import UsageError
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 
-EVALUATIONS = 40
+EVALUATIONS = 24
 """Of the searches."""
 Make = Callable[[Ledger], Problem]
 """Returns the problem with a ledger of its own."""
