@@ -129,10 +129,14 @@ def prune(
     chosen, source, why = asked or _chosen(plan, budget, scope, Path(store), named, seed)
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
     refitted = _refitted(pruned, full.to(device), images, refit, device)
-    sides, costs = (pruned.table.channels, pruned.widths), (pruned.cost.macs, pruned.cost.params)
-    macs, params = ((int(cost(sides[0])), int(cost(sides[1]))) for cost in costs)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
-    return Smaller(_like(pruned, network), reached, source, why, macs, params, refitted)
+    return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted)
+
+
+def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns multiply-adds and parameters, each before and after."""
+    cost, full, left = pruned.cost, pruned.table.channels, pruned.widths
+    return (int(cost.macs(full)), int(cost.macs(left))), (int(cost.params(full)), int(cost.params(left)))
 
 
 def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | None]:
