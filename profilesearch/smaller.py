@@ -118,19 +118,22 @@ def prune(
         ('uniform', [11, 11, 4])
     """
     full = plain_copy(network)
-    device = next(each.device for each in network.parameters() if each.is_floating_point())
-    for kind, name, valid in (("metric", metric, METRICS), ("scope", scope, SCOPES), ("refit", refit, REFITS)):
-        choose(kind, name, valid)
-    shape = _shape(images, image_shape)
+    _check(metric, scope, refit)
     named, given = _given(profile)
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
-    plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape)
+    plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, _shape(images, image_shape))
     asked = (given, "given", "it was asked for") if given else None
     chosen, source, why = asked or _chosen(plan, budget, scope, Path(store), named, seed)
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
-    refitted = _refitted(pruned, full.to(device), images, refit, device)
+    refitted = _refitted(pruned, full, network, images, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted)
+
+
+def _check(metric: str, scope: str, refit: str) -> None:
+    choose("metric", metric, METRICS)
+    choose("scope", scope, SCOPES)
+    choose("refit", refit, REFITS)
 
 
 def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -150,9 +153,19 @@ def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | 
 
 
 def _refitted(
-    pruned: Pruned, full: nn.Module, images: Tensor | None, refit: str, device: torch.device
+    pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str
 ) -> tuple[str, ...]:
-    """Refits a pruned network on images, on the device where the full one was; returns what was refitted."""
+    """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
+
+    Args:
+        pruned: What is left of the full network.
+        full: A copy of the given network.
+        network: As it was given.
+        images: To refit on.
+        refit: How.
+    """
+    device = next(each.device for each in network.parameters() if each.is_floating_point())
+    full.to(device)
     pruned.network.to(device)
     return () if images is None or refit == "none" else refit_on(pruned, full, images.float(), refit)
 
