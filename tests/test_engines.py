@@ -38,7 +38,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def make(members: list[Member], digits: DataSet) -> Make:
     def problem(engine: Engine, ledger: Ledger) -> Problem:
-        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(50), ledger, engine=engine)
+        return Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), ledger, engine=engine)
 
     return problem
 
@@ -68,7 +68,8 @@ def test_an_engine_gives_the_local_scores(make: Make, engine: Engine) -> None:
     assert len(ledger) == 8  # four profiles on two members; what was asked twice was scored once
 
 
-SEARCHED = 16
+SEARCHED = 40
+"""Profiles: enough that work is left when a worker is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_a_search_survives_its_workers(make: Make, engine: Engine, undisturbed: 
     killed: list[int] = []
 
     def kill(done: int, _: int, __: float) -> None:
-        if done in (3, 8) and (workers := _workers(engine)):
+        if done in (5, 20) and (workers := _workers(engine)):
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 

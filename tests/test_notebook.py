@@ -18,6 +18,7 @@ def shape_of(text: str) -> str:
     return " ".join(re.sub(r"-?\d[\d.]*", "#", text).split())
 
 
+@pytest.mark.full
 def test_the_notebook_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")

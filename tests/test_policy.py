@@ -22,6 +22,8 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
 from profilesearch.testing import Interrupted
 
+pytestmark = pytest.mark.full
+
 LITTLE = """
 from torch import nn
 
