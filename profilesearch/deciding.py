@@ -98,7 +98,7 @@ def decide(store: Path, budget: Budget, scope: Scope, pixels: int) -> Decision:
     policies = stored_policies(store)
     if not policies:
         return Decision("uniform", "no policy for any network is stored")
-    missing = [unfit(policy, budget, scope, pixels) for policy in policies]
+    missing = [_unfit(policy, budget, scope, pixels) for policy in policies]
     if all(missing):
         return Decision("uniform", f"the policy {missing[0]}")
     policy = policies[missing.index("")]
@@ -117,7 +117,7 @@ def decide(store: Path, budget: Budget, scope: Scope, pixels: int) -> Decision:
     return Decision(rule, f"{said}{more}")
 
 
-def unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:
+def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:
     """Says what a policy was not trained for; nothing where it was. Images may be half or twice as large."""
     sizes = policy.about.get("pixels", [0])
     low, high = policy.about.get("keeps", (0.0, 1.0))

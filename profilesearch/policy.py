@@ -15,12 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = Policing.read(arguments)
     settings.check()
     output = Output.of(settings)
-    if settings.doing == "show":
+    if settings.action == "show":
         show(settings, output)
         return
     with open_engine(settings.engine, settings.workers, settings.address) as engine:
         problems = problems_of(settings, output, engine)
-        {"train": train, "evaluate": evaluate, "measure": measure_stored}[settings.doing](settings, problems, output)
+        {"train": train, "evaluate": evaluate, "measure": measure_stored}[settings.action](settings, problems, output)
 
 
 if __name__ == "__main__":

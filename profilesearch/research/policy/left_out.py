@@ -14,6 +14,7 @@ from profilesearch.networks.architectures import TIMM
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
+from profilesearch.profiles import Budget
 from profilesearch.scoring.problem import Problem
 
 RIVAL_NAMES = ("uniform", "widest", "taper", "random, median", "random, best", "search")
@@ -72,8 +73,7 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
         low, _ = problem.space.reach()
         if keep < low:
             continue
-        budget = type(problem.space.budget)(problem.space.budget.metric, keep)
-        there = problem.with_budget(budget)
+        there = problem.with_budget(Budget(problem.space.budget.metric, keep))
         widths = _profiles(there, policy, sizes, seed)
         worth = there.fitness(there.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
         params = {name: there.space.relative_params(each) for name, each in widths.items()}

@@ -48,8 +48,8 @@ files:
   RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence
   RUNS/policy/ARCH.png            the picture of what is shown"""
 
-    action: tuple[str, ...] = field(
-        default=(), metadata=option(f"one of {', '.join(ACTIONS)}", "ACTION", flags=(), nargs="*")
+    action: str = field(
+        default=ACTIONS[0], metadata=option(f"one of {', '.join(ACTIONS)}", "ACTION", flags=(), nargs="?")
     )
     arch: str = field(default="", metadata=option("whose profile is shown", "NAME"))
     pool: tuple[str, ...] = field(
@@ -102,12 +102,7 @@ files:
     @property
     def command(self) -> str:
         """The command that was given, but for what depends on the machine."""
-        return f"python -m profilesearch.policy {self.doing}{self.words(vars(self), _MACHINE)}"
-
-    @property
-    def doing(self) -> str:
-        """What is to be done, one of `ACTIONS`."""
-        return self.action[0] if self.action else ACTIONS[0]
+        return f"python -m profilesearch.policy {self.action}{self.words(vars(self), _MACHINE)}"
 
     @property
     def sizes(self) -> Sizes:
@@ -120,7 +115,7 @@ files:
         Raises:
             UsageError: There is one.
         """
-        choose("action", " ".join(self.action) or ACTIONS[0], ACTIONS)
+        choose("action", self.action, ACTIONS)
         choose("objective", self.objective, OBJECTIVES)
         check_name(self.name)
         _ = self.budget, self.groups
