@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
-from test_commands import TRAIN, call, train
+from test_commands import call, train
 
 from agents import PpoSettings, make_searcher
 from profilesearch.__main__ import VERBS
@@ -132,10 +132,10 @@ def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_another_ppo_is_another_search_that_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--ppo" not in TRAIN
-    usual = train(capsys)
-    same = train(capsys, "--ppo", "epochs=30")  # the default
-    other = train(capsys, "--ppo", "epochs=3", "learning_rate=1e-2")
+    short = ("--evaluations", "6", "--images", "40", "--seeds", "0")
+    usual = train(capsys, *short)
+    same = train(capsys, *short, "--ppo", "epochs=30")  # the default
+    other = train(capsys, *short, "--ppo", "epochs=3", "learning_rate=1e-2")
     assert "hyperparameters" not in usual
     assert same["profile"] == usual["profile"]
     assert other["hyperparameters"] == {"epochs": 3, "learning_rate": 0.01}
