@@ -36,7 +36,7 @@ LONG = {"place", "runs", "upstream", "data_dir", "weights_dir"}
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
-        if LONG & set(item.fixturenames):
+        if LONG & set(item.fixturenames) and not item.get_closest_marker("survival"):
             item.add_marker("full")
     items.sort(key=lambda item: item.get_closest_marker("full") is None)  # no worker is left with a long one at the end
 
