@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from envs.policy import Policy
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import load_network
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--learn", type=Path, nargs="*", default=[], help="distilled on, beside those")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True)
-    parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles")
+    parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles and policies")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--refit", nargs="+", default=["full"], choices=["full", "sequential"])
     parser.add_argument("--epochs", type=int, default=0)
@@ -147,11 +148,13 @@ def _names(given: str) -> list[str]:
 
 
 def _label(name: str) -> str:
-    return Path(name).stem if name.endswith(".json") else name
+    return Path(name).stem if name.endswith((".json", ".safetensors")) else name
 
 
 def _profile(plan: Plan, space: ProfileSpace, name: str) -> Profile:
     """Returns a profile at a budget; one from a file is for another resolution or a relative, and so is projected."""
+    if name.endswith(".safetensors"):
+        return Policy.load(Path(name)).profile(space)
     if name.endswith(".json"):
         given = Profile.load(Path(name))
         given = given if given.architecture == plan.architecture else carry(given, plan)
