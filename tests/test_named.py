@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision import datasets
 
 from profilesearch.errors import UsageError
+from profilesearch.tasks.files import for_network
 from profilesearch.tasks.named import NAMED
 from profilesearch.tasks.sources import open_data
 
@@ -205,7 +206,7 @@ def test_imagenet_is_the_folder_of_that_name(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for wnid in ("n01440764", "n15075141"):
             picture(tmp_path / "imagenet" / part / wnid / f"{wnid}_{part}.JPEG")
-    data = open_data("imagenet@32", tmp_path)
+    data = for_network(open_data("imagenet@32", tmp_path), 1000)
     assert (data.name, data.num_classes) == ("imagenet@32", 1000)
     assert sorted(data.test.labels.tolist()) == [0, 999]
 

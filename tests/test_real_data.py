@@ -9,6 +9,7 @@ import torch
 from profilesearch import apply
 from profilesearch.networks.architectures import build
 from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.files import for_network
 from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import accuracy
@@ -60,7 +61,7 @@ def test_imagenets_folders_go_through_apply(
     images = weights_dir.resolve().parent / "imagenet-50"
     if not images.is_dir():
         pytest.skip("needs the folder imagenet-50 beside the weights")
-    data = open_data(str(images))
+    data = for_network(open_data(str(images)), 1000)
     assert (data.num_classes, data.image_shape, len(data.train) + len(data.test)) == (1000, (3, 224, 224), 50)
     zebra, grey_fox = 340, 280
     assert {zebra, grey_fox} <= {*data.train.labels.tolist(), *data.test.labels.tolist()}
