@@ -65,11 +65,12 @@ def stored_profile(**found: Any) -> Profile:
 def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: Captured) -> None:
     apply.main([*ARCH, "--checkpoint", "net 2.pth", "--data", "photos", "--image-size", "16", "--profile", "uniform"])
     out = capsys.readouterr().out
-    first, second = out.splitlines()[:2]
+    first, second, third = out.splitlines()[:3]
     assert "12 test images right, at 16 by 16 pixels (photos@16)" in first
-    assert second.startswith("is this your accuracy? saying the most frequent class each time gives ")
-    assert "--image-size N" in second
-    assert out.index(second) < out.index("before and after")
+    assert second.startswith("photos@16 came without test images")
+    assert third.startswith("is this your accuracy? saying the most frequent class each time gives ")
+    assert "--image-size N" in third
+    assert out.index(third) < out.index("before and after")
 
 
 def test_a_good_network_is_asked_about_only_at_another_size(

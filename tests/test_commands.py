@@ -19,7 +19,6 @@ import torch
 from rich.console import Console
 
 from profilesearch import __version__
-from profilesearch import list as listed
 from profilesearch.__main__ import VERBS
 from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError
@@ -28,6 +27,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
+from profilesearch.reporting.stored import PROFILES, profile_row
 from profilesearch.store import Store
 from profilesearch.tasks.pools import Member
 
@@ -278,8 +278,8 @@ def test_the_list_of_profiles_fits_80_columns() -> None:
     output = Output(False, Console(file=file, width=150, force_terminal=False))
     stored = next(Store(Path("nowhere")).profiles("resnet20"))
     names = ["mobilenet_v2/macs0.5-ppo", "ppo, mapped from resnet110", "on cifar100@64, fashionmnist@64"]
-    lines = [listed._line(stored), ["\n".join(names), *listed._line(stored)[1:]]]
-    output.table("stored profiles", listed.HEAD, lines)
+    lines = [profile_row(stored), ["\n".join(names), *profile_row(stored)[1:]]]
+    output.table("stored profiles", PROFILES, lines)
     assert max(map(len, file.getvalue().splitlines())) <= 80
     assert "resnet20/macs0.3-ppo" in file.getvalue()
 
