@@ -47,10 +47,13 @@ def stored_policies(store: Path) -> list[Policy]:
     What counts is the lower end of the gain over uniform. Damaged files, and those of other versions, are
     passed over.
     """
-    folders = dict.fromkeys(folder.resolve() / POLICY for folder in (store, SHIPPED))
+    return sorted(_policies(store, SHIPPED), key=lambda policy: -_low(policy.about, "uniform"))
+
+
+def _policies(*stores: Path) -> list[Policy]:
+    folders = dict.fromkeys(store.resolve() / POLICY for store in stores)
     files = [path for folder in folders for path in sorted(folder.glob("[!.]*.safetensors"))]
-    found = [policy for path in files if (policy := _readable(path, path.stat().st_mtime_ns)) is not None]
-    return sorted(found, key=lambda policy: -_low(policy.about, "uniform"))
+    return [policy for path in files if (policy := _readable(path, path.stat().st_mtime_ns)) is not None]
 
 
 @cache
@@ -62,7 +65,7 @@ def _readable(path: Path, changed: int) -> Policy | None:
 
 
 def named(name: str, budget: Budget, store: Path) -> Decision:
-    """Returns the decision for what is asked for by name, one of `NAMED`.
+    """Returns the decision for what is asked for by name, one of `NAMED`: of policies, the user's own come first.
 
     Raises:
         UsageError: There is no policy, or the budget leaves no room for what is asked.
@@ -70,7 +73,8 @@ def named(name: str, budget: Budget, store: Path) -> Decision:
     if name != POLICY:
         check_rival(name, budget)
         return Decision(name, "it was asked for")
-    policies = stored_policies(store)
+    own = _policies(store)
+    policies = [policy for policy in stored_policies(store) if policy in own or not own]
     if not policies:
         raise UsageError("no policy is stored; train one with `profilesearch policy train`, or take another profile")
     return Decision(POLICY, "it was asked for", policies[0])
