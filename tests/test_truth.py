@@ -23,6 +23,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
 from profilesearch.pruning import reestimate_statistics
+from profilesearch.research.study import settings as studying
 from profilesearch.research.study.analysis import correlation
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.research.study.rivals import elastic_member
@@ -201,7 +202,7 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = {"images": 100, "image_counts": (50,), "elastic": (4,), "distilled": (2,), "truth_pool": 6}
-    monkeypatch.setattr(study, "QUICK", replace(QUICK, **few, truth_epochs=(1, 1)))
+    monkeypatch.setattr(studying, "QUICK", replace(QUICK, **few, truth_epochs=(1, 1)))
     monkeypatch.setattr(pruning, "_REFIT_IMAGES", 40)
     arguments = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
                  "--workers", "1", "--only", "truth", "--profiles", "4"]  # fmt: skip
