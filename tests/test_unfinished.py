@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from profilesearch import apply
-from profilesearch.applying import making, writing
+from profilesearch.applying import making, running, writing
 from profilesearch.cli.console import Output
 from profilesearch.networks.architectures import build
 from profilesearch.research.study.jobs import FineTune, Sources
@@ -118,7 +118,7 @@ def test_apply_stopped_after_its_training_does_not_repeat_it(
         with killed(monkeypatch, writing, stage):
             apply.main(command)
     assert len(list(Path().rglob("*resume*"))) == 1
-    monkeypatch.setattr(apply, "write", lambda *_: None)
+    monkeypatch.setattr(running, "write", lambda *_: None)
     apply.main(command)
     assert epochs == [0]
     assert not list(Path().rglob("*resume*"))
