@@ -171,6 +171,7 @@ def test_a_search_over_own_networks_takes_three_lines(members: list[Member], dig
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_search_takes_every_precision_and_tracked_images(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
     images, labels = torch.randn(40, 3, 8, 8, dtype=kind, requires_grad=True), torch.arange(40) % 4
     profile = search(Deep().to(kind).requires_grad_(False), images, labels, searcher="random", evaluations=2)
     assert profile.reached == pytest.approx(0.5, abs=0.05)
