@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError, choose
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.splits import Part
 
 
 def search(
@@ -50,5 +51,22 @@ def search(
             raise UsageError(f"{name} must be a whole number, 0 or more, got {number!r}")
     chosen = make_searcher(searcher)
     problem = Problem.of(networks, images, labels, Budget(metric, keep), scope, seed)
+    _check_knows(problem)
     result = chosen.search(problem, evaluations, seed, progress)
     return problem.space.profile(result.winner.evaluation.widths, describe(problem, result))
+
+
+def _check_knows(problem: Problem) -> None:
+    """Refuses networks that are right on no image of a part: what profiles reach is relative to what they reach.
+
+    Raises:
+        UsageError: One is.
+    """
+    parts: tuple[Part, ...] = ("search", "choose", "fresh")
+    for part in parts:
+        for member, base, used in zip(problem.members, problem.base(part), problem.used(part), strict=True):
+            if base <= 0:
+                raise UsageError(
+                    f"{member.name} is right on none of {used.images} of the images; give images with labels that it "
+                    "knows, or more of them"
+                )
