@@ -49,7 +49,9 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("stable_baselines3.PPO.learn", lambda agent, steps: agent)  # minutes
     monkeypatch.setattr("gymnasium.make", lambda name: importlib.import_module("envs.layerwise").LayerWiseEnv(problem))
     torch.manual_seed(0)
-    network, images, labels = build("resnet20", 5), torch.randn(40, 3, 32, 32), torch.arange(40) % 5
+    network, images = build("resnet20", 5).train(), torch.randn(40, 3, 32, 32)
+    labels = network(images).argmax(dim=1)
+    network.eval()
     problem = importlib.import_module("profilesearch.scoring.problem").Problem.of(network, images, labels)
     search = profilesearch.search
     monkeypatch.setattr(
