@@ -121,9 +121,7 @@ def evidence(*parts: Evidence) -> Evidence:
     Raises:
         UsageError: A field has a wrong type or range.
     """
-    entry: dict[str, Any] = {}
-    for part in parts:
-        entry.update(part)
+    entry = _merged(*parts)
     for name in ("interval", "gain_interval"):
         if name in entry:
             entry[name] = [round(float(end), _DIGITS) for end in entry[name]]
@@ -142,11 +140,13 @@ def provenance(*parts: Provenance) -> Provenance:
     Raises:
         UsageError: A field has a wrong type or range.
     """
-    found: dict[str, Any] = {}
-    for part in parts:
-        found.update(part)
+    found = _merged(*parts)
     check_known("found", found)
     return cast(Provenance, found)
+
+
+def _merged(*parts: Evidence | Provenance) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def found_today(packages: Sequence[str]) -> Provenance:

@@ -366,6 +366,7 @@ def test_a_second_start_reads_no_image(tmp_path: Path, opened: list[Path], own_c
 
 def test_decoded_images_are_kept_within_bounds(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded, "MOST", 400_000)
+    monkeypatch.setattr(decoded, "_full", set())
     today, file = decoded._today(), own_cache / "decoded.sqlite"
 
     def kept(name: str) -> int:
@@ -380,6 +381,11 @@ def test_decoded_images_are_kept_within_bounds(own_cache: Path, monkeypatch: pyt
     there = kept("second")
     assert (kept("first"), file.stat().st_size <= 400_000) == (20, True)
     assert 0 < there < 20  # what is of today does not go
+    monkeypatch.setattr(decoded, "_has_room", lambda _: pytest.fail("looked for room again"))
+    keep("second")
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_cache.parent))
+    monkeypatch.setattr(decoded, "MOST", 400_000)
     monkeypatch.setattr(decoded, "_today", lambda: today + 1)
     keep("third")
     assert (kept("first"), kept("second"), kept("third")) == (0, 0, 20)

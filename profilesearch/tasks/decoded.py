@@ -15,9 +15,12 @@ from profilesearch.system.files import cache_folder
 MOST = 16 * 2**30
 """Bytes that are kept, at most; and never more than half of what is free on the disk."""
 _FILE = "decoded.sqlite"
-_SCHEMA = "CREATE TABLE IF NOT EXISTS images (key TEXT PRIMARY KEY, day INTEGER, pixels BLOB) WITHOUT ROWID"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS images (key TEXT PRIMARY KEY, day INTEGER, pixels BLOB)"
+_INDEX = "CREATE INDEX IF NOT EXISTS days ON images (day)"
 _CHUNK = 500
 """Images that are looked up or written at a time."""
+_full: set[int] = set()
+"""Days on which this process found no room: it does not look for it at every batch."""
 
 
 def kept(digests: Sequence[str], kind: str, size: int) -> dict[str, Tensor]:
@@ -46,7 +49,7 @@ def keep(images: Mapping[str, Tensor], kind: str) -> None:
     Where there is none, what was written on an earlier day makes room; what is of today stays, so that a data set that
     is too large does not drive itself out again and again.
     """
-    names = list(images)
+    names = [] if _today() in _full else list(images)
     for start in range(0, len(names), _CHUNK):
         part = names[start : start + _CHUNK]
         rows = [(_key(digest, kind), _today(), images[digest].numpy().tobytes()) for digest in part]
@@ -54,6 +57,7 @@ def keep(images: Mapping[str, Tensor], kind: str) -> None:
         if not _has_room(needed):
             ask(_FILE, _SCHEMA, _forget_earlier)
             if not _has_room(needed):
+                _full.add(_today())
                 return
         ask(_FILE, _SCHEMA, partial(_add, rows=rows))
 
@@ -72,6 +76,7 @@ def _rows(cache: sqlite3.Connection, keys: list[str]) -> list[tuple[str, bytes]]
 
 
 def _add(cache: sqlite3.Connection, rows: list[tuple[str, int, bytes]]) -> None:
+    cache.execute(_INDEX)
     cache.executemany("INSERT OR IGNORE INTO images VALUES (?, ?, ?)", rows)
 
 
