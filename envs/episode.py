@@ -145,7 +145,7 @@ def rewards(
     weight: float = TARGET_WEIGHT,
 ) -> FloatArray:
     """Rewards of finished episodes from their accuracies (N, M), over all members or one of them; shape (N,)."""
-    relative = accuracies / np.maximum(problem.base(), 1e-9)
+    relative = problem.relative(accuracies)
     fitness = relative.mean(axis=1) if model is None else relative[:, model]
     return reward(fitness, finished.own_cost, problem.space.budget.keep, weight)
 

@@ -55,7 +55,7 @@ class Yardstick:
         for number, keep in enumerate(levels):
             there = problem.with_budget(replace(budget, keep=float(keep)))
             drawn = there.space.sample(DRAWS, np.random.default_rng([number, DRAWS]))
-            relative = _relative(there, there.evaluate(np.concatenate([there.space.uniform()[None], drawn])))
+            relative = there.relative(there.evaluate(np.concatenate([there.space.uniform()[None], drawn])))
             found.append((relative[0], relative[1:].std(axis=0, ddof=1)))
         uniform, spread = (np.array(each) for each in zip(*found, strict=True))
         return cls(levels, uniform, spread)
@@ -68,10 +68,6 @@ class Yardstick:
 
     def _at(self, keep: float, values: FloatArray) -> FloatArray:
         return np.array([np.interp(keep, self.keeps, column) for column in values.T])
-
-
-def _relative(problem: Problem, accuracies: FloatArray) -> FloatArray:
-    return accuracies / np.maximum(problem.base(), 1e-9)
 
 
 def reachable(problem: Problem, metric: Metric, keeps: tuple[float, float]) -> tuple[float, float]:
@@ -106,7 +102,7 @@ class Case:
 
     def gains(self, accuracies: FloatArray) -> FloatArray:
         """Returns what profiles with these accuracies, (N, M), are worth, in spreads of random ones, shape (N,)."""
-        gains = self.yardstick.gains(_relative(self.problem, accuracies), self.problem.space.budget.keep)
+        gains = self.yardstick.gains(self.problem.relative(accuracies), self.problem.space.budget.keep)
         return OBJECTIVES[self.objective](gains)
 
     def rewards(self, accuracies: FloatArray, own_cost: FloatArray, weight: float) -> FloatArray:

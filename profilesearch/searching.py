@@ -9,6 +9,8 @@ from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Sco
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.splits import Part
 
+_SCORED: tuple[Part, ...] = ("search", "choose", "fresh")
+
 
 def search(
     networks: nn.Module | Sequence[nn.Module],
@@ -51,22 +53,7 @@ def search(
             raise UsageError(f"{name} must be a whole number, 0 or more, got {number!r}")
     chosen = make_searcher(searcher)
     problem = Problem.of(networks, images, labels, Budget(metric, keep), scope, seed)
-    _check_knows(problem)
+    for part in _SCORED:
+        problem.fitness(problem.base(part), part)  # a network that knows nothing is refused before the search
     result = chosen.search(problem, evaluations, seed, progress)
     return problem.space.profile(result.winner.evaluation.widths, describe(problem, result))
-
-
-def _check_knows(problem: Problem) -> None:
-    """Refuses networks that are right on no image of a part: what profiles reach is relative to what they reach.
-
-    Raises:
-        UsageError: One is.
-    """
-    parts: tuple[Part, ...] = ("search", "choose", "fresh")
-    for part in parts:
-        for member, base, used in zip(problem.members, problem.base(part), problem.used(part), strict=True):
-            if base <= 0:
-                raise UsageError(
-                    f"{member.name} is right on none of {used.images} of the images; give images with labels that it "
-                    "knows, or more of them"
-                )

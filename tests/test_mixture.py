@@ -32,8 +32,9 @@ def problems() -> list[Problem]:
     """Three architectures of 9, 8 and 10 groups; none is trained, but images are called what each calls them."""
     torch.manual_seed(0)
     images = torch.randn(40, 3, 8, 8)
-    networks = [build(name, 10).eval() for name in ("resnet20", "vgg_tiny", "mobilenet_v2_tiny")]
-    return [Problem.of(network, images, network(images).argmax(dim=1)) for network in networks]
+    networks = [build(name, 10) for name in ("resnet20", "vgg_tiny", "mobilenet_v2_tiny")]
+    called = [network(images).argmax(dim=1) for network in networks]  # with the statistics of images, as scores are
+    return [Problem.of(network.eval(), images, labels) for network, labels in zip(networks, called, strict=True)]
 
 
 @pytest.fixture(scope="module")

@@ -188,9 +188,24 @@ class Problem:
             self._base[part] = self.evaluate(self.space.table.channels[None], part)[0]
         return self._base[part]
 
+    def relative(self, accuracies: FloatArray, part: Part = "search") -> FloatArray:
+        """Accuracies relative to the unpruned members'; both of shape (N, M).
+
+        Raises:
+            UsageError: A member is right on no image of the part.
+        """
+        base = self.base(part)
+        for member, reached, used in zip(self.members, base, self.used(part), strict=True):
+            if reached <= 0:
+                raise UsageError(
+                    f"{member.name} is right on none of {used.images} of the images; give images with labels that it "
+                    "knows, or more of them"
+                )
+        return accuracies / base
+
     def fitness(self, accuracies: FloatArray, part: Part = "search") -> FloatArray:
         """Mean over the members of the accuracy relative to the unpruned one; (N, M) to (N,)."""
-        mean: FloatArray = (accuracies / np.maximum(self.base(part), 1e-9)).mean(axis=-1)
+        mean: FloatArray = self.relative(accuracies, part).mean(axis=-1)
         return mean
 
     def used(self, part: Part = "search") -> tuple[ScoreSettings, ...]:
