@@ -168,6 +168,7 @@ def test_the_same_name_twice_is_found_before_anything_is_trained(
     assert not Path("pools").exists()
 
 
+@pytest.mark.full
 def test_a_kill_while_the_rival_is_tuned_repeats_nothing(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     epochs: list[int] = []
     real: Callable[..., None] = training._epoch

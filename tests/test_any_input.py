@@ -81,6 +81,7 @@ def test_any_json_in_a_profile_is_used_or_refused(folder: Path, path: tuple[Any,
     use(profile)
 
 
+@pytest.mark.full
 @given(path=st.sampled_from([path for path in places(WHOLE) if len(path) < 4]), new=anything)
 @settings(every, max_examples=8)
 def test_any_json_in_a_profile_is_reported_or_refused(folder: Path, path: tuple[Any, ...], new: Any) -> None:
@@ -145,6 +146,7 @@ def test_a_damaged_profile_does_not_hide_the_others(tmp_path: Path, capsys: pyte
         listing.main(["--store", str(tmp_path), "--check"])
 
 
+@pytest.mark.full
 def test_what_a_profile_says_does_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "resnet20").mkdir()
     evidence = [{**WHOLE["evidence"][0], "data": STEER, "model": "[/] [bold"}]
@@ -207,6 +209,7 @@ def test_numbers_out_of_range_are_refused_by_the_parser(
         main([*needed, option, value])
 
 
+@pytest.mark.full
 def test_report_replaces_only_a_report(tmp_path: Path) -> None:
     copy = tmp_path / "mine.json"
     copy.write_bytes(SHIPPED.read_bytes())
@@ -217,6 +220,7 @@ def test_report_replaces_only_a_report(tmp_path: Path) -> None:
         report.main([str(copy), "-o", str(tmp_path / "page.html")])
 
 
+@pytest.mark.full
 def test_a_full_standard_output_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

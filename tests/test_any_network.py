@@ -1,5 +1,6 @@
 """Networks put together at random from torch.nn: pruned = masked, counted = torch's count, or out for a reason."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +147,7 @@ def check(network: nn.Module) -> None:
     assert not table.groups or pruning_error(double, table.groups, batch, seed=7) < TOLERANCE
 
 
+@pytest.mark.full
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(networks())
 def test_any_network_is_pruned_as_masked_and_costs_what_is_counted(network: nn.Module) -> None:

@@ -339,6 +339,7 @@ metadata_values = st.one_of(
 )
 
 
+@pytest.mark.full
 @given(value=metadata_values, honest=st.booleans())
 @many
 def test_any_json_as_metadata_is_understood_or_refused(folder: Path, value: Any, honest: bool) -> None:

@@ -106,6 +106,7 @@ def test_a_damaged_ledger_never_gives_a_wrong_score(folder: Path, damage: Damage
     assert {index: again.get(f"key{index}") for index in range(40)} == found
 
 
+@pytest.mark.full
 @given(damage=damages)
 @every
 def test_a_damaged_profile_is_refused_or_the_same(folder: Path, profile: Profile, damage: Damage) -> None:

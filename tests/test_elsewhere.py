@@ -44,6 +44,7 @@ def test_groups_that_are_no_layer_have_no_ratio() -> None:
         replace(profile, keep={"0#2": 0.5}).to_torch_pruning(network)
 
 
+@pytest.mark.full
 def test_exported_files_say_what_images_they_take(digits: DataSet, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")

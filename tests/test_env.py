@@ -161,6 +161,7 @@ def test_a_problem_holds_no_test_image(problem: Problem, digits: DataSet) -> Non
     assert any(isinstance(each, DataSet) for each in gc.get_objects() if id(each) in seen)
 
 
+@pytest.mark.full
 def test_the_embedded_network_is_trained_once_for_all_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return lambda *more: apply.main([*options, "--quiet", *more])
 
 
+@pytest.mark.full
 def test_a_second_apply_leaves_no_file_of_the_first(tiny: Callable[..., None], tmp_path: Path) -> None:
     tiny("--export", "pt2")
     assert (tmp_path / "applied" / "pruned.pt2").exists()

@@ -53,6 +53,7 @@ def test_a_damaged_table_is_measured_anew(cache: Path) -> None:
     assert cache.read_text().startswith("{")
 
 
+@pytest.mark.full
 def test_wider_networks_are_never_priced_lower() -> None:
     network = ResNet(Bottleneck, [2, 1, 1, 1], 10, groups=32, width_per_group=4)
     plan = Plan("resnext", network, (3, 32, 32))
@@ -75,6 +76,7 @@ def counted(networks: Sequence[nn.Module], images: torch.Tensor) -> list[float]:
     return found
 
 
+@pytest.mark.full
 def test_prices_are_what_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "pass_times", counted)
     network = nn.Sequential(

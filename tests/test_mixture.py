@@ -84,6 +84,7 @@ def test_features_do_not_know_the_weights() -> None:
     assert np.array_equal(one, two)
 
 
+@pytest.mark.full
 def test_both_checkers_pass(mixture: Mixture) -> None:
     env = LayerWiseEnv(problems=mixture)
     check_env(env, skip_render_check=True)
@@ -107,6 +108,7 @@ def test_an_episode_is_about_what_was_asked_for(mixture: Mixture) -> None:
             env.reset(options=options)
 
 
+@pytest.mark.full
 def test_the_twin_plays_episodes_of_different_length(mixture: Mixture) -> None:
     """Each environment ends when its own network does, says so once, and goes on with another case at once."""
     env = Sb3VectorEnv(LayerWiseVectorEnv(6, problems=mixture))
@@ -189,6 +191,7 @@ def policy(mixture: Mixture) -> Policy:
     return train_policy(mixture, 24, 0, GeneralSettings(environments=4, steps=16, epochs=3))
 
 
+@pytest.mark.full
 def test_same_seed_same_policy_for_a_network_that_it_never_saw(mixture: Mixture, policy: Policy) -> None:
     done: list[int] = []
     settings = GeneralSettings(environments=4, steps=16, epochs=3)

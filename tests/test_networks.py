@@ -158,6 +158,7 @@ def test_fingerprint_ignores_classes_resolution_and_input_channels() -> None:
     assert one.fingerprint == two.fingerprint != deeper.fingerprint
 
 
+@pytest.mark.full
 def test_a_wrong_coupling_is_caught_and_excluded() -> None:
     plan = Plan("resnet20", randomized(build("resnet20", 10)), (3, 32, 32))
     first, *rest = plan.table.groups

@@ -46,6 +46,7 @@ def said(capsys: pytest.CaptureFixture[str], main: Callable[[Any], None], *argum
     return json.loads(out)  # type: ignore[no-any-return]
 
 
+@pytest.mark.full
 def test_odd_names_are_used_and_only_show(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--arch", "resnet20", "--data", f"./{ODD}photos@8", "--checkpoint", f"./{ODD}.pth"]
     made = said(capsys, apply.main, *common, "--profile", "uniform", f"--out={ODD}out")

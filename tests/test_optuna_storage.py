@@ -92,6 +92,7 @@ def test_a_stale_lock_of_an_earlier_version_stops_nothing() -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("storage", ["journal.log", "sqlite:///study.db"])
 def test_a_storage_that_somebody_locks_is_waited_for_and_then_one_sentence(
     storage: str, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +176,7 @@ def test_processes_whose_clocks_differ_have_the_same_history() -> None:
     assert one == two
 
 
+@pytest.mark.full
 def test_an_evaluation_of_a_dead_process_is_given_up_and_one_that_ends_too_late_changes_nothing() -> None:
     search("journal.log", 1)
     storage = optuna_storage.open_storage("journal.log")
@@ -187,6 +189,7 @@ def test_an_evaluation_of_a_dead_process_is_given_up_and_one_that_ends_too_late_
     assert search("journal.log", 4) == history
 
 
+@pytest.mark.full
 def test_passwords_are_not_shown() -> None:
     with pytest.raises(UsageError) as error:
         search("nosql://me:secret@somewhere/x")

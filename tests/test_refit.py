@@ -129,6 +129,7 @@ def test_refit_needs_images_and_a_way(images: Tensor) -> None:
         refit(pruned, network, table, keep, images, "sequental")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_a_trained_network_is_better_refitted_than_with_statistics(
     problem: Problem, digits: DataSet, inputs: str

@@ -87,6 +87,7 @@ def test_the_page_opens_in_a_browser_without_errors_or_requests(runs: list[Path]
     assert sideways <= 0
 
 
+@pytest.mark.full
 def test_every_run_has_its_own_title_and_one_colour_in_all_plots(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         for number in range(6):

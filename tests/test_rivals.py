@@ -66,6 +66,7 @@ def test_widest_is_ahead_of_every_other_profile(name: str, scope: Scope, metric:
     assert space.cost.relative(found, other) > space.cost.relative(rivals, other).max()
 
 
+@pytest.mark.full
 def test_groups_that_are_equal_share_what_the_widest_profile_leaves() -> None:
     space = space_of("resnet56", 0.5)
     widths = widest(space).reshape(3, 9)
@@ -94,6 +95,7 @@ def test_taper_rises_or_falls_with_depth_on_the_budget(metric: Metric, slope: fl
     assert np.array_equal(taper(space), taper(space, default_slope(space)))
 
 
+@pytest.mark.full
 def test_the_pool_chooses_the_slope(problem: Problem) -> None:
     result = TaperSearcher().search(problem, 40)
     slopes = [np.log2(e.widths[-3:].sum() / e.widths[:3].sum() / 4) for e in result.history]
@@ -102,6 +104,7 @@ def test_the_pool_chooses_the_slope(problem: Problem) -> None:
     assert any(np.array_equal(result.winner.evaluation.widths, e.widths) for e in result.history)
 
 
+@pytest.mark.full
 def test_a_search_ends_with_a_rival_where_it_found_nothing_better(problem: Problem) -> None:
     result = RandomSearcher().search(problem, 30, seed=1)
     origins = [finalist.origin for finalist in result.finalists]
@@ -114,6 +117,7 @@ def test_a_search_ends_with_a_rival_where_it_found_nothing_better(problem: Probl
     assert [f.origin for f in UniformSearcher().search(problem, 5).finalists] == ["uniform"]
 
 
+@pytest.mark.full
 def test_the_rivals_are_scored_once(members: list[Member], digits: DataSet, tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     for evaluations in (2, 3):

@@ -43,6 +43,7 @@ def test_full_network_without_statistics_scores_its_accuracy(
     assert plain.score(problem.space.table.channels) == pytest.approx(expected)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("criterion", ["l1", "random", "taylor"])
 def test_scores_are_pure(
@@ -58,6 +59,7 @@ def test_scores_are_pure(
     assert one.digest == other.digest
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("statistics", STATISTICS)
 def test_images_that_are_not_held_give_the_same_score(
     problem: Problem, members: list[Member], digits: DataSet, statistics: str, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +121,7 @@ def test_keys_tell_models_settings_and_profiles_apart(problem: Problem, members:
     assert len(keys) == 5 * 4
 
 
+@pytest.mark.full
 def test_ledger_keeps_scores_and_skips_damage(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "ledger.jsonl"
     ledger = Ledger(path)

@@ -75,6 +75,7 @@ def test_another_packages_searcher_goes_by_name(tmp_path: Path, monkeypatch: pyt
         make_searcher("mime")
 
 
+@pytest.mark.full
 def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Problem) -> None:
     result = PpoSearcher().search(problem.with_settings(default_settings(50)), 24, 0)
     policies = [evaluation for evaluation in result.history if evaluation.is_policy]

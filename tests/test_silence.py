@@ -13,6 +13,7 @@ from profilesearch.scoring.engines import ray as engine
 from profilesearch.tasks import parallel
 
 
+@pytest.mark.full
 def test_a_silent_cluster_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setattr(engine, "ANSWER_S", 0.2)
@@ -47,6 +48,7 @@ def test_an_environment_that_torchrun_did_not_set_is_one_sentence(
         pass
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_process_alone_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

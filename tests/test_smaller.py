@@ -51,6 +51,7 @@ def timm_network(name: str, **settings: Any) -> nn.Module:
     return network
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("network", "shape"),
     [
@@ -76,6 +77,7 @@ def test_any_network_gets_smaller_and_keeps_the_shapes_of_its_outputs(network: A
     assert f"{len(small.refitted)} weights refitted" in str(small)
 
 
+@pytest.mark.full
 def test_a_refit_on_images_is_worth_its_while(members: list[Member], digits: DataSet) -> None:
     full = members[0].load()
     state = {name: tensor.clone() for name, tensor in full.state_dict().items()}

@@ -131,6 +131,7 @@ def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_d
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.full
 def test_a_relative_starts_from_weights_of_another_task(members: list[Member]) -> None:
     model = build("resnet20", 7, 1)
     anew = load_fitting(model, members[0].path)

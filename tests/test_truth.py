@@ -102,6 +102,7 @@ def test_layers_that_overflow_stay_as_cut() -> None:
     assert torch.equal(cut.two.weight, network.two.weight[::2, ::2])
 
 
+@pytest.mark.full
 def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digits: DataSet) -> None:
     paths = []
     for number in range(2):

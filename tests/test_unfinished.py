@@ -71,6 +71,7 @@ def test_a_member_that_was_stopped_while_it_was_measured_is_not_trained_again(
     assert straight.path.read_bytes() == member.path.read_bytes()
 
 
+@pytest.mark.full
 def test_trainings_of_other_settings_stand_side_by_side(
     small: DataSet, tmp_path: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def member(small: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     return train_member("resnet20", small, 0, tmp_path / "poor", replace(SHORT, epochs=1))
 
 
+@pytest.mark.full
 def test_apply_stopped_after_its_training_does_not_repeat_it(
     member: Member, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ def test_apply_stopped_after_its_training_does_not_repeat_it(
     assert not list(Path().rglob("*resume*"))
 
 
+@pytest.mark.full
 def test_a_studys_training_is_kept_until_its_row_is_written(
     member: Member, tmp_path: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
