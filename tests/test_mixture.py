@@ -91,6 +91,7 @@ def test_both_checkers_pass(mixture: Mixture) -> None:
     check_env_sb3(env)
 
 
+@pytest.mark.full
 def test_an_episode_is_about_what_was_asked_for(mixture: Mixture) -> None:
     env = LayerWiseEnv(problems=mixture)
     first, _ = env.reset(seed=1)
@@ -136,6 +137,7 @@ def test_the_twin_plays_episodes_of_different_length(mixture: Mixture) -> None:
     assert len(set(started)) > 1
 
 
+@pytest.mark.full
 def test_the_twin_gives_what_the_environment_gives(mixture: Mixture) -> None:
     options = {"architecture": RESNET, "keep": 0.4, "metric": "macs"}
     actions = np.random.default_rng(1).uniform(-1, 1, (9, 1)).astype(np.float32)
@@ -150,6 +152,7 @@ def test_the_twin_gives_what_the_environment_gives(mixture: Mixture) -> None:
     assert infos["_widths"].all()
 
 
+@pytest.mark.full
 def test_rewards_are_gains_over_uniform_in_spreads(mixture: Mixture) -> None:
     case = mixture.case(RESNET, 0.9)
     assert case.yardstick.keeps == pytest.approx(np.linspace(0.3, 0.9, len(case.yardstick.keeps)))
@@ -206,6 +209,7 @@ def test_same_seed_same_policy_for_a_network_that_it_never_saw(mixture: Mixture,
         assert profile.found["general"] == policy.digest
 
 
+@pytest.mark.full
 def test_a_policy_is_a_file_without_code(policy: Policy, tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     policy.with_about(scores=24).save(path)

@@ -139,6 +139,7 @@ def test_pruned_networks_are_independent_of_the_full_one() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in plan.network.state_dict().items())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("depth", "groups"), [(20, 9), (32, 15), (44, 21), (56, 27), (110, 54)])
 def test_cifar_resnets_have_one_group_a_block(depth: int, groups: int) -> None:
     table = Plan(f"resnet{depth}", build(f"resnet{depth}", 10), (3, 32, 32)).table
@@ -195,6 +196,7 @@ def test_sixteen_channels_in_eights() -> None:
     assert round_widths(asked, np.array([16]), multiple=8)[:, 0].tolist() == [8, 8, 8, 16, 16, 16]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("metric", ["macs", "params"])
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.8, 1.0])
 def test_every_proposal_lands_on_the_budget(keep: float, metric: str) -> None:
@@ -217,6 +219,7 @@ def test_unreachable_budget_says_the_range() -> None:
         Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.05))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_criteria_order_every_channel_once(criterion: str) -> None:
     plan = Plan("resnet20", randomized(build("resnet20", 10)), (3, 32, 32))
@@ -248,6 +251,7 @@ def test_random_criterion_depends_on_the_seed_alone() -> None:
     assert not torch.equal(one, other)
 
 
+@pytest.mark.full
 def test_bn_criterion_needs_batchnorm() -> None:
     plan = Plan("alexnet", build("alexnet", 10), (3, 96, 96))
     with pytest.raises(UsageError, match="'bn' says nothing about group"):

@@ -126,6 +126,7 @@ def test_wrappers_prefixes_are_taken_off(tmp_path: Path, prefix: str) -> None:
     assert load_network("resnet20", tmp_path / "own.pt")(torch.rand(1, 3, 32, 32)).shape == (1, 10)
 
 
+@pytest.mark.full
 def test_networks_that_return_more_than_scores_are_refused(
     digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

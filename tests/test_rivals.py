@@ -35,6 +35,7 @@ def space_of(
     return plan_of(name).space(Budget(metric, keep), scope, multiple)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("keep", [0.2, 0.3, 0.5, 0.8])
 def test_widest_has_the_most_parameters_that_there_are(keep: float) -> None:
     """In ResNet-20's blocks no two groups meet in a layer: an integer program says what is possible."""
@@ -82,6 +83,7 @@ def test_widest_keeps_to_multiples() -> None:
     assert space.relative(found) == pytest.approx(0.6, rel=0.03)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("metric", ["macs", "params"])
 @pytest.mark.parametrize("slope", [-2.0, -0.5, 0.5, 2.0])
 def test_taper_rises_or_falls_with_depth_on_the_budget(metric: Metric, slope: float) -> None:

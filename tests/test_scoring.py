@@ -102,6 +102,7 @@ def test_few_images_are_scored_in_one_pass() -> None:
     assert [default_settings(images).statistics for images in (125, 1000)] == ["batch", "sample"]
 
 
+@pytest.mark.full
 def test_statistics_matter(problem: Problem, members: list[Member], digits: DataSet) -> None:
     profiles = problem.space.sample(5, np.random.default_rng(0))
 

@@ -57,6 +57,7 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
+@pytest.mark.full
 def test_a_member_that_was_stopped_while_it_was_measured_is_not_trained_again(
     small: DataSet, tmp_path: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
