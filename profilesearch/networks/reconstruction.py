@@ -7,6 +7,8 @@ from profilesearch.networks.groups import ChannelGroup, GroupTable
 from profilesearch.networks.moments import readers, second_moments
 
 _RIDGE = 1e-2
+_AT_ONCE = 32
+"""Channels whose removal changes the inverse moments at once."""
 
 
 def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -> dict[str, Tensor]:
@@ -42,6 +44,8 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
 class _Reader:
     """A layer that reads a group: its weights on these channels, and the inverse moments of its inputs.
 
+    Updates of the inverse are collected and made many at a time, which reads that large matrix as many times less.
+
     Args:
         weight: Shape (O, I, ...).
         moments: Second moments of its inputs, (d, d), where an input channel has d / I of them.
@@ -56,23 +60,45 @@ class _Reader:
         moments = moments.double()
         self._scale = torch.einsum("oi,ij,oj->", flat.flatten(1), moments, flat.flatten(1)).clamp_min(1e-30)
         moments.diagonal().add_(_RIDGE * moments.diagonal().mean().clamp_min(1e-30))
-        inverse = torch.linalg.inv(moments)[own.flatten()[:, None], own.flatten()]
-        self._inverse = inverse.reshape(self._channels, self._size, self._channels, self._size)
-        self._weight = flat.flatten(1)[:, own.flatten()].reshape(-1, self._channels, self._size)
+        self._inverse = torch.linalg.inv(moments)[own.flatten()[:, None], own.flatten()]
+        blocks = self._inverse.reshape(self._channels, self._size, self._channels, self._size)
+        self._blocks = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+        self._weight = flat.flatten(1)[:, own.flatten()]  # (O, all)
+        each_weight = self._weight.T.reshape(self._channels, self._size, -1)
+        self._squares = each_weight @ each_weight.mT
+        self._across: list[Tensor] = []
+        self._steps: list[Tensor] = []
 
     def losses(self, left: Tensor) -> Tensor:
         """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
-        blocks = self._inverse[left, :, left]
-        weight = self._weight[:, left].permute(1, 2, 0)
-        lost: Tensor = (weight * torch.linalg.solve(blocks, weight)).sum(dim=(1, 2)) / self._scale
+        blocks, squares = self._blocks[left], self._squares[left]
+        if self._size == 1:  # much faster than solving one equation at a time
+            return (squares / blocks).flatten() / self._scale
+        lost: Tensor = torch.linalg.solve(blocks, squares).diagonal(dim1=1, dim2=2).sum(dim=1) / self._scale
         return lost
 
     def remove(self, channel: int) -> None:
         """Takes a channel out, and fits the weights on the others anew."""
-        across = self._inverse[channel].flatten(1)  # (r, all)
-        step = torch.linalg.solve(self._inverse[channel, :, channel], across)
-        self._weight -= (self._weight[:, channel] @ step).reshape(self._weight.shape)
-        self._inverse -= (across.T @ step).reshape(self._inverse.shape)
+        own = slice(channel * self._size, (channel + 1) * self._size)
+        across = self._inverse[own].clone()  # (r, all)
+        if self._steps:
+            across -= torch.cat(self._across)[:, own].T @ torch.cat(self._steps)
+        step = torch.linalg.solve(across[:, own], across)
+        self._blocks -= self._by_channel(across).mT @ self._by_channel(step)
+        gone = self._weight[:, own].clone()
+        self._weight -= gone @ step
+        # W'W was (V + G T)'(V + G T), where V is W now, G what is gone, T the step.
+        moved = self._by_channel(gone.T @ self._weight).mT @ self._by_channel(step)
+        self._squares -= moved + moved.mT + self._by_channel(step).mT @ (gone.T @ gone) @ self._by_channel(step)
+        self._across.append(across)
+        self._steps.append(step)
+        if len(self._steps) == _AT_ONCE:
+            self._inverse -= torch.cat(self._across).T @ torch.cat(self._steps)
+            self._across, self._steps = [], []
+
+    def _by_channel(self, rows: Tensor) -> Tensor:
+        """Returns rows (r, all) as (channels, r, r)."""
+        return rows.reshape(self._size, self._channels, self._size).movedim(0, 1)
 
 
 def _order(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
