@@ -74,9 +74,14 @@ def prune_planned(
     plan: Plan, profile: Profile, criterion: str = "l1", seed: int = 0, batch: Batch | None = None
 ) -> Pruned:
     """Does what `prune_with_profile` does to the network of a plan, on the processor, whose groups are known."""
+    order = rank_channels(plan.network, plan.table.within(profile.scope), criterion, seed, batch)
+    return prune_ordered(plan, profile, order)
+
+
+def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> Pruned:
+    """Does it where the order of each group's channels is known, the most important first."""
     model, table = plan.network, plan.table.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
-    order = rank_channels(model, table, criterion, seed, batch)
     keep = keep_channels(order, table, widths)
     network = Pruner(model, table).prune(keep).eval()
     return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)

@@ -77,7 +77,7 @@ def prune(
     profile: Profile | str | Path | None = None,
     metric: Metric = "macs",
     scope: Scope = "block",
-    criterion: str = "l1",
+    criterion: str | None = None,
     refit: str = "sequential",
     seed: int = 0,
     store: str | Path = "profiles",
@@ -101,7 +101,8 @@ def prune(
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
-        criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images.
+        criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images;
+            that one where None, and `l1` without images.
         refit: `sequential`, `full`, or `none`.
         seed: Of the criterion `random`, and of the profile `random`.
         store: Folder of stored profiles of your own, looked through before those of the installation.
@@ -117,7 +118,7 @@ def prune(
         >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
         ('uniform', [11, 11, 4])
     """
-    full = plain_copy(network)
+    full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit)
     named, given = _given(profile)
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)

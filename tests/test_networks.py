@@ -21,7 +21,9 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, Slice
+from profilesearch.networks.moments import second_moments
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.networks.space import TOLERANCE, round_widths
 from profilesearch.networks.surgery import Pruner, check_plan, mask
 from profilesearch.profiles import Budget
@@ -242,6 +244,27 @@ def test_criteria_drop_what_they_are_made_to_drop(criterion: str) -> None:
             block.bn1.weight[5] = 1e-6
     batch = (torch.rand(16, 3, 32, 32), torch.arange(16) % 10)
     assert rank_channels(plan.network, plan.table, criterion, 0, batch)["layer2.1.conv1"][-1] == 5
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_reconstruction_takes_what_costs_least_when_all_others_are_fitted_anew(kernel: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 6, kernel)).double().eval()
+    images = torch.randn(50, 3, 8, 8, dtype=torch.float64)
+    plan = Plan("mine:Net", network, (3, 8, 8))
+    (order,) = reconstruction_orders(network, plan.table.within("block"), images).values()
+    weight = network[2].weight.detach().flatten(1)
+    moments = second_moments(network, {"2.weight"}, images)["2.weight"].double()
+    moments.diagonal().add_(1e-2 * moments.diagonal().mean())
+    left = list(range(40))
+    for gone in reversed(order.tolist()[1:]):
+        inputs = (torch.tensor(left)[:, None] * kernel**2 + torch.arange(kernel**2)).flatten()
+        inverse = torch.linalg.inv(moments[inputs][:, inputs])
+        fitted = weight @ moments[:, inputs] @ inverse
+        blocks = [slice(start, start + kernel**2) for start in range(0, len(inputs), kernel**2)]
+        lost = [(fitted[:, own] @ torch.linalg.inv(inverse[own, own]) @ fitted[:, own].T).trace() for own in blocks]
+        assert left[int(torch.stack(lost).argmin())] == gone
+        left.remove(gone)
 
 
 def test_random_criterion_depends_on_the_seed_alone() -> None:

@@ -66,7 +66,7 @@ def test_any_network_gets_smaller_and_keeps_the_shapes_of_its_outputs(network: A
     torch.manual_seed(0)
     full = network().eval()
     images = torch.randn(4, *shape)
-    small = prune(full, keep=0.6, images=images)
+    small = prune(full, keep=0.6, images=images, criterion="l1")
     with torch.no_grad():
         before, after = (outputs(each(images)) for each in (full, small.network))
     assert [each.shape for each in before] == [each.shape for each in after]
@@ -75,6 +75,14 @@ def test_any_network_gets_smaller_and_keeps_the_shapes_of_its_outputs(network: A
     assert small.source == "uniform"
     assert len(small.refitted) >= 3
     assert f"{len(small.refitted)} weights refitted" in str(small)
+
+
+def test_channels_are_chosen_on_images_where_there_are_some(members: list[Member], digits: DataSet) -> None:
+    full, images = members[0].load(), digits.normalize(digits.train[:60].pixels)
+    for given, criterion in ((images, "reconstruction"), (None, "l1")):
+        made = (prune(full, 0.5, (1, 8, 8), given, refit="none", criterion=each) for each in (None, criterion))
+        one, other = (small.network.state_dict() for small in made)
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 @pytest.mark.full

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.applying.settings import Applying, Subject
 from profilesearch.cli.console import Output
@@ -11,11 +11,15 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.profiles import Profile
-from profilesearch.pruning import Pruned, prune_planned, reestimate_statistics, refit_weights
+from profilesearch.networks.criteria import rank_channels
+from profilesearch.profiles import Profile, Scope
+from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics, refit_weights
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
+
+_SEEN = 512
+"""Images that criteria look at, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +75,7 @@ def make(
         name: Of the profile, for people.
     """
     full, data, learn = subject.network.cpu(), subject.data, subject.learn
-    batch = learn[:512]
-    images = data.normalize(batch.pixels, subject.shape[0])
-    pruned = prune_planned(subject.plan, profile, settings.criterion, settings.seed, (images, batch.labels))
+    pruned = prune_ordered(subject.plan, profile, _order(subject, profile.scope, settings, output))
     cut = reached_in(profile, pruned.cost, pruned.widths)
     output.say(f"{name} keeps {reached_text(cut)} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
@@ -93,6 +95,18 @@ def make(
     except NotFinite as error:
         return Diverged(cut, pruned, untuned, error)
     return Made(cut, pruned, untuned)
+
+
+def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -> dict[str, Tensor]:
+    """Returns the channels of every group, the most important first."""
+    if scope not in subject.orders:
+        batch = subject.learn[:_SEEN]
+        seen = subject.data.normalize(batch.pixels, subject.shape[0]), batch.labels
+        table = subject.plan.table.within(scope)
+        with output.progress("choosing channels") as move:
+            found = rank_channels(subject.network, table, settings.criterion, settings.seed, seen, move)
+        subject.orders[scope] = found
+    return subject.orders[scope]
 
 
 def _finetune(

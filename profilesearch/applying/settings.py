@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.applying.exports import check_format
 from profilesearch.cli import ranges
@@ -132,7 +132,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
         ),
     )
     multiple_of: int | str = field(default=1, metadata=option(*MULTIPLE_OF, group=_PROFILE))
-    criterion: str = field(default="l1", metadata=option(*CRITERION, group=_PROFILE))
+    criterion: str = field(default="reconstruction", metadata=option(*CRITERION, group=_PROFILE))
     refit: str = field(
         default=REFITS[0],
         metadata=option(
@@ -229,12 +229,14 @@ class Subject:
         plan: The full network and its channel groups.
         data: What it classifies.
         learn: Training images that pruned networks may learn from.
+        orders: Of the channels of each group, by scope, once found: every profile takes the same.
     """
 
     member: Member
     plan: Plan
     data: DataSet
     learn: Images
+    orders: dict[Scope, dict[str, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
     def network(self) -> nn.Module:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
-from profilesearch.networks.reconstruction import reconstruction_orders
+from profilesearch.networks.reconstruction import Progress, reconstruction_orders
 
 Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction"]
 CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction")
@@ -23,7 +23,12 @@ DRAWN: tuple[Criterion, ...] = ("random",)
 
 
 def rank_channels(
-    model: nn.Module, table: GroupTable, criterion: str, seed: int = 0, batch: Batch | None = None
+    model: nn.Module,
+    table: GroupTable,
+    criterion: str,
+    seed: int = 0,
+    batch: Batch | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """Orders the channels of every group, the most important first.
 
@@ -40,6 +45,8 @@ def rank_channels(
         criterion: One of `CRITERIA`.
         seed: Of the random draw; criteria that are not in `DRAWN` ignore it.
         batch: Training images and labels; needed by those in `SEEING` alone.
+        progress: Called before every group by `reconstruction`, which takes a while, with groups done, groups in all,
+            and its name.
 
     Returns:
         Channel indices, shape (channels,), by group name.
@@ -53,7 +60,7 @@ def rank_channels(
     if criterion in SEEING and batch is None:
         raise UsageError(f"criterion '{criterion}' needs training images; use l1 where there are none")
     if criterion == "reconstruction" and batch is not None:
-        found = reconstruction_orders(model, table, batch[0])
+        found = reconstruction_orders(model, table, batch[0], progress)
         others = tuple(group for group in table.groups if group.name not in found)
         return rank_channels(model, GroupTable(others), "l1") | found
     if criterion == "taylor" and batch is not None:

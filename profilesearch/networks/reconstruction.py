@@ -1,17 +1,23 @@
 """The criterion `reconstruction`: keep the channels without which the layers that read them cannot be mended."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from profilesearch.networks.groups import ChannelGroup, GroupTable
 from profilesearch.networks.moments import readers, second_moments
 
+Progress = Callable[[int, int, str], None]
+"""Takes what is done, what there is in all, and a word on what comes next."""
 _RIDGE = 1e-2
 _AT_ONCE = 32
 """Channels whose removal changes the inverse moments at once."""
 
 
-def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -> dict[str, Tensor]:
+def reconstruction_orders(
+    model: nn.Module, table: GroupTable, images: Tensor, progress: Progress | None = None
+) -> dict[str, Tensor]:
     """Orders the channels of every group by what the layers behind would lose, refitted, the most important first.
 
     Channels are removed one by one. Each time the one goes whose loss is smallest when the weights that read the others
@@ -22,6 +28,7 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
         model: The full network.
         table: Its channel groups.
         images: Normalized training images, (N, C, H, W).
+        progress: Called before every group with groups done, groups in all, and its name.
 
     Returns:
         Channel indices, shape (channels,), by group name; groups that no layer reads, or only layers of more than
@@ -30,7 +37,9 @@ def reconstruction_orders(model: nn.Module, table: GroupTable, images: Tensor) -
     moments = second_moments(model, readers(table), images)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters() if name in moments}
     orders = {}
-    for group in table.groups:
+    for number, group in enumerate(table.groups):
+        if progress:
+            progress(number, len(table.groups), group.name)
         blocks = [
             _Reader(weights[part.tensor], moments[part.tensor], part.rows)
             for part in group.slices
@@ -72,10 +81,9 @@ class _Reader:
     def losses(self, left: Tensor) -> Tensor:
         """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
         blocks, squares = self._blocks[left], self._squares[left]
-        if self._size == 1:  # much faster than solving one equation at a time
-            return (squares / blocks).flatten() / self._scale
-        lost: Tensor = torch.linalg.solve(blocks, squares).diagonal(dim1=1, dim2=2).sum(dim=1) / self._scale
-        return lost
+        alone = self._size == 1  # much faster than solving one equation at a time
+        lost: Tensor = squares / blocks if alone else torch.linalg.solve(blocks, squares)
+        return lost.diagonal(dim1=1, dim2=2).sum(dim=1) / self._scale
 
     def remove(self, channel: int) -> None:
         """Takes a channel out, and fits the weights on the others anew."""

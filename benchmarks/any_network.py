@@ -1,0 +1,97 @@
+"""Does `prune` work on networks that none of us made, and how long does it take?
+
+Prunes every convolutional classifier of torchvision, some of timm's families, and two networks of torchvision that
+return more than scores, each with random weights, to half of the multiply-adds, in one call of `prune`. A row says how
+long that took, what is left, which profile was taken, and by how much the network pruned to random widths differs from
+the masked one, relative to its largest output, in double precision. Some need 20 GB.
+
+    python benchmarks/any_network.py --out rows.csv [NAME ...]
+"""
+
+import argparse
+import csv
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from torchvision import models
+
+from profilesearch import prune
+from profilesearch.errors import UsageError
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.surgery import probe, pruning_error
+
+TIMM = (
+    "tf_efficientnet_lite0", "hardcorenas_a", "ghostnet_100", "repvgg_a0", "dla34", "selecsls42b", "resnest14d",
+    "hrnet_w18_small", "cspresnet50", "rexnet_100", "res2net50_26w_4s", "skresnet18", "darknet53", "tinynet_a",
+    "nf_resnet50", "vovnet39a",
+)  # fmt: skip
+COLUMNS = ("network", "groups", "seconds", "macs", "params", "profile", "error", "reason")
+
+
+def main() -> None:
+    """Measures the rows that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="some of them alone")
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    there = {row["network"] for row in csv.DictReader(options.out.open())} if options.out.is_file() else set()
+    with options.out.open("a", newline="") as file:
+        rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        if not there:
+            rows.writeheader()
+        for name, builder in _networks().items():
+            if name not in there and (not options.names or name in options.names):
+                torch.manual_seed(0)
+                row = {"network": name, **_measure(builder(), (3, options.image_size, options.image_size))}
+                rows.writerow(row)
+                file.flush()
+                print(*row.values(), sep="  ", flush=True)
+
+
+def _networks() -> dict[str, Callable[[], nn.Module]]:
+    classifiers = models.list_models(module=models)
+    transformers = ("vit", "swin", "maxvit")
+    found: dict[str, Callable[[], nn.Module]] = {
+        name: partial(models.get_model, name, weights=None) for name in classifiers if not name.startswith(transformers)
+    }
+    found |= {f"timm:{name}": partial(timm.create_model, name) for name in TIMM}
+    found["fcn_resnet50"] = partial(models.get_model, "fcn_resnet50", weights=None, weights_backbone=None)
+    found["fasterrcnn_mobilenet_v3_large_fpn, its backbone"] = _detectors_backbone
+    return found
+
+
+def _detectors_backbone() -> nn.Module:
+    detector = models.get_model("fasterrcnn_mobilenet_v3_large_fpn", weights=None, weights_backbone=None)
+    backbone: nn.Module = detector.backbone
+    return backbone
+
+
+def _measure(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
+    start = time.perf_counter()
+    try:
+        small = prune(network.eval(), 0.5, shape)
+    except UsageError as error:
+        return {"seconds": f"{time.perf_counter() - start:.1f}", "reason": str(error)}
+    seconds = time.perf_counter() - start
+    plan = Plan("any", network, shape)
+    double, images = probe(plan.network, plan.example)
+    groups = plan.table.within("block").groups
+    return {
+        "groups": len(groups),
+        "seconds": f"{seconds:.1f}",
+        "macs": f"{small.macs[1] / small.macs[0]:.4f}",
+        "params": f"{small.params[1] / small.params[0]:.4f}",
+        "profile": Path(small.source).name,
+        "error": f"{pruning_error(double, groups, images, 1):.0e}",
+    }
+
+
+if __name__ == "__main__":
+    main()
