@@ -63,18 +63,18 @@ def make_searcher(
         UsageError: The name is unknown, or the searcher has no use for a storage or for what is told of PPO.
     """
     kind = searcher_kind(name)
-    for told, what, option in (
-        (ppo, "hyperparameters of PPO are", "--ppo"),
-        (start, "a policy to start from is", "--start"),
+    for told, what, argument in (
+        (ppo, "hyperparameters of PPO are", "`ppo`"),
+        (start, "a policy to start from is", "`start`"),
     ):
         if told is not None and not issubclass(kind, PpoSearcher):
-            raise UsageError(f"{what} for the searcher ppo, not for {name}; leave out {option}")
+            raise UsageError(f"{what} for the searcher ppo, not for {name}; leave out {argument}")
     if issubclass(kind, PpoSearcher) and storage is None:
         return kind(ppo, start)
     if storage is None:
         return kind()
     if not issubclass(kind, OptunaSearcher):
-        raise UsageError(f"--storage is for Optuna's searchers, tpe and cmaes, not for {name}")
+        raise UsageError(f"`storage` is for Optuna's searchers, tpe and cmaes, not for {name}")
     return kind(storage)
 
 

@@ -41,7 +41,7 @@ def check_storage(storage: str) -> None:
             known = _is_journal(file.readline(100_000)) if is_journal else file.read(16) == b"SQLite format 3\0"
         if not known:
             kind = "journal of Optuna" if is_journal else "SQLite database"
-            raise UsageError(f"{path} is no {kind}, and is left as it is; let --storage name another file")
+            raise UsageError(f"{path} is no {kind}, and is left as it is; let `storage` name another file")
 
 
 def open_storage(storage: str) -> optuna.storages.BaseStorage:
@@ -118,7 +118,7 @@ def _wait_for_database(path: Path) -> None:
 
 def _locked(path: Path) -> UsageError:
     return UsageError(
-        f"{path} has been locked by another process for {PATIENCE_S:.0f} seconds; end that, or let --storage name "
+        f"{path} has been locked by another process for {PATIENCE_S:.0f} seconds; end that, or let `storage` name "
         "another file"
     )
 

@@ -85,7 +85,7 @@ class Policy:
         if about.get("schema") != SCHEMA or about.get("features") != list(ANY.names):
             raise UsageError(
                 f"{path} is no policy that this version of profilesearch can use; train one with `profilesearch policy "
-                "train`, or take --profile uniform"
+                "train`, or take `profile='uniform'`"
             )
         count = len(tensors) // 2
         layers = [

@@ -11,7 +11,8 @@ NO_MEMORY = ("allocate memory", "out of memory")
 class UsageError(ValueError):
     """A request that cannot be met, or an input that is missing or broken.
 
-    The message is one sentence that names what is wrong and how to put it right. Commands print it and exit with 2.
+    The message is one sentence that names what is wrong and how to put it right. Commands print it, with options in
+    place of the arguments that stand in backticks, and exit with 2.
     Passwords in it are left out.
     """
 

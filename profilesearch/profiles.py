@@ -62,9 +62,9 @@ class Budget:
         if self.keep_params is None:
             return
         if self.metric == "params":
-            raise UsageError("parameters are the budget's metric already; give --keep alone, or another --metric")
+            raise UsageError("parameters are the budget's metric already; give `keep` alone, or another `metric`")
         if not 0 < self.keep_params <= 1:
-            raise UsageError(f"keep-params must be in (0, 1], got {self.keep_params:g}; 0.5 keeps half of them")
+            raise UsageError(f"keep_params must be in (0, 1], got {self.keep_params:g}; 0.5 keeps half of them")
 
     def __str__(self) -> str:
         """Names the budget as digests and caches do: the second fraction stands there only where it is used."""

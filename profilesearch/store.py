@@ -166,10 +166,10 @@ class Store:
         if found is None:
             budgets = sorted({s.profile.budget.text for s in self.profiles(architecture)})
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
-            command = f"profilesearch train --arch {shlex.quote(architecture)} --keep {keep} --metric {metric}{more}"
+            command = f"`profilesearch train --arch {shlex.quote(architecture)} --keep {keep} --metric {metric}{more}`"
             raise UsageError(
                 f"no stored profile of {architecture} keeps {asked.text}; {have}; search one with "
-                f"`{command}`, or take --profile uniform"
+                f"{command}, or take `profile='uniform'`"
             )
         return found
 

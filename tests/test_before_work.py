@@ -91,7 +91,7 @@ def test_a_good_network_is_asked_about_only_at_another_size(
 def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) -> None:
     pool.main([*ARCH, "--data", "digits", "--image-size", "12", "--checkpoint", "net 0.pth", "digits=net 1.pth"])
     assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12)") == 2
-    with pytest.raises(UsageError, match="'digits@9' says 9 pixels, but --image-size 12; give one of them"):
+    with pytest.raises(UsageError, match="'digits@9' says 9 pixels, but `image_size=12`; give one of them"):
         pool.main([*ARCH, "--data", "digits@9", "--image-size", "12", "--checkpoint", "net 0.pth"])
     with pytest.raises(UsageError, match="must be from 1 to 9999 pixels, got 0"):
         pool.main([*ARCH, "--data", "digits", "--image-size", "0", "--checkpoint", "net 0.pth"])

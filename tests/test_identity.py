@@ -132,7 +132,9 @@ def test_a_member_of_older_code_is_refused(digits: DataSet, tmp_path: Path, monk
     member = train_member("test_own:Small", digits, 0, tmp_path, SHORT)
     assert trained_member("test_own:Small", digits, 0, tmp_path) == member
     monkeypatch.setattr(Small, "forward", Summed.forward)
-    with pytest.raises(UsageError, match="was trained when test_own:Small computed something else; give --checkpoint"):
+    with pytest.raises(
+        UsageError, match="was trained when test_own:Small computed something else; give it to `load_network`"
+    ):
         trained_member("test_own:Small", digits, 0, tmp_path)
     monkeypatch.setattr(torch, "__version__", "9.9.9")
     with pytest.raises(UsageError, match=r"or in other steps \(torch [0-9][^ ]* wrote it, 9\.9\.9 reads it\); give"):

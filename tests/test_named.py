@@ -277,4 +277,4 @@ def test_a_folder_that_is_called_like_a_data_set_is_itself(tmp_path: Path, monke
 def test_missing_data_sets_are_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} in .* is missing or incomplete") as error:
         open_data(name, tmp_path)
-    assert ("--download" in str(error.value)) == NAMED[name].fetched
+    assert ("`download=True`" in str(error.value)) == NAMED[name].fetched

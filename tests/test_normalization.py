@@ -40,7 +40,7 @@ SENSELESS = [([0.5, 0.5], None), (None, [0.0]), (None, [-1.0]), ([], None), ([fl
 def test_senseless_normalizations_are_refused(
     digits: DataSet, mean: list[float] | None, std: list[float] | None
 ) -> None:
-    with pytest.raises(UsageError, match=r"--mean and --std take 1 value or 1"):
+    with pytest.raises(UsageError, match=r"`mean` and `std` take 1 value or 1"):
         digits.renormalize(mean, std)
 
 
@@ -69,9 +69,9 @@ def test_a_member_and_its_pruned_network_keep_their_normalization(
     halves = digits.renormalize([0.5], [0.5])
     member = train_member("resnet20", halves, 7, place / "own", Recipe(epochs=1, lr=0.05, batch=64, shift=1))
     assert trained_member("resnet20", halves, 7, place / "own") == member
-    with pytest.raises(UsageError, match=r"other normalization; give --mean 0.5 --std 0.5"):
+    with pytest.raises(UsageError, match=r"other normalization; give `mean=\[0.5\]` `std=\[0.5\]`"):
         trained_member("resnet20", digits, 7, place / "own")
-    with pytest.raises(UsageError, match=r"other normalization; give --mean 0.5 --std 0.5"):
+    with pytest.raises(UsageError, match=r"other normalization; give `mean=\[0.5\]` `std=\[0.5\]`"):
         foreign_member("resnet20", member.path, digits)
     command = ["apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--checkpoint", member.path]
     call(*command, "--mean", "0.5", "--std", "0.5", "--out", place / "out")

@@ -137,14 +137,16 @@ def test_networks_that_return_more_than_scores_are_refused(
     with pytest.raises(UsageError, match="returns a tuple; it must return its class scores"):
         train_member("test_own:Pair", digits, 0, tmp_path / "pools")
     torch.save(build("alexnet", 10).state_dict(), tmp_path / "alexnet.pth")
-    with pytest.raises(UsageError, match=r"AlexNet cannot take a batch of images of shape \(3, 8, 8\).*NAME@SIZE"):
+    with pytest.raises(
+        UsageError, match=r"AlexNet cannot take a batch of images of shape \(3, 8, 8\).*size of its `images`"
+    ):
         foreign_member("alexnet", tmp_path / "alexnet.pth", digits)
 
 
 def test_shared_weights_and_empty_scopes_give_one_sentence() -> None:
     with pytest.raises(UsageError, match=r"shares one weight under two names, 'b.weight' and 'c.weight'"):
         _ = plan_of(Tied()).table
-    with pytest.raises(UsageError, match="no prunable channel group in scope 'block'; try --scope all"):
+    with pytest.raises(UsageError, match="no prunable channel group in scope 'block'; try `scope='all'`"):
         plan_of(Summed()).space(Budget("macs", 0.5))
     assert plan_of(Summed()).space(Budget("macs", 0.5), "all").size == 1
 
@@ -335,7 +337,7 @@ def test_processes_without_the_firsts_files_go_on_where_it_is(tmp_path: Path, de
 def test_processes_share_out_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UsageError, match="write --device cuda, not cuda:1"), joined(torch.device("cuda:1")):
+    with pytest.raises(UsageError, match="write `device='cuda'`, not cuda:1"), joined(torch.device("cuda:1")):
         pass
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="process 2 of this machine finds 1 CUDA device"), joined(torch.device("cuda")):
@@ -436,5 +438,5 @@ def test_a_grey_network_takes_coloured_images(tmp_path: Path) -> None:
     grey = data.normalize(pixels, 1)
     red, green, blue = data.normalize(pixels).unbind(1)
     assert torch.allclose(grey[:, 0], 0.299 * red + 0.587 * green + 0.114 * blue)
-    with pytest.raises(UsageError, match="takes 2 channels, but photos@8 has 3; give its own --data"):
+    with pytest.raises(UsageError, match="takes 2 channels, but photos@8 has 3; give its own `data`"):
         data.normalize(pixels, 2)

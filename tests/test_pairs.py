@@ -86,7 +86,7 @@ def test_what_a_proposal_has_already_is_left_as_it_is() -> None:
 def test_a_pair_out_of_reach_names_the_range_of_parameters(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     low, high = space_of("resnet20", "block", 0.5).reach_params()
     for params in (low - 0.02, high + 0.02):
-        with pytest.raises(UsageError, match=r"--keep-params reaches from 0\.20\d to 0\.8[34]\d$"):
+        with pytest.raises(UsageError, match=r"`keep_params` reaches from 0\.20\d to 0\.8[34]\d$"):
             plan_of("resnet20").space(Budget("macs", 0.5, params))
     for verb in ("train", "compare", "apply"):
         more = ["--profile", "uniform"] if verb == "apply" else ["--evaluations", "2"]

@@ -124,7 +124,7 @@ def test_a_wrong_hyperparameter_is_refused(word: str, sentence: str) -> None:
 
 def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) -> None:
     assert ppo_settings(["epochs=4", "log_std=-1"]) == PpoSettings(epochs=4, log_std=-1.0)
-    with pytest.raises(UsageError, match="for the searcher ppo, not for random; leave out --ppo"):
+    with pytest.raises(UsageError, match="for the searcher ppo, not for random; leave out `ppo`"):
         make_searcher("random", ppo=PpoSettings(epochs=4))
     with pytest.raises(SystemExit):
         call("compare", "--arch", "resnet20", "--searchers", "random", "--ppo", "epochs=4")

@@ -30,9 +30,9 @@ def test_split_parts_are_disjoint_and_repeat(digits: DataSet) -> None:
 def test_unknown_and_missing_data_say_the_fix(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean cifar10"):
         load_data("cifar", tmp_path)
-    with pytest.raises(UsageError, match=r"cifar-10-batches-py; .*--download"):
+    with pytest.raises(UsageError, match=r"cifar-10-batches-py; .*`download=True`"):
         load_data("cifar10", tmp_path)
-    with pytest.raises(UsageError, match="PROFILESEARCH_DATA"):
+    with pytest.raises(UsageError, match="cifar100 needs a folder: give `folder`"):
         load_data("cifar100")
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(UsageError, match="incomplete or damaged"):

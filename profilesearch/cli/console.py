@@ -16,6 +16,7 @@ from rich.text import Text
 from profilesearch.cli import starting
 from profilesearch.cli.progress import Move, shown
 from profilesearch.cli.settings import Settings
+from profilesearch.cli.wording import in_options
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 from profilesearch.system.allocator import keep_freed_memory
 
@@ -106,7 +107,7 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
             with _to_stdout():
                 sys.stdout.flush()
     except UsageError as error:
-        _fail(str(error))
+        _fail(in_options(str(error)))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
             raise

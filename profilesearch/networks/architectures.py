@@ -1,4 +1,4 @@
-"""Architectures by name: what people can write after `--arch`."""
+"""Architectures by name: what people can ask for."""
 
 import importlib
 import inspect
@@ -140,9 +140,9 @@ def _callable(name: str) -> Callable[..., Any]:
     try:
         made: Callable[..., Any] = getattr(importlib.import_module(module), leaf)
     except ImportError as error:
-        raise UsageError(f"cannot import {module} for --arch {name}: {error}; check the name and PYTHONPATH") from error
+        raise UsageError(f"cannot import {module} for '{name}': {error}; check the name and PYTHONPATH") from error
     except AttributeError as error:
-        raise UsageError(f"{module} has no '{leaf}'; write --arch package.module:callable") from error
+        raise UsageError(f"{module} has no '{leaf}'; one of your own is written package.module:callable") from error
     except Exception as error:  # whatever is wrong in it
         raise UsageError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     return made

@@ -116,7 +116,7 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
         if given.shape != tensor.shape:
             raise UsageError(
                 f"{source} does not fit: '{name}' has shape {tuple(given.shape)}, the network expects "
-                f"{tuple(tensor.shape)}; check --arch and the number of classes"
+                f"{tuple(tensor.shape)}; check the architecture and the number of classes"
             )
         if given.is_floating_point() != tensor.is_floating_point() and not name.endswith(COUNTERS):
             raise UsageError(

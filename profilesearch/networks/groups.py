@@ -12,7 +12,7 @@ from profilesearch.errors import UsageError, nearest
 from profilesearch.profiles import Profile, Scope
 
 IntArray = NDArray[np.int64]
-_TIED = "tied by a residual sum; use --scope all to prune it"
+_TIED = "tied by a residual sum; scope 'all' prunes it"
 _HALF = 0.5
 """Of a channel: less is rounded to none."""
 
@@ -126,7 +126,7 @@ class GroupTable:
             raise UsageError(
                 f"the profile's groups for {profile.architecture} have other widths or couplings than this network "
                 f"(fingerprint {profile.fingerprint}, here {self.fingerprint}); search a profile for this network, or "
-                "carry this one over with --map-by-position"
+                "carry this one over with `profilesearch.networks.mapping.carry`"
             )
         ratios = np.array([profile.keep[name] for name in self.names])
         for name, ratio, channels in zip(self.names, ratios, self.channels, strict=True):
@@ -148,11 +148,11 @@ def check_names(given: Mapping[str, object], valid: Sequence[str], context: str)
         if name not in valid:
             raise UsageError(
                 f"{context}: group '{name}' does not exist in this network; {nearest(name, valid)}, or carry the "
-                "profile over with --map-by-position"
+                "profile over with `profilesearch.networks.mapping.carry`"
             )
     for name in valid:
         if name not in given:
             raise UsageError(
-                f"{context}: it has no keep ratio for group '{name}' of this network; --map-by-position carries a "
-                "profile to a relative"
+                f"{context}: it has no keep ratio for group '{name}' of this network; "
+                "`profilesearch.networks.mapping.carry` carries a profile to a relative"
             )

@@ -45,7 +45,7 @@ class Found:
             f"took the tensors under '{self.place[:-1]}'" if self.place else "",
             f"left out {', '.join(self.ignored)}" if self.ignored else "",
             f"multiplied out {factored} weights that are stored in two parts" if factored else "",
-            *(f"--checkpoint '{path}#{place[:-1]}' takes those under '{place[:-1]}'" for place in self.others),
+            *(f"'{path}#{place[:-1]}' takes those under '{place[:-1]}'" for place in self.others),
         ]
         return f"{path}: {'; '.join(filter(None, parts))}" if any(parts) else ""
 

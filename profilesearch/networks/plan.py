@@ -51,9 +51,10 @@ class Plan:
         """
         table = self.table.within(scope)
         if not table.groups:
+            wider = "; try `scope='all'`" if self.table.groups else ""
             raise UsageError(
-                f"{self.architecture} has no prunable channel group in scope '{scope}'"
-                f"{'; try --scope all' if self.table.groups else ''}; `profilesearch groups` says why"
+                f"{self.architecture} has no prunable channel group in scope '{scope}'{wider}; "
+                "`profilesearch groups` says why"
             )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)

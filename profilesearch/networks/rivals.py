@@ -70,7 +70,7 @@ def check_rival(name: str, budget: Budget) -> None:
     if name == "widest" and budget.keep_params is not None:
         raise UsageError(
             f"'widest' is the profile with most parameters, and a budget of {budget.text} fixes these; take uniform, "
-            "taper or random, or leave --keep-params out"
+            "taper or random, or leave `keep_params` out"
         )
 
 

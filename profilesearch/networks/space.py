@@ -68,7 +68,7 @@ class ProfileSpace:
         if not self.table.groups:
             raise UsageError(f"{self.architecture} has no group in scope '{self.scope}'; nothing can be pruned")
         if self.multiple < 1:
-            raise UsageError(f"--multiple-of must be at least 1, got {self.multiple}")
+            raise UsageError(f"multiple must be at least 1, got {self.multiple}")
         low = self.reach()[0]
         if self.budget.keep < low * (1 - TOLERANCE):
             raise UsageError(
@@ -80,7 +80,7 @@ class ProfileSpace:
             if not least * (1 - TOLERANCE) <= self.budget.keep_params <= most * (1 + TOLERANCE):
                 raise UsageError(
                     f"{self.architecture} cannot keep {self.budget.text} together in scope '{self.scope}'; at "
-                    f"{self.budget.keep:g} of the {self.budget.metric}, --keep-params reaches from "
+                    f"{self.budget.keep:g} of the {self.budget.metric}, `keep_params` reaches from "
                     f"{np.ceil(least * 1000) / 1000:.3f} to {np.floor(most * 1000) / 1000:.3f}"
                 )
 

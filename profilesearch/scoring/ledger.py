@@ -75,7 +75,7 @@ class Ledger:
         except OSError as error:
             raise UsageError(f"cannot read the ledger {path}: {error.strerror}") from error
         if lines[0] and _parse(lines[0]) != _HEADER:
-            raise UsageError(f"{path} is no ledger of this version; move it away or choose another --runs folder")
+            raise UsageError(f"{path} is no ledger of this version; move it away or give `Ledger` another place")
         for line in filter(None, lines[1:]):
             row = _parse(line)
             if row is None:

@@ -67,7 +67,7 @@ class Problem:
         device: torch.device | None = None,
     ) -> None:
         if not members:
-            raise UsageError("the pool is empty; train a member with `profilesearch pool`, or give --checkpoint FILE")
+            raise UsageError("the pool is empty; give it a trained network or more")
         self.members = tuple(members)
         self.settings = settings
         self.engine = engine or LocalEngine()

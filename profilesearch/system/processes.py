@@ -69,7 +69,7 @@ class Workers:
             deaths += 1
             if deaths > RESTARTS:
                 raise UsageError(
-                    "worker processes die again and again, perhaps for lack of memory; use fewer --workers"
+                    "worker processes die again and again, perhaps for lack of memory; use fewer `workers`"
                 ) from died
 
     def _running(self) -> ProcessPoolExecutor:

@@ -57,7 +57,7 @@ class DataSet:
     """A classification task.
 
     Attributes:
-        name: As on the command line.
+        name: As people ask for it.
         train: Images that weights and searches may use, through a split.
         test: Images for final reports alone.
         num_classes: How many labels there are.
@@ -123,7 +123,7 @@ class DataSet:
         finite = all(math.isfinite(value) for values in given for value in values)
         if any(len(values) not in (1, channels) for values in given) or not finite or min(given[1]) <= 0:
             raise UsageError(
-                f"--mean and --std take 1 value or {channels}, of pixels scaled to [0, 1], deviations above 0; got "
+                f"`mean` and `std` take 1 value or {channels}, of pixels scaled to [0, 1], deviations above 0; got "
                 f"{', '.join(' '.join(f'{value:g}' for value in values) for values in given)}"
             )
         own, deviation = (values * channels if len(values) == 1 else values for values in given)
@@ -164,7 +164,7 @@ class DataSet:
         if scaled.shape[1] == 3 and in_channels == 1:
             return (scaled * torch.tensor(_LUMA).view(shape)).sum(dim=1, keepdim=True)
         raise UsageError(
-            f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}; give its own --data"
+            f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}; give its own `data`"
         )
 
 
@@ -183,7 +183,7 @@ def load_data(name: str, folder: str | Path | None = None, download: bool = Fals
     if name == "digits":
         return _digits()
     if folder is None:
-        raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
+        raise UsageError(f"{name} needs a folder: give `folder`")
     return _LOADERS[name](Path(folder), download)
 
 
@@ -219,7 +219,7 @@ def _fashionmnist(folder: Path, download: bool) -> DataSet:
 
 def _read(kind: str, name: str, folder: Path, train: bool, download: bool) -> Any:
     place = folder / _PLACES[name]
-    fix = f"put the files there, or add --download to fetch them into {folder}"
+    fix = f"put the files there, or add `download=True` to fetch them into {folder}"
     if not download and not place.exists():
         raise UsageError(f"{name} is not in {place}; {fix}")
     for file in place.glob("*"):

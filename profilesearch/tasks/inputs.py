@@ -33,7 +33,7 @@ def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
     said = (str(reasons[likely]).splitlines() or [type(reasons[likely]).__name__])[0]
     raise UsageError(
         f"{type(model).__name__} cannot take a batch of images of shape {(likely, *image_shape[1:])}: {said}; check "
-        "--arch, and the images' size (--data NAME@SIZE)"
+        "the architecture, and the size of its `images`"
     ) from reasons[likely]
 
 

@@ -117,7 +117,7 @@ def _open(name: str, folder: Path, download: bool, settings: Mapping[str, Any]) 
         return made(str(folder), **able, **settings)
     except Exception as error:  # every data set has its own way to say so
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        fetch = ", or add --download" if able else ""
+        fetch = ", or add `download=True`" if able else ""
         raise UsageError(
             f"{name} in {folder} is missing or incomplete ({reason}); put the files there{fetch}"
         ) from error

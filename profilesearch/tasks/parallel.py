@@ -139,7 +139,7 @@ def _own_device(asked: torch.device) -> torch.device:
     """Returns the CUDA device of this process."""
     place, there = _setting("LOCAL_RANK", 0, 0, 4095), torch.cuda.device_count()
     if asked.index is not None:
-        raise UsageError(f"processes of torchrun share out the devices themselves; write --device cuda, not {asked}")
+        raise UsageError(f"processes of torchrun share out the devices themselves; write `device='cuda'`, not {asked}")
     if place >= there:
         raise UsageError(f"process {place + 1} of this machine finds {there} CUDA device(s); start {there} processes")
     return torch.device("cuda", place)

@@ -1,7 +1,6 @@
 """Model pools: several trained models of one architecture."""
 
 import itertools
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,7 +67,7 @@ def foreign_member(architecture: str, path: Path, data: DataSet) -> Member:
     classes = _outputs(model, example_shape(model, data))
     if classes != data.num_classes:
         raise UsageError(
-            f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with --data"
+            f"{path} has {classes} classes, but {data.name} has {data.num_classes}; name its own data set with `data`"
         )
     seed = metadata.get("split_seed", 0)
     apart = metadata.get("trained_on") == "train" and metadata.get("images") == data.train.digest
@@ -124,8 +123,7 @@ def _check_normalization(path: Path, metadata: Mapping[str, Any], data: DataSet)
     """Refuses a network of ours for images that are normalized otherwise than those that it learned from."""
     mean, std = (metadata.get(name) for name in ("mean", "std"))
     if mean and std and (mean, std) != (list(data.mean), list(data.std)):
-        said = (" ".join(map(str, values)) for values in (mean, std))
-        raise UsageError("{} was trained with other normalization; give --mean {} --std {}".format(path, *said))
+        raise UsageError(f"{path} was trained with other normalization; give `mean={mean}` `std={std}`")
 
 
 def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -137,8 +135,8 @@ def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> int:
     except Exception as error:  # whatever a network of one's own raises
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"{name} cannot take a batch of images of shape {shape}: {reason}; check --arch, and the images' size "
-            "(--data NAME@SIZE)"
+            f"{name} cannot take a batch of images of shape {shape}: {reason}; check the architecture, and the "
+            "size of its `images`"
         ) from error
     if not isinstance(made, torch.Tensor) or made.dim() != 2:
         raise UsageError(
@@ -152,9 +150,9 @@ def example_shape(model: nn.Module, data: DataSet) -> tuple[int, int, int]:
     return input_channels(model, data.image_shape), *data.image_shape[1:]
 
 
-def pool_path(folder: Path, architecture: str, data: str, seed: int) -> Path:
+def pool_path(pool_dir: Path, architecture: str, data: str, seed: int) -> Path:
     """Where a member that we train lies."""
-    return folder / folder_name(architecture) / f"{data}-seed{seed}.safetensors"
+    return pool_dir / folder_name(architecture) / f"{data}-seed{seed}.safetensors"
 
 
 def default_recipe(data: DataSet) -> Recipe:
@@ -175,13 +173,13 @@ def _shift(data: DataSet) -> int:
     return max(4, min(data.image_shape[1:]) // 8)
 
 
-def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) -> Member | None:
+def trained_member(architecture: str, data: DataSet, seed: int, pool_dir: Path) -> Member | None:
     """Returns a member that was trained before, or None.
 
     Raises:
         UsageError: Its file is broken.
     """
-    path = pool_path(folder, architecture, data.own_name, seed)
+    path = pool_path(pool_dir, architecture, data.own_name, seed)
     if not path.exists():
         return None
     metadata = load_metadata(path)
@@ -190,7 +188,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     if not same or not _held_out(metadata, data, seed_of_split):
         raise UsageError(
             f"{path} was trained on other images that are called {data.name} too, or other ones were held out; give "
-            "another --pool-dir, or remove the file"
+            "another `pool_dir`, or remove the file"
         )
     _check_normalization(path, metadata, data)
     member = Member(trained_name(architecture, data, seed), architecture, data.name, path, "train", seed_of_split)
@@ -199,8 +197,7 @@ def trained_member(architecture: str, data: DataSet, seed: int, folder: Path) ->
     if metadata.get("code", code) != code:
         raise UsageError(
             f"{path} was trained when {architecture} computed something else{_other_torch(metadata)}; give "
-            f"--checkpoint {shlex.quote(str(path))} to take its weights as they are, or remove the file, and it is "
-            "trained again"
+            "it to `load_network` to take its weights as they are, or remove the file, and it is trained again"
         )
     return member
 
@@ -215,7 +212,7 @@ def train_member(
     architecture: str,
     data: DataSet,
     seed: int,
-    folder: Path,
+    pool_dir: Path,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
     start: Path | None = None,
@@ -228,7 +225,7 @@ def train_member(
         architecture: Its name.
         data: What it shall classify.
         seed: Of initialization, order and augmentation.
-        folder: Of all pools.
+        pool_dir: Folder of all pools.
         recipe: How; the default recipe of the data set where None.
         progress: Called after every batch.
         start: Weights of another task to start from, in place of random ones; what does not fit stays random.
@@ -238,10 +235,10 @@ def train_member(
     Raises:
         UsageError: The folder cannot be written, the training diverges, or `start` does not fit.
     """
-    member = trained_member(architecture, data, seed, folder)
+    member = trained_member(architecture, data, seed, pool_dir)
     if member is not None:
         return member
-    path = pool_path(folder, architecture, data.own_name, seed)
+    path = pool_path(pool_dir, architecture, data.own_name, seed)
     recipe = replace(recipe or default_recipe(data), seed=seed)
     recipe = replace(recipe, precision=recipe.precision or best_precision(device))
     channels = stem_channels(architecture, data.image_shape[0])

@@ -1,4 +1,4 @@
-"""Any data set, by what people write after `--data`."""
+"""Any data set, by the text that people name it with."""
 
 import re
 from collections.abc import Sequence
@@ -41,20 +41,20 @@ def check_data(text: str) -> str:
     return choose("data set", name, NAMES)
 
 
-def with_size(text: str, size: int | None) -> str:
-    """Returns what is written after `--data` with a size of its images, unless that is None.
+def with_size(text: str, image_size: int | None) -> str:
+    """Returns such a text with a size of its images, unless that is None.
 
     Raises:
         UsageError: The size is out of range, or the text names another one.
     """
-    if size is None:
+    if image_size is None:
         return text
     _, own = _parts(text)
-    if not 0 < size < 10_000:
-        raise UsageError(f"--image-size must be from 1 to 9999 pixels, got {size}")
-    if own not in (0, size):
-        raise UsageError(f"'{text}' says {own} pixels, but --image-size {size}; give one of them")
-    return text if own else f"{text}@{size}"
+    if not 0 < image_size < 10_000:
+        raise UsageError(f"`image_size` must be from 1 to 9999 pixels, got {image_size}")
+    if own not in (0, image_size):
+        raise UsageError(f"'{text}' says {own} pixels, but `image_size={image_size}`; give one of them")
+    return text if own else f"{text}@{image_size}"
 
 
 def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
@@ -77,7 +77,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     if name not in NAMES or (folder is None and Path(name).is_dir()):
         return load_folder(Path(name), size or FILE_SIZE)
     if folder is None:
-        raise UsageError(f"{name} needs a folder: give --data-dir DIR or set PROFILESEARCH_DATA")
+        raise UsageError(f"{name} needs a folder: give `folder`")
     if name == SMALLNORB:
         return replace(load_smallnorb(Path(folder)), name=text, size=size)
     if name == IMAGENET:

@@ -15,7 +15,7 @@ from profilesearch.tasks.recipe import Recipe
 
 _AUXILIARY = 0.3
 """Weight of auxiliary classifiers' losses (Szegedy et al. 2015, arXiv 1409.4842)."""
-_TOO_LITTLE = "not enough memory for two images at a time; use smaller ones (--data NAME@SIZE)"
+_TOO_LITTLE = "not enough memory for two images at a time; use smaller `images`"
 
 
 def check_trains(model: nn.Module, pixels: Tensor, classes: int) -> None:

@@ -25,7 +25,7 @@ def open_engine(name: str, workers: int = 0, address: str | None = None) -> Engi
     """
     choose("engine", name, ENGINES)
     if workers < 0:
-        raise UsageError(f"--workers must be at least 1, got {workers}")
+        raise UsageError(f"workers must be 0 or more, got {workers}")
     workers = workers or torch.get_num_threads()
     if name == RayEngine.name:
         return RayEngine(workers, address)

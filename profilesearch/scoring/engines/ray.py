@@ -43,7 +43,7 @@ class RayEngine(Engine):
         try:
             import ray  # noqa: PLC0415  an extra
         except ImportError as error:
-            raise UsageError("--engine ray needs Ray; install it with: pip install 'profilesearch[ray]'") from error
+            raise UsageError("the engine ray needs Ray; install it with: pip install 'profilesearch[ray]'") from error
         self._ray = ray
         if address is not None:
             _check_reachable(address)
@@ -111,7 +111,7 @@ def _check_reachable(address: str) -> None:
 
 def _nobody(address: str | None) -> UsageError:
     return UsageError(
-        f"there is no Ray cluster at --address {address}; start one with `ray start --head`, or leave it out"
+        f"there is no Ray cluster at {address}; start one with `ray start --head`, or leave `address` out"
     )
 
 
