@@ -1,7 +1,7 @@
 """Do profiles serve a network that learned ImageNet, wherever they were found?
 
-Cuts a network with its published ImageNet weights by each profile, refits it in closed form on a few images,
-and writes a row: MACs, parameters, latency, 1,000-way accuracy on labelled images that nothing learned from, agreement
+Cuts a network with its published ImageNet weights by each profile, refits it in closed form on a few images, and writes
+a row: MACs, parameters, latency, 1,000-way accuracy on labelled images that nothing learned from, agreement
 with the unpruned network on images of other classes, whose labels are not looked at. With --epochs, once more after a
 distillation from the unpruned network, without labels. Rows that are there already are not measured again.
 
@@ -14,6 +14,7 @@ A folder has one subfolder a class, named as ImageNet names it (n01440764); in n
 import argparse
 import copy
 import csv
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -23,13 +24,14 @@ from envs.policy import Policy
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import load_network
+from profilesearch.networks.criteria import CRITERIA, rank_channels
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import prune_planned, refit_weights
+from profilesearch.pruning import prune_ordered, refit_weights
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages, for_network, shuffled
@@ -38,7 +40,7 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import predictions, train
 
 _MEAN_STD = (0.5, 0.5, 0.5)
-_KEY = ("network", "profile", "keep", "refit", "epochs", "size")
+_KEY = ("network", "profile", "keep", "criterion", "refit", "epochs", "size")
 _COLUMNS = (*_KEY, "macs", "params", "batch1", "batch64", "accuracy", "low", "high", "agreement", "from", "to")
 
 
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles and policies")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--refit", nargs="+", default=["full"], choices=["full", "sequential"])
+    parser.add_argument("--criterion", nargs="+", default=["reconstruction"], choices=CRITERIA)
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--image-size", type=int, default=160)
@@ -64,12 +67,12 @@ def main() -> None:
     keep_freed_memory()
 
     bench = _Bench(options)
-    bench.measure("unpruned", 1.0, "none", 0, bench.full, [1.0, 1.0])
+    bench.measure("unpruned", 1.0, ("none", "none"), 0, bench.full, [1.0, 1.0])
     for keep in options.keep:
         space = bench.plan.space(Budget("macs", keep))
         for name in [each for given in options.profile for each in _names(given)]:
-            for refit in options.refit:
-                bench.cut(name, space, refit)
+            for how in product(options.criterion, options.refit):
+                bench.cut(name, space, how)
 
 
 class _Bench:
@@ -92,26 +95,36 @@ class _Bench:
         )  # fmt: skip
         self._agreed = predictions(self.full, self._unseen, self._unseen.train)
         self._table = _Table(options.out)
+        self._orders: dict[str, dict[str, Tensor]] = {}
 
-    def cut(self, name: str, space: ProfileSpace, refit: str) -> None:
+    def cut(self, name: str, space: ProfileSpace, how: tuple[str, str]) -> None:
         """Measures a profile, refitted and, where that is asked for, distilled."""
         keep, epochs, label = space.budget.keep, self._options.epochs, _label(name)
-        if all(self._table.has(*self._key(label, keep, refit, each)) for each in {0, epochs}):
+        if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
-        pruned = prune_planned(self.plan, _profile(self.plan, space, name))
+        pruned = prune_ordered(self.plan, _profile(self.plan, space, name), self._order(how[0], space))
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)
-        refit_weights(pruned, self.full, self._calibration, self._calibration.train, refit)
-        self.measure(label, keep, refit, 0, pruned.network, cost)
+        refit_weights(pruned, self.full, self._calibration, self._calibration.train, how[1])
+        self.measure(label, keep, how, 0, pruned.network, cost)
         if epochs:
             recipe = Recipe(epochs, lr=self._options.lr, batch=64, weight_decay=1e-5, distill=1.0, temperature=2.0,
                             shift=self._options.image_size // 8)  # fmt: skip
             train(pruned.network, self._learn, self._learn.train, recipe, self.full, progress=_progress)
-            self.measure(label, keep, refit, epochs, pruned.network, cost)
+            self.measure(label, keep, how, epochs, pruned.network, cost)
 
-    def measure(self, name: str, keep: float, refit: str, epochs: int, network: nn.Module, cost: list[float]) -> None:
+    def _order(self, criterion: str, space: ProfileSpace) -> dict[str, Tensor]:
+        if criterion not in self._orders:
+            seen = self._calibration.train[:512]
+            batch = self._calibration.normalize(seen.pixels, 3), seen.labels
+            self._orders[criterion] = rank_channels(self.plan.network, space.table, criterion, 0, batch)
+        return self._orders[criterion]
+
+    def measure(
+        self, name: str, keep: float, how: tuple[str, str], epochs: int, network: nn.Module, cost: list[float]
+    ) -> None:
         """Writes a row, unless it is there."""
-        key = self._key(name, keep, refit, epochs)
+        key = self._key(name, keep, how, epochs)
         if self._table.has(*key):
             return
         speed, whole = measure_speed([network, self.full], self._shape)
@@ -120,8 +133,8 @@ class _Bench:
         row += _right(network, self._test, self._test.train.labels) + _right(network, self._unseen, self._agreed)
         self._table.add(dict(zip(_COLUMNS, row, strict=True)))
 
-    def _key(self, name: str, keep: float, refit: str, epochs: int) -> tuple[str, ...]:
-        return (self._options.arch, name, str(keep), refit, str(epochs), str(self._options.image_size))
+    def _key(self, name: str, keep: float, how: tuple[str, str], epochs: int) -> tuple[str, ...]:
+        return (self._options.arch, name, str(keep), *how, str(epochs), str(self._options.image_size))
 
 
 def _progress(done: int, of: int, note: str) -> None:
