@@ -11,7 +11,7 @@ from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
 from profilesearch.measure.reaching import reached_in
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import SEEING, Batch
+from profilesearch.networks.criteria import MOST_SEEN, SEEING, Batch
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.refit import REFITS
@@ -21,8 +21,6 @@ from profilesearch.pruning import Pruned, prune_planned, refit_on
 from profilesearch.store import Store
 
 DEFAULT_SHAPE = (3, 224, 224)
-_SEEN = 512
-"""Images that criteria look at, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +204,7 @@ def _batch(images: Tensor | None, criterion: str) -> Batch | None:
         raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
     if images is None:
         return None
-    some = images[:_SEEN].float().cpu()
+    some = images[:MOST_SEEN].float().cpu()
     return some, torch.zeros(len(some), dtype=torch.int64)
 
 

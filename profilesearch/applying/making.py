@@ -11,15 +11,12 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics, refit_weights
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
-
-_SEEN = 512
-"""Images that criteria look at, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +97,7 @@ def make(
 def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -> dict[str, Tensor]:
     """Returns the channels of every group, the most important first."""
     if scope not in subject.orders:
-        batch = subject.learn[:_SEEN]
+        batch = subject.learn[:MOST_SEEN]
         seen = subject.data.normalize(batch.pixels, subject.shape[0]), batch.labels
         table = subject.plan.table.within(scope)
         with output.progress("choosing channels") as move:

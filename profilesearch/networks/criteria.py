@@ -16,6 +16,8 @@ Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor", "reconstructio
 CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction")
 SEEING: tuple[Criterion, ...] = ("taylor", "reconstruction")
 """Criteria that look at images."""
+MOST_SEEN = 512
+"""Images that they are given where a network is pruned, at most."""
 Batch = tuple[Tensor, Tensor]
 """Normalized images (N, C, H, W) and labels (N,)."""
 DRAWN: tuple[Criterion, ...] = ("random",)
