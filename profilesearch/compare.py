@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from agents import PpoSearcher, TaperSearcher, searcher_names
 from profilesearch.cli.console import Output, run
 from profilesearch.cli.workspace import Workspace
+from profilesearch.deciding import given_profile
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.rivals import CONTENDERS
-from profilesearch.profiles import Profile
 from profilesearch.research.comparing import Comparing, compare
 from profilesearch.scoring.engines import open_engine
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if settings.ppo and PpoSearcher.name not in asked:
         raise UsageError("--ppo is for the searcher ppo, which is not among --searchers")
     names = [*(name for name in asked if name not in _ALWAYS), TaperSearcher.name]
-    stored = {str(path): Profile.load(path) for path in settings.profile}
+    stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
     workspace = Workspace(settings, output)
     settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)
     if settings.checkpoint and not settings.target:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from envs.policy import Policy
-from profilesearch.errors import UsageError
+from profilesearch.errors import UsageError, nearest
 from profilesearch.evidence import provenance
 from profilesearch.networks.rivals import RIVALS, check_rival
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
-from profilesearch.store import SHIPPED
+from profilesearch.store import SHIPPED, Store
 
 POLICY = "policy"
 NAMED = (*RIVALS, POLICY)
@@ -78,6 +78,22 @@ def named(name: str, budget: Budget, store: Path) -> Decision:
     if not policies:
         raise UsageError("no policy is stored; train one with `profilesearch policy train`, or take another profile")
     return Decision(POLICY, "it was asked for", policies[0])
+
+
+def given_profile(asked: str | Path, store: Path) -> Profile:
+    """Returns the profile that is asked for: of a file, or a stored one as `list` names it, `ARCHITECTURE/NAME`.
+
+    Raises:
+        UsageError: There is none, with the nearest names; or its file is broken.
+    """
+    if Path(asked).suffix == ".json" or Path(asked).exists():
+        return Profile.load(asked)
+    stored = Store(store)
+    files = {f"{name}/{file.stem}": file for name in stored.architectures() for file in stored.files(name)}
+    name = str(asked)
+    if name not in files:
+        raise UsageError(f"there is no profile '{name}', file or stored; {nearest(name, [*NAMED, *files])}")
+    return Profile.load(files[name])
 
 
 def started(start: str, store: Path) -> Policy:

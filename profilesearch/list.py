@@ -1,5 +1,6 @@
 """`profilesearch list`: the stored profiles, with their evidence."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from profilesearch.cli.console import Output, run
 from profilesearch.cli.options import STORE
 from profilesearch.cli.settings import Settings, option
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import UsageError, nearest
 from profilesearch.profiles import Profile
 from profilesearch.reporting.stored import EVIDENCE, PROFILES, evidence_rows, profile_row
 from profilesearch.store import Store, Stored
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     store = Store(settings.store)
     names = store.architectures()
     if settings.arch is not None and names:
-        names = [choose("architecture with stored profiles", settings.arch, names)]
+        names = [_stored(settings.arch, names)]
     every, damaged = _readable([file for name in names for file in store.files(name)])
     if not every and not damaged:
         output.say(f"no profile in {settings.store}; search one with `profilesearch train --arch NAME`")
@@ -61,6 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.result({"profiles": listed, "damaged": damaged})
     if damaged and settings.check:
         raise UsageError(f"{len(damaged)} damaged profile(s); remove them, or fetch or search them again")
+
+
+def _stored(arch: str, names: Sequence[str]) -> str:
+    """Returns an architecture that has stored profiles.
+
+    Raises:
+        UsageError: It has none; the message says which ones have, and how to get one.
+    """
+    if arch in names:
+        return arch
+    search = f"profilesearch train --arch {shlex.quote(arch)}"
+    raise UsageError(f"no profile of '{arch}' is stored; {nearest(arch, names)}, or search one with `{search}`")
 
 
 def _readable(files: Sequence[Path]) -> tuple[list[Stored], list[str]]:

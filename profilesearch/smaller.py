@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.deciding import NAMED, decide
+from profilesearch.deciding import NAMED, decide, given_profile
 from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
 from profilesearch.measure.reaching import reached_in
@@ -59,10 +59,12 @@ class Smaller:
     def __str__(self) -> str:
         """One line on the change."""
         (full, left), (params, fewer) = self.macs, self.params
+        count = len(self.refitted)
+        refitted = f"{count} weights refitted" if count else "no weights refitted: give images, or fine-tune before use"
         return (
             f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}), {fewer / 1e6:.3f} M of "
             f"{params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}, since {self.why}; "
-            f"{len(self.refitted)} weights refitted"
+            + refitted
         )
 
 
@@ -95,7 +97,7 @@ def prune(
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training, floating point, (N, C, H, W), two or more; the first 500 of them, at most,
             are what weights are refitted on. Without any, weights stay as they were: fine-tune before use.
-        profile: A profile or its file in place of a stored or uniform one, or the name of one that needs no search:
+        profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
@@ -118,7 +120,7 @@ def prune(
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit)
-    named, given = _given(profile)
+    named, given = _given(profile, Path(store))
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, _shape(images, image_shape))
     asked = (given, "given", "it was asked for") if given else None
@@ -141,11 +143,11 @@ def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(cost.macs(full)), int(cost.macs(left))), (int(cost.params(full)), int(cost.params(left)))
 
 
-def _given(profile: Profile | str | Path | None) -> tuple[str | None, Profile | None]:
+def _given(profile: Profile | str | Path | None, store: Path) -> tuple[str | None, Profile | None]:
     """Returns the name of a profile that needs no search, or the profile that is given; neither where None is."""
     if isinstance(profile, str) and profile in NAMED:
         return profile, None
-    given = Profile.load(profile) if isinstance(profile, str | Path) else profile
+    given = given_profile(profile, store) if isinstance(profile, str | Path) else profile
     if given is not None and not isinstance(given, Profile):
         raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
     return None, given

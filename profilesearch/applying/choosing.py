@@ -13,7 +13,7 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import NAMED, Decision, decide, named
+from profilesearch.deciding import NAMED, Decision, decide, given_profile, named
 from profilesearch.evidence import provenance
 from profilesearch.measure.multiples import AUTO
 from profilesearch.networks.mapping import carry
@@ -41,7 +41,7 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
     if settings.profile in NAMED:
         return named(settings.profile, asked, settings.store)
     if settings.profile is not None:
-        profile = Profile.load(settings.profile)
+        profile = given_profile(settings.profile, settings.store)
         output.say(
             f"using {settings.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
             "--keep-params, --metric and --scope say"

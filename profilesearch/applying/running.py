@@ -19,6 +19,7 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision
 from profilesearch.errors import UsageError
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import Profile
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.parallel import World
@@ -44,10 +45,9 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     data = workspace.data(workspace.names[0])
     if settings.finetune:
         settings.recipe(data)  # finds mistakes
-    if settings.against is not None and settings.against == settings.profile:
-        raise UsageError(f"--against {settings.against} is the very profile that is applied; name another one")
     asked, given = [settings], [chosen_profile(settings, data, output, searching)]
     if settings.against:
+        _check_rival(settings, given[0])
         asked.append(_of_rival(settings, given[0]))
         given.append(chosen_profile(asked[1], data, output, searching))
     file = settings.checkpoint
@@ -74,6 +74,20 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
             rival = make(subject, profiles[1], settings, resume, output, world, settings.against or "")
         if world.leads:
             write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
+
+
+def _check_rival(settings: Applying, given: Profile | Decision) -> None:
+    """Checks that the rival is not the profile itself, whether that was asked for or decided.
+
+    Raises:
+        UsageError: It is; the message names another one.
+    """
+    if settings.against in (settings.profile, getattr(given, "name", None)):
+        other = next(name for name in RIVALS if name != settings.against)
+        raise UsageError(
+            f"--against {settings.against} is the very profile that is applied; name another one, such as "
+            f"--against {other}"
+        )
 
 
 def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:

@@ -100,8 +100,9 @@ files, in --out, which appears whole (an earlier result of other settings there 
     profile: str | None = field(
         default=None,
         metadata=option(
-            f"a profile file, or one that needs no search: {', '.join(NAMED)}; else the best stored one for what "
-            "follows, and where that has no evidence for it the policy for any network, or uniform:",
+            "a profile file, a stored one as `list` names it, or one that needs no search: "
+            f"{', '.join(NAMED)}; else the best stored one for what follows, and where that has no evidence for it "
+            "the policy for any network, or uniform:",
             "NAME",
             group=_PROFILE,
         ),

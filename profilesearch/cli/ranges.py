@@ -1,7 +1,6 @@
 """Numbers of the command line: each option says its range, and what lies outside is refused before any work."""
 
 import argparse
-import math
 from collections.abc import Callable
 
 MOST = 10**9
@@ -17,7 +16,7 @@ def whole(least: int, most: int = MOST, unit: str = "") -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, got {text}") from None
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text}{_apart(text)}") from None
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
         return value
@@ -25,13 +24,14 @@ def whole(least: int, most: int = MOST, unit: str = "") -> Callable[[str], int]:
     return read
 
 
-def real(least: float, most: float, without: str = "") -> Callable[[str], float]:
+def real(least: float, most: float, without: str = "", hint: str = "") -> Callable[[str], float]:
     """Returns the `type` of an option that takes a number.
 
     Args:
         least: Smallest value.
         most: Largest value.
         without: The ends that are not meant: `least`, `most`, or both with a space between.
+        hint: Said of a number that lies outside.
     """
     excluded = [end for name, end in (("least", least), ("most", most)) if name in without]
     what = f"in {'(' if least in excluded else '['}{least:g}, {most:g}{')' if most in excluded else ']'}"
@@ -40,16 +40,21 @@ def real(least: float, most: float, without: str = "") -> Callable[[str], float]
         try:
             value = float(text)
         except ValueError:
-            value = math.nan
+            raise argparse.ArgumentTypeError(f"must be a number {what}, got {text}{_apart(text)}") from None
         if not least <= value <= most or value in excluded:
-            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+            raise argparse.ArgumentTypeError(f"must be {what}, got {text}{hint}")
         return value
 
     return read
 
 
+def _apart(text: str) -> str:
+    """Says how numbers are written, of a text with a comma."""
+    return "; write fractions with a point, several numbers with spaces between them" if "," in text else ""
+
+
 seed = whole(0, 2**31 - 1)
 """Of all random choices; seeds that are made of it by addition still fit into the 32 bits that libraries take."""
 workers = whole(0, 1024)
-share = real(0, 1, "least")
+share = real(0, 1, "least", "; 0.5 is half")
 """A part of the whole, more than nothing."""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import UsageError, choose, nearest
 from profilesearch.networks.cifar_resnet import CIFAR_RESNETS, resnet18_small
 from profilesearch.networks.tiny import TINY_NETWORKS
 
@@ -58,7 +58,11 @@ def check_architecture(name: str) -> None:
     elif ":" in name:
         _callable(name)
     elif name not in SMALL_IMAGE_NETWORKS:
-        choose("architecture", name, architecture_names())
+        names = architecture_names()
+        if name not in names:
+            raise UsageError(
+                f"unknown architecture '{name}'; {nearest(name, names)}; your own is written module:callable"
+            )
 
 
 def is_foreign_code(name: str) -> bool:
@@ -140,7 +144,9 @@ def _callable(name: str) -> Callable[..., Any]:
     try:
         made: Callable[..., Any] = getattr(importlib.import_module(module), leaf)
     except ImportError as error:
-        raise UsageError(f"cannot import {module} for '{name}': {error}; check the name and PYTHONPATH") from error
+        plain = module.removesuffix(".py").replace("/", ".").strip(".")
+        fix = "check the name and PYTHONPATH" if plain == module else f"write {plain}:{leaf}"
+        raise UsageError(f"cannot import {module} for '{name}': {error}; {fix}") from error
     except AttributeError as error:
         raise UsageError(f"{module} has no '{leaf}'; one of your own is written package.module:callable") from error
     except Exception as error:  # whatever is wrong in it

@@ -30,6 +30,7 @@ from profilesearch.networks.surgery import assign
 from profilesearch.system.files import write_atomically
 from profilesearch.system.folders import APPLIED, check_beside
 
+_OTHER = "is of another architecture than was asked for"
 _HALF_LOSS = 2**-10
 """What half precision may change of a value; where it has all of its digits, it is at most half of that."""
 
@@ -136,10 +137,10 @@ def _check_names(tensors: Mapping[str, Any], expected: Mapping[str, Any], source
                 f"{source} holds '{name}' in parts; before saving, remove what splits it, with "
                 "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_spectral_norm"
             )
-        raise UsageError(f"{source} is of another architecture: it has no tensor '{name}'")
+        raise UsageError(f"{source} {_OTHER}: it has no tensor '{name}'")
     extra = next((name for name in tensors if name not in expected), None)
     if extra is not None:
-        raise UsageError(f"{source} is of another architecture: its tensor '{extra}' has no place in this network")
+        raise UsageError(f"{source} {_OTHER}: its tensor '{extra}' has no place in this network")
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -163,7 +164,7 @@ def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
     found = find(checkpoint.tensors, expected).tensors
     fitting = _values(checkpoint, {name: each for name, each in found.items() if expected.get(name) == each.shape})
     if 2 * len(fitting) < len(expected):
-        raise UsageError(f"{path} is of another architecture: only {len(fitting)} of {len(expected)} tensors fit")
+        raise UsageError(f"{path} {_OTHER}: only {len(fitting)} of {len(expected)} tensors fit")
     load_state(model, fitting)
     return [name for name in expected if name not in fitting]
 

@@ -69,7 +69,8 @@ files:
     )
     ppo: tuple[str, ...] = field(default=(), metadata=PPO | {"group": _COMPARISON})
     profile: tuple[Path, ...] = field(
-        default=(), metadata=option("stored profiles to include", "FILE", group=_COMPARISON)
+        default=(),
+        metadata=option("stored ones to include: files, or as `list` names them", "FILE", group=_COMPARISON),
     )
     repeats: int = field(
         default=1,

@@ -116,14 +116,16 @@ class DataSet:
             std: Likewise.
 
         Raises:
-            UsageError: There are as many as no image has channels, or a deviation is not positive.
+            UsageError: There are as many as no image has channels, a mean is above 1, or a deviation is not positive.
         """
         channels = len(self.mean)
         given = [self.mean if mean is None else tuple(mean), self.std if std is None else tuple(std)]
         finite = all(math.isfinite(value) for values in given for value in values)
-        if any(len(values) not in (1, channels) for values in given) or not finite or min(given[1]) <= 0:
+        wrong = any(len(values) not in (1, channels) for values in given) or not finite
+        if wrong or min(given[1]) <= 0 or max(given[0]) > 1:
             raise UsageError(
-                f"`mean` and `std` take 1 value or {channels}, of pixels scaled to [0, 1], deviations above 0; got "
+                f"`mean` and `std` take 1 value or {channels}, of pixels scaled to [0, 1] (divide those of 0 to 255 by "
+                "255), deviations above 0; got "
                 f"{', '.join(' '.join(f'{value:g}' for value in values) for values in given)}"
             )
         own, deviation = (values * channels if len(values) == 1 else values for values in given)

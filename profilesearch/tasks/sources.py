@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import UsageError, nearest
 from profilesearch.networks.architectures import published_normalization
 from profilesearch.networks.checkpoints import load_matched
 from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
@@ -38,7 +38,8 @@ def check_data(text: str) -> str:
         return text
     if "/" in name or name.startswith("."):
         raise UsageError(f"there is no folder {name}; give a folder with one subfolder a class, or a data set's name")
-    return choose("data set", name, NAMES)
+    folders = [each.name for each in Path().iterdir() if each.is_dir()]
+    raise UsageError(f"unknown data set '{name}', and no folder of that name; {nearest(name, [*NAMES, *folders])}")
 
 
 def with_size(text: str, image_size: int | None) -> str:

@@ -1,0 +1,80 @@
+"""What a new user mistypes: one sentence with the fix, exit code 2, before any work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from profilesearch import UsageError, apply, groups, prune, train
+from profilesearch import list as listing
+from profilesearch.cli.console import run
+from profilesearch.deciding import given_profile
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import load_into
+from profilesearch.store import Store
+
+VERBS = {"apply": apply.main, "groups": groups.main, "list": listing.main, "train": train.main}
+OWN = "apply --arch mynets:net --checkpoint net.pt --data digits"
+MISTAKES = {
+    "groups --arch mynets.net": "unknown architecture 'mynets.net'; * your own is written module:callable",
+    "groups --arch mynets.py:net": "No module named 'mynets.py'*; write mynets:net",
+    "apply --arch resnet20 --data phots": "unknown data set 'phots', and no folder of that name; did you mean photos?",
+    "apply --arch resnet20 --data mynets.py": "unknown data set 'mynets.py', and no folder of that name; choose from",
+    f"{OWN} --profile unifrom": "there is no profile 'unifrom', file or stored; did you mean uniform?",
+    f"{OWN} --profile resnet56/macs0.5": "there is no profile 'resnet56/macs0.5', file or stored; did you mean resnet",
+    f"{OWN} --against best": "there is no profile 'best', file or stored; did you mean widest?",
+    f"{OWN} --against uniform": "--against uniform is the very profile that is applied; * such as --against widest",
+    f"{OWN} --scope all --against uniform": "the very profile that is applied; * such as --against widest",
+    f"{OWN} --profile widest --against widest": "--against widest is the very profile *; * such as --against uniform",
+    f"{OWN} --keep 50": "--keep must be in (0, 1], got 50; 0.5 is half",
+    f"{OWN} --keep 50%": "--keep must be a number in (0, 1], got 50%",
+    f"{OWN} --mean 0.5,0.5,0.4 --std 0.2": "--mean must be a number *; * several numbers with spaces between them",
+    f"{OWN} --finetune 1,5": "--finetune must be a whole number, got 1,5; write fractions with a point",
+    f"{OWN} --mean 123 --std 58": "of pixels scaled to [0, 1] (divide those of 0 to 255 by 255)",
+    "list --arch mynets:net": "no profile of 'mynets:net' is stored; *`profilesearch train --arch mynets:net`",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_sentence_with_the_fix(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("mynets.py").write_text(
+        "from torch import nn\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))\n"
+    )
+    verb, *words = line.split()
+    with pytest.raises(SystemExit) as stop:
+        run(VERBS[verb], words)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2
+    assert said.startswith("error: ")
+    rest = said
+    for part in MISTAKES[line].split("*"):
+        assert part in rest, said
+        rest = rest.partition(part)[2]
+    assert not Path("applied").exists()
+
+
+def test_a_profile_is_found_by_the_name_that_the_list_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stored = next(Store(Path("profiles")).profiles("resnet20"))
+    name = f"resnet20/{stored.name}"
+    assert given_profile(name, Path("profiles")) == stored.profile
+    network = build("resnet20", 10, 3)
+    assert prune(network, image_shape=(3, 32, 32), profile=name).profile.keep == stored.profile.keep
+    with pytest.raises(UsageError, match="there is no profile 'resnet20/macs', file or stored; did you mean resnet20/"):
+        prune(network, image_shape=(3, 32, 32), profile="resnet20/macs")
+
+
+def test_a_network_cut_without_images_says_what_it_lacks() -> None:
+    network = build("resnet20", 10, 3)
+    small = prune(network, image_shape=(3, 32, 32))
+    assert str(small).endswith("no weights refitted: give images, or fine-tune before use")
+
+
+def test_weights_of_another_network_say_what_to_change() -> None:
+    with pytest.raises(UsageError, match="pt is of another architecture than was asked for: it has no tensor"):
+        load_into(build("resnet20", 10, 3), {"weight": torch.zeros(1)}, "a.pt")
