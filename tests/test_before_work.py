@@ -71,6 +71,9 @@ def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: 
     assert third.startswith("is this your accuracy? saying the most frequent class each time gives ")
     assert "--image-size N" in third
     assert out.index(third) < out.index("before and after")
+    page = Path("applied/result.html").read_text()
+    assert "photos@16 came without test images" in page
+    assert "profile by uniform, no fine-tuning" in page
 
 
 def test_a_good_network_is_asked_about_only_at_another_size(

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ from profilesearch.applying.advice import Step, loading
 from profilesearch.applying.against import Comparison
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying, Subject
+from profilesearch.cli.baseline import perhaps_seen
 from profilesearch.reporting.plots import tradeoff_figure
 from profilesearch.reporting.runs import Source, applied_part
 from profilesearch.reporting.series import Palette, titles
@@ -51,7 +53,10 @@ def result_page(
         points[rival.name] = {rival.name: (side["macs"] / full["macs"], side["accuracy"], *side["interval"])}
     labels = ("part of the multiply-adds that is left", "test accuracy")
     picture = drawn(tradeoff_figure(points, labels, palette))
-    blocks = [*part.blocks, Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
+    first, *rest = part.blocks
+    doubts = filter(None, [perhaps_seen(subject.member, subject.data)])
+    blocks = [replace(first, text=(*first.text, *doubts)), *rest]
+    blocks += [Block("Accuracy against cost", ("With 95 % intervals for the test images.",), (picture,))]
     if rival:
         text = ("The same recipe and seed, the same test images.",)
         head, rows = rival.table

@@ -40,17 +40,24 @@ def state(
     height, width = data.image_shape[1:]
     size = f"{height} by {width} pixels"
     output.say(f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name})")
-    if images is data.test and data.split_here and member.trained_on == "all":
-        output.say(
-            f"{data.name} came without test images, so every fifth of its images is one; if {member.name} learned from "
-            "these too, its accuracy here is too high: put what it never saw into a folder test, others into train"
-        )
+    if images is data.test and (seen := perhaps_seen(member, data)):
+        output.say(seen)
     why = _doubt(member, reached, images, data, known)
     if why:
         output.say(
             f"is this your accuracy? {why}; if the network was trained on images of another size than {size}, give it "
             "with --image-size N, and if with another normalization, with --mean and --std"
         )
+
+
+def perhaps_seen(member: Member, data: DataSet) -> str:
+    """Returns a sentence on test images that a network may have learned from; nothing where it cannot have."""
+    if not data.split_here or member.trained_on != "all":
+        return ""
+    return (
+        f"{data.name} came without test images, so every fifth of its images is one; if {member.name} learned from "
+        "these too, its accuracy here is too high: put what it never saw into a folder test, others into train"
+    )
 
 
 def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSet]) -> None:

@@ -177,7 +177,8 @@ def applied_part(source: Source, value: dict[str, Any]) -> Part:
     tuned = f"{recipe['finetune']} epochs of fine-tuning" if recipe else "no fine-tuning"
     rival = value.get("against")
     verdict = [f"Against {rival['name']}: {rival['verdict']}."] if rival else []
-    text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, {tuned}.", *verdict)
+    how = profile.found.get("searcher", "unknown")
+    text = (f"{profile.architecture} on {entry['data']}, model {entry['model']}, profile by {how}, {tuned}.", *verdict)
     bars = _bars(source, profile, value["groups"], np.array(value["widths"]))
     head = ("", "before", "after")
     block = Block(f"Pruned: {source.title}", text, (bars,), head, rows, colour=source.colour)
