@@ -46,6 +46,7 @@ KEEP_PARAMS = (
     "FRACTION",
     ranges.share,
 )
+IMAGES = "held-out images that a score looks at", "N", ranges.whole(1, unit="image")
 STORE = option("where profiles are kept", "DIR")
 WORKERS = option("processes (default: one for each core)", "N", ranges.workers)
 PRECISION = option(
@@ -176,10 +177,7 @@ class Searching(Normalized, Pooled):
         default=300,
         metadata=option("profiles that a search may score", "N", ranges.whole(1, unit="evaluation"), group=_SEARCH),
     )
-    images: int = field(
-        default=1000,
-        metadata=option("held-out images that a score looks at", "N", ranges.whole(1, unit="image"), group=_SEARCH),
-    )
+    images: int = field(default=1000, metadata=option(*IMAGES, group=_SEARCH))
     statistics: str | None = field(
         default=None,
         metadata=option(

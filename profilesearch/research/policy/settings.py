@@ -5,7 +5,7 @@ from pathlib import Path
 
 from envs.mixture import OBJECTIVES
 from profilesearch.cli import ranges
-from profilesearch.cli.options import STORE, Searching
+from profilesearch.cli.options import IMAGES, STORE, Searching
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
 from profilesearch.measure.multiples import AUTO
@@ -65,10 +65,7 @@ files:
         default=2000,
         metadata=option("profiles that the training may score", "N", ranges.whole(1, unit="evaluation"), group=_HOW),
     )
-    images: int = field(
-        default=500,
-        metadata=option("held-out images that a score looks at", "N", ranges.whole(1, unit="image"), group=_HOW),
-    )
+    images: int = field(default=500, metadata=option(*IMAGES, group=_HOW))
     objective: str = field(
         default="mean", metadata=option(f"over members: {', '.join(OBJECTIVES)}", "NAME", group=_HOW)
     )
