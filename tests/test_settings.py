@@ -68,7 +68,9 @@ def test_one_commands_settings_become_anothers_words() -> None:
         shlex.split("--arch resnet20 --data photos --checkpoint 'a b.th' --export onnx --keep 0.4")
     )
     values = vars(replace(settings, keep=0.7)) | {"checkpoint": ("a b.th",)}
-    assert Training.words(values, without=("arch",)) == " --data photos --checkpoint 'a b.th' --keep 0.7"
+    same = " --data photos --checkpoint 'a b.th' --keep 0.7"
+    assert Training.words(values, without=("arch",)) == f"{same} --criterion reconstruction"  # not the default of train
+    assert Training.words(values | {"criterion": "l1"}, without=("arch",)) == same
 
 
 def test_the_data_folder_of_the_environment_is_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
