@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.policy import Policy
+from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import load_network
@@ -33,12 +34,14 @@ from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_ordered, refit_weights
 from profilesearch.system.allocator import keep_freed_memory
+from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages, for_network, shuffled
 from profilesearch.tasks.listing import ClassFolder, list_classes
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import predictions, train
 
+_CLASSES = 1000
 _MEAN_STD = (0.5, 0.5, 0.5)
 _KEY = ("network", "profile", "keep", "criterion", "refit", "epochs", "size")
 _COLUMNS = (*_KEY, "macs", "params", "batch1", "batch64", "accuracy", "low", "high", "agreement", "from", "to")
@@ -66,11 +69,16 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
 
+    profiles = [each for given in options.profile for each in _names(given)]
+    labels = [_label(each) for each in profiles]
+    if len(set(labels)) < len(labels):
+        parser.error("two of --profile have one name in the table; rename a file")
+    _check_apart([options.calibration, *options.learn, options.test, options.unseen])
     bench = _Bench(options)
     bench.measure("unpruned", 1.0, ("none", "none"), 0, bench.full, [1.0, 1.0])
     for keep in options.keep:
         space = bench.plan.space(Budget("macs", keep))
-        for name in [each for given in options.profile for each in _names(given)]:
+        for name in profiles:
             for how in product(options.criterion, options.refit):
                 bench.cut(name, space, how)
 
@@ -143,7 +151,11 @@ def _progress(done: int, of: int, note: str) -> None:
 
 
 def _data(folders: list[Path], size: int) -> DataSet:
-    """Returns all images of some folders, with the labels of ImageNet's 1,000 classes."""
+    """Returns all images of some folders, with the labels of ImageNet's 1,000 classes.
+
+    Raises:
+        UsageError: A class folder is none of ImageNet's, so that no label of theirs is known.
+    """
     found = [list_classes(folder) for folder in folders]
     classes = tuple(sorted({name for each in found for name in each.classes}))
     samples = [(path, classes.index(each.classes[label])) for each in found for path, label in each.samples]
@@ -152,7 +164,25 @@ def _data(folders: list[Path], size: int) -> DataSet:
     none = images[torch.zeros(0, dtype=torch.int64)]
     name = "+".join(folder.name for folder in folders)
     data = DataSet(name, images, none, len(classes), _MEAN_STD, _MEAN_STD, flips=True, classes=classes)
-    return for_network(data, 1000)
+    data = for_network(data, _CLASSES)
+    if data.num_classes != _CLASSES:
+        raise UsageError(f"{name} has class folders that ImageNet has not; name them as it does, such as n01440764")
+    return data
+
+
+def _check_apart(folders: list[Path]) -> None:
+    """Refuses folders that have an image in common.
+
+    Raises:
+        UsageError: Two have one.
+    """
+    first: dict[str, Path] = {}
+    for folder in folders:
+        files = [path for path, _ in list_classes(folder).samples]
+        for file, digest in zip(files, Contents(files).digests(range(len(files))), strict=True):
+            other = first.setdefault(digest, folder)
+            if other != folder:
+                raise UsageError(f"{file} is an image of {other} too; take it out of one of them")
 
 
 def _names(given: str) -> list[str]:

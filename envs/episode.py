@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.reward import TARGET_WEIGHT, reward
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.features import FEATURES as GROUP_FEATURES
 from profilesearch.networks.features import group_features
@@ -124,7 +125,12 @@ class EpisodeBatch:
         Args:
             actions: In [-1, 1], shape (N,): 0 is the uniform keep ratio of the budget, -1 the smallest ratio, 1 full
                 width; linear in between.
+
+        Raises:
+            UsageError: One is no number.
         """
+        if np.isnan(actions).any():
+            raise UsageError("an action is NaN; give numbers in [-1, 1], or train a policy that diverged again")
         bounded = np.clip(actions.astype(np.float64), -1, 1)
         room = np.where(bounded < 0, self._uniform - self.space.least, 1 - self._uniform)
         self._ratios[:, self.step] = self._uniform + bounded * room

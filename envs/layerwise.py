@@ -101,8 +101,8 @@ class LayerWiseEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Decides one group; returns observation, reward, terminated, truncated (never) and info."""
-        if self._episode.done:
-            raise UsageError("the episode is over; call reset() before step()")
+        if self._episode.done or (self.mixture is not None and self._case is None):
+            raise UsageError("there is no episode, or it is over; call reset() before step()")
         self._episode.act(np.asarray(action, dtype=np.float32).reshape(1))
         if not self._episode.done:
             return self._episode.observe()[0], 0.0, False, False, {}

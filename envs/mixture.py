@@ -120,7 +120,7 @@ class Mixture:
         objective: What is made of the gains over the members of a pool, a name in `OBJECTIVES`.
 
     Raises:
-        UsageError: There is no problem, two have one name, or a choice is unknown.
+        UsageError: There is no problem, two have one name, a choice is unknown, or a range out of reach.
     """
 
     def __init__(
@@ -133,8 +133,12 @@ class Mixture:
         names = [problem.space.architecture for problem in problems]
         if not names or len(set(names)) < len(names):
             raise UsageError("give one problem or more, each of another architecture")
+        if not metrics or not 0 < keeps[0] <= keeps[1] <= 1:
+            raise UsageError("give one metric or more, and a range of budgets in (0, 1], the smallest first")
         for metric in metrics:
             choose("metric for several architectures", metric, ("macs", "params"))
+            for problem in problems:
+                reachable(problem, metric, keeps)  # what is out of reach is refused before any work
         choose("objective", objective, OBJECTIVES)
         self.problems = dict(zip(names, problems, strict=True))
         self.keeps, self.metrics, self.objective = keeps, tuple(metrics), objective
@@ -151,13 +155,20 @@ class Mixture:
         """Returns the case of a given architecture and budget; what it needs to know is measured once.
 
         Raises:
-            UsageError: The architecture is unknown, or the budget out of reach.
+            UsageError: The architecture is unknown, or the budget out of reach or range: rewards have no scale there.
         """
         problem = self.problems[choose("architecture of the environment", name, self.problems)]
+        budget = Budget(metric, keep)
+        low, high = reachable(problem, metric, self.keeps)
+        if not low <= budget.keep <= high:
+            raise UsageError(
+                f"keep {budget.keep:g} is outside of the budgets of this environment for {name}, {low:.3f} to "
+                f"{high:g} of the {metric}; give Mixture(problems, keeps=(LOW, HIGH)) a wider range"
+            )
         if (name, metric) not in self._yardsticks:
-            there = problem.with_budget(Budget(metric, reachable(problem, metric, self.keeps)[1]))
+            there = problem.with_budget(Budget(metric, high))
             self._yardsticks[name, metric] = Yardstick.of(there, self.keeps)
-        return Case(problem.with_budget(Budget(metric, keep)), self._yardsticks[name, metric], self.objective)
+        return Case(problem.with_budget(budget), self._yardsticks[name, metric], self.objective)
 
     def chosen(self, random: np.random.Generator, options: dict[str, Any]) -> Case:
         """Draws a case of which some is given: `architecture`, `keep` or `metric`.

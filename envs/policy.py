@@ -93,9 +93,12 @@ class Policy:
             for place in range(count)
             if f"{place}.weight" in tensors and f"{place}.bias" in tensors
         ]
-        sizes = [layers[0][0].shape[1] if layers else 0, *(len(weight) for weight, _ in layers)]
-        fits = all(weight.shape == (b, a) for (weight, _), a, b in zip(layers, sizes, sizes[1:], strict=False))
-        if len(layers) != count or sizes[0] != len(ANY.names) or sizes[-1] != 1 or not fits:
+        sizes = [len(ANY.names), *(bias.size for _, bias in layers)]
+        fits = all(
+            (weight.shape, bias.shape) == ((after, before), (after,))
+            for (weight, bias), before, after in zip(layers, sizes, sizes[1:], strict=False)
+        )
+        if not layers or len(tensors) != 2 * len(layers) or sizes[-1] != 1 or not fits:
             raise UsageError(f"{path} is no policy: its layers do not fit one another; train it again")
         return cls(tuple(layers), about)
 

@@ -15,7 +15,7 @@ from envs.embedded import embedded_problem
 from envs.episode import ANY, ONE, EpisodeBatch, Finished, View, rewards, with_keep
 from envs.layerwise import default_weight, mixture_of
 from envs.mixture import Case, Mixture, finished_info
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import FloatArray
 from profilesearch.scoring.problem import Problem
 
@@ -111,6 +111,8 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
     def step(self, actions: Arrays) -> tuple[Arrays, Arrays, Arrays, Arrays, dict[str, Any]]:
         """Decides one group in every episode; actions (N, 1)."""
         if self.mixture is not None:
+            if not self._played:
+                raise UsageError("there are no episodes; call reset() before step()")
             return self._step_apart(self.mixture, np.asarray(actions, dtype=np.float32).reshape(self.num_envs))
         self._episodes.act(np.asarray(actions).reshape(self.num_envs))
         never = np.zeros(self.num_envs, dtype=np.bool_)

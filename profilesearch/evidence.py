@@ -192,7 +192,7 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
     "evidence": {
         **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
         **{f"{name}_accuracy": lambda item: item is None or is_part(item) for name in _ACCURACIES},
-        **dict.fromkeys(("params", *(f"{name}_params" for name in _RIVALS)), is_part),
+        **dict.fromkeys(("base_accuracy", "params", *(f"{name}_params" for name in _RIVALS)), is_part),
         **dict.fromkeys(("interval", "gain_interval"), _is_interval),
         "gain": lambda item: is_number(item, -1, 1),
         "recipe": lambda item: isinstance(item, dict),
@@ -201,6 +201,9 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "searcher": lambda item: item is None or _is_text(item),
         "pool": lambda item: isinstance(item, list) and all(map(_is_member, item)),
         "score": lambda item: isinstance(item, dict) and all(map(_is_score, item.values())),
+        **dict.fromkeys(
+            ("multiple_of", "rounded_to_multiples_of"), lambda item: isinstance(item, int) and is_number(item, 1)
+        ),
         **dict.fromkeys(
             ("mapped_from", "projected_from"), lambda item: isinstance(item, dict) and "architecture" in item
         ),

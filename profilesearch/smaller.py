@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from profilesearch.deciding import NAMED, decide, given_profile
 from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
-from profilesearch.measure.reaching import reached_in
+from profilesearch.evidence import provenance
+from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import MOST_SEEN, SEEING, Batch
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.refit import REFITS
+from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_planned, refit_on
@@ -119,7 +121,7 @@ def prune(
         ('uniform', [11, 11, 4])
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
-    _check(metric, scope, refit)
+    _check(metric, scope, refit, seed)
     named, given = _given(profile, Path(store))
     budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, _shape(images, image_shape))
@@ -131,10 +133,12 @@ def prune(
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted)
 
 
-def _check(metric: str, scope: str, refit: str) -> None:
+def _check(metric: str, scope: str, refit: str, seed: int) -> None:
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)
     choose("refit", refit, REFITS)
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed must be a whole number, 0 or more, got {seed!r}")
 
 
 def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -221,8 +225,31 @@ def _chosen(
     fingerprint = plan.table.within(scope).fingerprint
     stored = None if named else Store(store).fitting(fingerprint, budget.keep, budget.metric)
     if stored is not None:
-        return stored.profile, str(stored.path), "it fits the network and the budget"
+        profile, why = _on_budget(stored.profile, plan)
+        return profile, str(stored.path), why
     asked = asked_for(named, budget, store) if named else None
     decision = asked or decide(store, budget, scope, plan.image_shape[1])
     why = decision.why if asked else f"no stored one fits; {decision.why}"
     return decision.profile(plan.space(budget, scope), seed), decision.name, why
+
+
+def _on_budget(profile: Profile, plan: Plan) -> tuple[Profile, str]:
+    """Moves a stored profile onto its budget where it misses that here: classes and image sizes change layers' shares.
+
+    What latency it has is known of its own device alone.
+
+    Returns:
+        The profile, and why it is taken.
+    """
+    fits, found = "it fits the network and the budget", profile.found
+    if profile.budget.metric == "latency":
+        return profile, fits
+    space = plan.space(profile.budget, profile.scope, found.get("multiple_of", found.get("rounded_to_multiples_of", 1)))
+    ratios = space.table.ratios(profile)
+    widths, moved = round_widths(ratios, space.table.channels), space.project(ratios[None])[0]
+    here = reached_in(profile, space.cost, widths)
+    if not off_budget(here) or bool((widths == moved).all()):
+        return profile, fits
+    origin = {"architecture": profile.architecture, "fingerprint": profile.fingerprint}
+    said = f"it fits the network, and was moved onto the budget: it would keep {reached_text(here)} here"
+    return space.profile(moved, provenance(found, {"projected_from": origin})), said

@@ -88,6 +88,13 @@ def test_step_after_the_end_is_refused(problem: Problem) -> None:
         env.step(np.zeros(1, np.float32))
 
 
+def test_an_action_that_is_no_number_is_refused(problem: Problem) -> None:
+    env = LayerWiseEnv(problem)
+    env.reset()
+    with pytest.raises(UsageError, match="an action is NaN"):
+        env.step(np.full(1, np.nan, np.float32))
+
+
 def test_vectorized_twin_plays_the_same_episodes(problem: Problem) -> None:
     actions = np.random.default_rng(1).uniform(-1, 1, (9, 4, 1)).astype(np.float32)
     twin = LayerWiseVectorEnv(4, problem)

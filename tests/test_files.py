@@ -72,6 +72,8 @@ BREAKS: dict[str, Any] = {
     "'reached' is missing": {"budget": {"metric": "macs", "keep": 0.5}},
     "unknown metric": {"budget": {"metric": "time", "keep": 0.5, "reached": 0.5}},
     "'evidence' is missing": {"evidence": {}},
+    "'multiple_of' in the profile's found has": {"found": {"multiple_of": "8"}},
+    "'base_accuracy' in the profile's evidence has": {"evidence": [{"base_accuracy": "high"}]},
 }
 
 

@@ -392,6 +392,29 @@ def test_decoded_images_are_kept_within_bounds(own_cache: Path, monkeypatch: pyt
     assert file.stat().st_size <= 400_000
 
 
+def test_what_is_damaged_or_of_another_decoder_is_not_taken(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.full((3, 8, 8), 77, dtype=torch.uint8)
+    decoded.keep({"one": image}, "1")
+    assert torch.equal(decoded.kept(["one"], "1", 8)["one"], image)
+    file = own_cache / "decoded.sqlite"
+    file.write_bytes(file.read_bytes().replace(bytes([77] * 192), bytes([77] * 191 + [78])))
+    assert decoded.kept(["one"], "1", 8) == {}
+    asked: list[str] = []
+    monkeypatch.setattr(decoded, "kept", lambda _, kind, size: asked.append(kind) or {})
+    for version in ("1", "2"):
+        monkeypatch.setattr("PIL.__version__", version)
+        assert len(open_data(f"{pictures(own_cache.parent / version)}@8").train.pixels)
+    assert len(set(asked)) == 2
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "file/below", "\udcff"])
+def test_a_cache_that_cannot_be_is_done_without(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(decoded, "_full", set())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+    assert len(open_data(f"{pictures(tmp_path / 'photos')}@8").train.pixels) == 16
+
+
 def test_a_part_of_imagenet_serves_a_network_of_all_classes(tmp_path: Path) -> None:
     root = pictures(tmp_path / "part")
     (root / "a").rename(root / "n01440764")

@@ -183,7 +183,13 @@ def test_mixtures_refuse_what_makes_no_sense(problems: list[Problem]) -> None:
         (lambda: Mixture(problems, metrics=("latency",)), "unknown metric"),
         (lambda: Mixture(problems, objective="best"), "unknown objective"),
         (lambda: LayerWiseEnv(problems[0], problems=problems), "not both"),
-        (lambda: Mixture(problems, (0.001, 0.01)).case(RESNET, 0.5), "cannot keep 0.01"),
+        (lambda: Mixture(problems, (0.001, 0.01)), "cannot keep 0.01"),  # before anything is drawn
+        (lambda: Mixture(problems, (0.9, 0.3)), "the smallest first"),
+        (lambda: Mixture(problems, metrics=()), "one metric or more"),
+        (lambda: Mixture(problems, (0.3, 0.9)).case(RESNET, 0.95), "outside of the budgets"),  # no scale there
+        (lambda: Mixture(problems, (0.3, 0.9)).case(RESNET, 0.2), "outside of the budgets"),
+        (lambda: LayerWiseEnv(problems=problems).step(np.zeros(1, np.float32)), "call reset"),
+        (lambda: LayerWiseVectorEnv(2, problems=problems).step(np.zeros((2, 1))), "call reset"),
     ):
         with pytest.raises(UsageError, match=message):
             made()
@@ -218,6 +224,11 @@ def test_a_policy_is_a_file_without_code(policy: Policy, tmp_path: Path) -> None
     assert (read.digest, read.about["scores"]) == (policy.digest, 24)
     observations = np.random.default_rng(0).uniform(-1, 1, (5, len(ANY.names))).astype(np.float32)
     assert np.array_equal(read.act(observations), policy.act(observations))
+    weight, bias = policy.layers[-1]
+    for last in ((weight[0], bias), (weight, bias[None]), (weight[0, 0], bias[0])):
+        Policy((*policy.layers[:-1], last), {}).save(path)
+        with pytest.raises(UsageError, match="do not fit one another"):
+            Policy.load(path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UsageError, match=r"policy\.safetensors"):
         Policy.load(path)

@@ -135,6 +135,22 @@ def test_one_family_after_the_other_is_left_out(checkpoints: list[str], capsys: 
         main(["measure", "--pool", checkpoints[0], *TRAIN, *sizes])
 
 
+def test_a_policy_loses_neither_itself_nor_its_evidence(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(run(capsys, "train", "--pool", *checkpoints, *TRAIN)["policy"])
+    sizes = ["--keeps", "0.5", "--draws", "2", "--search", "0"]
+    run(capsys, "evaluate", "--pool", *checkpoints, *TRAIN, *sizes)
+    whole, record = path.read_bytes(), Path("runs/policy/mine.json").read_bytes()
+    assert Policy.load(path).about["evidence"]["families"] == 3
+    part = run(capsys, "evaluate", "--pool", *checkpoints, *TRAIN, *sizes, "--leave-out", "beta", "gamma", "beta")
+    assert (part["families"], part["record"]) == (2, "runs/policy/mine-without-beta-gamma.json")
+    assert (path.read_bytes(), Path("runs/policy/mine.json").read_bytes()) == (whole, record)
+    with pytest.raises(UsageError, match="trained with other settings, and would be lost; give the new policy another"):
+        main(["train", "--pool", *checkpoints, *TRAIN, "--evaluations", "9"])
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -108,6 +108,12 @@ def test_an_argument_without_a_name_may_have_a_default() -> None:
     assert [Acting.read(words).action for words in ([], ["train"])] == ["show", "train"]
 
 
+def test_an_option_of_several_values_may_be_given_several_times() -> None:
+    words = ["--checkpoint", "a", "--seeds", "3", "--checkpoint", "b", "c", "--keep", "0.3", "--keep", "0.4"]
+    told = Training.read(["--arch", "resnet20", *words])
+    assert (told.checkpoint, told.seeds, told.keep) == (("a", "b", "c"), (3,), 0.4)
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [

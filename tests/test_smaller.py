@@ -233,6 +233,14 @@ def test_the_profile_says_what_it_reaches_in_this_network(tmp_path: Path) -> Non
         assert small.profile.reached < 0.9
 
 
+def test_a_stored_profile_that_would_miss_the_budget_here_is_moved_onto_it() -> None:
+    small = prune(build("resnet20", 1000), 0.5, (3, 32, 32), metric="params")  # found with ten classes
+    assert Path(small.source).name == "params0.5-ppo.json"
+    assert small.params[1] / small.params[0] == pytest.approx(0.5, rel=0.005)
+    assert small.profile.found["projected_from"]["architecture"] == "resnet20"
+    assert small.why.endswith("moved onto the budget: it would keep 59.6% of the params here")
+
+
 def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> None:
     own = replace(Profile.load(SHIPPED), evidence=(), found={})
     own.save(tmp_path / "resnet20" / "mine.json")
@@ -282,6 +290,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "unknown metric 'mac'; did you mean macs": (Finder, {"metric": "mac"}),
     "unknown scope 'every'": (Finder, {"scope": "every"}),
     "unknown refit 'yes'": (Finder, {"refit": "yes"}),
+    "seed must be a whole number, 0 or more, got 1.5": (Finder, {"profile": "random", "seed": 1.5}),
+    "got -1": (Finder, {"profile": "random", "seed": -1}),
     "unknown criterion 'l3'": (Finder, {"criterion": "l3"}),
     "'taylor' needs labels": (Finder, {"criterion": "taylor", "images": torch.rand(2, 3, 40, 48)}),
     "'reconstruction' needs images": (Finder, {"criterion": "reconstruction"}),

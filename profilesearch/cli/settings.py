@@ -136,6 +136,8 @@ def _argument(each: Field[Any], kind: Any) -> tuple[tuple[str, ...], dict[str, A
     }
     if several or about["nargs"]:
         how["nargs"] = about["nargs"] or "+"
+    if several and not about["nargs"]:
+        how["action"] = _Joined
     needed = each.default is MISSING and each.default_factory is MISSING
     if flags[0].startswith("-"):
         how["required"] = needed
@@ -147,6 +149,21 @@ def _part(kind: Any) -> tuple[bool, Any]:
     first = next(each for each in get_args(kind) if each is not NoneType) if isinstance(kind, UnionType) else kind
     several = get_origin(first) is tuple
     return several, get_args(first)[0] if several else first
+
+
+class _Joined(argparse.Action):
+    """Takes the values of all mentions of an option, where argparse would forget all but the last."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Adds values to those that were given before; the default, a tuple or None, is none of them."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(before if isinstance(before, list) else []), *values])
 
 
 class _Parser(argparse.ArgumentParser):

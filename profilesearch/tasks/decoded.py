@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ MOST = 16 * 2**30
 _FILE = "decoded.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (key TEXT PRIMARY KEY, day INTEGER, pixels BLOB)"
 _INDEX = "CREATE INDEX IF NOT EXISTS days ON images (day)"
+_SEAL = 4
+"""Bytes of a checksum."""
 _CHUNK = 500
 """Images that are looked up or written at a time."""
 _full: set[int] = set()
@@ -38,8 +41,9 @@ def kept(digests: Sequence[str], kind: str, size: int) -> dict[str, Tensor]:
     for start in range(0, len(digests), _CHUNK):
         keys = {_key(digest, kind): digest for digest in digests[start : start + _CHUNK]}
         for key, content in ask(_FILE, _SCHEMA, partial(_rows, keys=list(keys))) or ():
-            if len(content) == 3 * size * size:
-                found[keys[key]] = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(3, size, size)
+            pixels = _unsealed(content)
+            if len(pixels) == 3 * size * size:
+                found[keys[key]] = torch.frombuffer(pixels, dtype=torch.uint8).view(3, size, size)
     return found
 
 
@@ -52,7 +56,7 @@ def keep(images: Mapping[str, Tensor], kind: str) -> None:
     names = [] if _today() in _full else list(images)
     for start in range(0, len(names), _CHUNK):
         part = names[start : start + _CHUNK]
-        rows = [(_key(digest, kind), _today(), images[digest].numpy().tobytes()) for digest in part]
+        rows = [(_key(digest, kind), _today(), _sealed(images[digest])) for digest in part]
         needed = sum(len(content) for _, _, content in rows)
         if not _has_room(needed):
             ask(_FILE, _SCHEMA, _forget_earlier)
@@ -64,6 +68,18 @@ def keep(images: Mapping[str, Tensor], kind: str) -> None:
 
 def _key(digest: str, kind: str) -> str:
     return f"{digest} {kind}"
+
+
+def _sealed(image: Tensor) -> bytes:
+    """Returns pixels behind their checksum: SQLite has none, and what was damaged would still be pixels."""
+    pixels = image.numpy().tobytes()
+    return crc32(pixels).to_bytes(_SEAL, "big") + pixels
+
+
+def _unsealed(content: bytes) -> bytearray:
+    """Returns the pixels, none where they are damaged."""
+    seal, pixels = content[:_SEAL], bytearray(content[_SEAL:])
+    return pixels if crc32(pixels).to_bytes(_SEAL, "big") == seal else bytearray()
 
 
 def _today() -> int:
@@ -81,19 +97,16 @@ def _add(cache: sqlite3.Connection, rows: list[tuple[str, int, bytes]]) -> None:
 
 
 def _has_room(needed: int) -> bool:
-    """Says whether so many bytes may be added."""
-    folder = cache_folder()
-    file = folder / _FILE
-    used = file.stat().st_size if file.exists() else 0
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    unused = ask(_FILE, _SCHEMA, _unused) or 0
-    return used - unused + needed <= MOST and needed - unused <= shutil.disk_usage(there).free // 2
+    """Says whether so many bytes may be added; not where there can be no cache."""
+    return bool(ask(_FILE, _SCHEMA, partial(_fits, needed=needed)))
 
 
-def _unused(cache: sqlite3.Connection) -> int:
-    """Returns the bytes of the file that hold nothing."""
-    pages, size = (cache.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
-    return int(pages * size)
+def _fits(cache: sqlite3.Connection, needed: int) -> bool:
+    """Says it of bytes beyond those pages of the file that hold nothing."""
+    names = ("page_count", "freelist_count", "page_size")
+    pages, unused, size = (int(cache.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
+    more = needed - unused * size
+    return pages * size + more <= MOST and more <= shutil.disk_usage(cache_folder()).free // 2
 
 
 def _forget_earlier(cache: sqlite3.Connection) -> None:

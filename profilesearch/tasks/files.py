@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
@@ -76,7 +77,7 @@ class FileImages(Images):
         chosen = self._indices.tolist()
         if self._contents is None:
             return torch.stack(self._decoded(chosen))
-        kind, known = f"{_READING} {self._size}", self._contents.known(chosen)
+        kind, known = f"{_READING} {self._size} Pillow {PIL.__version__}", self._contents.known(chosen)
         found = decoded.kept(list(known.values()), kind, self._size)
         missing = [index for index in chosen if known.get(index) not in found]
         made = self._decoded(missing)

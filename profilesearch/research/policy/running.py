@@ -1,6 +1,7 @@
 """What `policy` does: it shows what one policy for any network decides, trains it, and measures it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.problem import Problem
 from profilesearch.system.files import read_json, write_json
 from profilesearch.system.folders import digest_of
+from profilesearch.system.naming import safe_name
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages
 
@@ -103,13 +105,22 @@ def _about(settings: Policing, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def train(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
-    """Trains a policy on all problems and stores it, with the evidence that `evaluate` found for these settings."""
+    """Trains a policy on all problems and stores it, with the evidence that `evaluate` found for these settings.
+
+    Raises:
+        UsageError: Another policy has this name.
+    """
+    path = settings.store / POLICY / f"{settings.name}.safetensors"
+    if path.exists() and _settings_of(path) != _about(settings, problems)["settings"]:
+        raise UsageError(
+            f"{path} is there already, trained with other settings, and would be lost; give the new policy another "
+            "name with --name, or remove the file"
+        )
     policy = _trained(settings, output, problems).with_about(command=settings.command)
     record = _record(settings)
     known = _known(record)
     if known.get("settings") == policy.about["settings"]:
         policy = policy.with_about(evidence=known["evidence"])
-    path = settings.store / POLICY / f"{settings.name}.safetensors"
     policy.save(path)
     said = (
         "with the evidence of `policy evaluate`"
@@ -123,8 +134,17 @@ def train(settings: Policing, problems: Sequence[Problem], output: Output) -> No
     output.result({"policy": str(path), "digest": policy.digest, **policy.about})
 
 
-def _record(settings: Policing) -> Path:
-    return Path(settings.runs / POLICY / f"{settings.name}.json")
+def _settings_of(path: Path) -> str:
+    """Returns the digest of a policy's settings; nothing where the file cannot be read."""
+    with suppress(UsageError):
+        return str(Policy.load(path).about.get("settings"))
+    return ""
+
+
+def _record(settings: Policing, part: Sequence[str] = ()) -> Path:
+    """Returns the file of an evaluation's rows; that of some families is no evidence, and has a name of its own."""
+    without = f"-without-{safe_name('-'.join(part))}" if part else ""
+    return settings.runs / POLICY / f"{settings.name}{without}.json"
 
 
 def _known(path: Path) -> Mapping[str, Any]:
@@ -133,6 +153,8 @@ def _known(path: Path) -> Mapping[str, Any]:
 
 def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
     """Leaves one family out after the other, writes what was measured, and gives it to the policy of these settings.
+
+    A part of the families, with --leave-out, gives the policy nothing: what it has may be of all of them.
 
     Raises:
         UsageError: There are fewer than three families.
@@ -145,15 +167,16 @@ def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) ->
         )
 
     train_without, told = partial(_trained, settings, output), partial(_told, output)
-    only = [choose("family of the pool", name, families.values()) for name in settings.leave_out]
+    only = [choose("family of the pool", name, families.values()) for name in dict.fromkeys(settings.leave_out)]
+    only = [] if set(only) == set(families.values()) else only
     rows = leave_one_out(problems, families, train_without, settings.sizes, settings.seed, told, only)
     evidence = _evidence(settings, problems, rows)
-    record = _record(settings)
+    record = _record(settings, only)
     known = _about(settings, problems)["settings"]
     write_json(record, {"settings": known, "evidence": evidence})
     _tables(rows, evidence, output)
     path = settings.store / POLICY / f"{settings.name}.safetensors"
-    if path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
+    if not only and path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
         policy.with_about(evidence=evidence).save(path)
         output.say(f"the evidence is now in {path}")
     output.say(f"rows in {record}")

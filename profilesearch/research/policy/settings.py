@@ -45,7 +45,8 @@ examples:
 
 files:
   STORE/policy/NAME.safetensors   the policy, with its architectures, settings, total scores and evidence
-  RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence
+  RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence;
+                                  NAME-without-FAMILY.json with --leave-out, which gives it none
   RUNS/policy/ARCH.png            the picture of what is shown"""
 
     action: str = field(
