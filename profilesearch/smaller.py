@@ -87,10 +87,10 @@ def prune(
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
     Where a stored profile fits the network's channel groups and the budget, that one is used, your own before those of
-    the installation; else the policy for any network, if one is stored that beat uniform and widest profiles on
-    families that it did not learn from, with images of such a size; else every layer keeps the same part of its
-    channels. The result says which, and why. No accuracy is measured: do that before you use the result, and fine-tune
-    it.
+    the installation, moved onto the budget where it would miss that here; else the policy for any network, if one is
+    stored that beat uniform and widest profiles on families that it did not learn from, with images of such a size;
+    else every layer keeps the same part of its channels. The result says which, and why. No accuracy is measured: do
+    that before you use the result, and fine-tune it.
 
     Args:
         network: Trained; never changed. Its outputs, one or several in tuples, lists and dictionaries, keep their

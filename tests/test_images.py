@@ -3,8 +3,10 @@
 import io
 import os
 import resource
+import sqlite3
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +364,18 @@ def test_a_second_start_reads_no_image(tmp_path: Path, opened: list[Path], own_c
     assert (seen == torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)).all(dim=(1, 2, 3)).sum() == 1
     (own_cache / "decoded.sqlite").write_bytes(b"damaged")
     assert torch.equal(open_data(f"{root}@8").test.pixels, everything.test.pixels)
+
+
+def test_a_digest_that_is_not_of_its_file_stands_in_the_way_once(tmp_path: Path, own_cache: Path) -> None:
+    files = sorted(pictures(tmp_path / "photos").rglob("*.bmp"))
+    digests = contents.Contents(files).digests(range(20))
+    with closing(sqlite3.connect(own_cache / "contents.sqlite")) as cache, cache:
+        cache.execute("UPDATE files SET digest = 'other' WHERE path = ?", [os.fsencode(files[0])])
+    told = contents.Contents(files)
+    assert told.digests([0]) == ["other"]
+    with pytest.raises(UsageError, match="has changed meanwhile; start again"):
+        told.read(0)
+    assert contents.Contents(files).digests(range(20)) == digests
 
 
 def test_decoded_images_are_kept_within_bounds(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

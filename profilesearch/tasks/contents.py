@@ -43,6 +43,7 @@ class Contents:
         content = read_image(self.files[index])
         digest = _digest(content)
         if self._known.setdefault(index, digest) != digest:
+            ask(_FILE, _SCHEMA, partial(_forget, path=self._path(index)))  # a next start would be told the same
             raise UsageError(f"{shown(self.files[index])} has changed meanwhile; start again")
         if stamp:
             self._new[index] = stamp
@@ -112,3 +113,7 @@ def _kept(cache: sqlite3.Connection, stamps: dict[bytes, str]) -> dict[bytes, st
 
 def _add(cache: sqlite3.Connection, rows: list[tuple[bytes, str, str]]) -> None:
     cache.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+
+
+def _forget(cache: sqlite3.Connection, path: bytes) -> None:
+    cache.execute("DELETE FROM files WHERE path = ?", [path])
