@@ -327,6 +327,7 @@ def test_digests_are_computed_once_until_a_file_changes(tmp_path: Path, monkeypa
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(contents, "_SETTLED", -1)
+    monkeypatch.setattr(decoded, "_full", set())
     return tmp_path / "cache" / "profilesearch"
 
 
