@@ -169,8 +169,8 @@ def _is_score(item: object) -> bool:
 
 
 def _is_interval(item: object) -> bool:
-    """Says whether an item is two ends; they are NaN where there was a single measurement."""
-    return isinstance(item, list) and len(item) == 2 and all(map(_is_end, item))
+    """Says whether an item is two ends, the lower one first; they are NaN where there was a single measurement."""
+    return isinstance(item, list) and len(item) == 2 and all(map(_is_end, item)) and not item[0] > item[1]
 
 
 def _is_end(item: object) -> bool:

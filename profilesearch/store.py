@@ -1,5 +1,6 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
+import math
 import os
 import re
 import shlex
@@ -223,10 +224,13 @@ class Gain:
 
 
 def gains(profile: Profile) -> dict[str, Gain]:
-    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
+    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval.
+
+    An interval of NaN is none: there was a single measurement.
+    """
     found: dict[str, list[Evidence]] = {}
     for entry in profile.evidence:
-        if "gain" in entry and "gain_interval" in entry:
+        if "gain" in entry and not any(map(math.isnan, entry.get("gain_interval", [math.nan]))):
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import multiprocessing
 import os
 import pickle
@@ -22,6 +23,7 @@ import torchvision
 from profilesearch import load_network, load_pruned
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Evidence
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
@@ -73,6 +75,7 @@ BREAKS: dict[str, Any] = {
     "unknown metric": {"budget": {"metric": "time", "keep": 0.5, "reached": 0.5}},
     "'evidence' is missing": {"evidence": {}},
     "'multiple_of' in the profile's found has": {"found": {"multiple_of": "8"}},
+    "'gain_interval' in the profile's evidence has": {"evidence": [{"gain": 0.1, "gain_interval": [0.3, -0.1]}]},
     "'base_accuracy' in the profile's evidence has": {"evidence": [{"base_accuracy": "high"}]},
 }
 
@@ -219,6 +222,14 @@ def test_store_picks_by_data_then_by_measured_gain(profile: Profile, tmp_path: P
         store.best("resnet20", 0.3, "macs", "digits")
     with pytest.raises(UsageError, match="none is stored yet"):
         store.best("resnet32", 0.5, "macs", "digits")
+
+
+def test_a_gain_without_an_interval_says_nothing_of_a_profile(profile: Profile) -> None:
+    single: Evidence = {"data": "digits", "gain": 0.5, "gain_interval": [math.nan, math.nan]}
+    known: Evidence = {"data": "digits", "gain": 0.1, "gain_interval": [0.05, 0.15]}
+    assert gains(profile.with_evidence(single)) == {}
+    for order in ((single, known), (known, single)):
+        assert gains(replace(profile, evidence=order)) == gains(profile.with_evidence(known))
 
 
 def test_evidence_says_what_to_expect_of_a_profile(profile: Profile) -> None:
