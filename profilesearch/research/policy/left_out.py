@@ -18,7 +18,8 @@ from profilesearch.profiles import Budget
 from profilesearch.scoring.problem import Problem
 
 RIVAL_NAMES = ("uniform", "widest", "taper", "random, median", "random, best", "search")
-_PARTS = re.compile(r"[a-z]+", re.IGNORECASE)
+_FAMILY = re.compile(r"(?:tf_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
+"""timm writes mobilenetv3 for mobilenet_v3; a wide network is of the family that it widens."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Row:
 
 def family_of(architecture: str) -> str:
     """Returns the family of an architecture: the letters that its name begins with, such as `resnet` of `resnet56`."""
-    name = architecture.removeprefix(TIMM).rpartition(":")[2].removeprefix("tf_")
-    found = _PARTS.match(name)
-    return found[0].lower() if found else name
+    name = architecture.removeprefix(TIMM).rpartition(":")[2]
+    found = _FAMILY.match(name)
+    return found[1].lower() if found else name
 
 
 def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:

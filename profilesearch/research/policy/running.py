@@ -148,7 +148,8 @@ def _record(settings: Policing, part: Sequence[str] = ()) -> Path:
 
 
 def _known(path: Path) -> Mapping[str, Any]:
-    return read_json(path, "record of an evaluation") if path.exists() else {}
+    found = read_json(path, "record of an evaluation") if path.exists() else {}
+    return found if isinstance(found, dict) and isinstance(found.get("evidence"), dict) else {}
 
 
 def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
