@@ -249,6 +249,16 @@ def test_problem_looks_scores_up(members: list[Member], digits: DataSet, tmp_pat
     assert problem.fitness(problem.base()[None]) == pytest.approx([1.0])
 
 
+def test_parts_share_what_is_found_on_training_images(members: list[Member], digits: DataSet) -> None:
+    settings = replace(default_settings(50), criterion="reconstruction", refit=True, statistics_images=64)
+    problem = Problem(members[:1], {"digits": digits}, Budget("macs", 0.5), settings, Ledger())
+    (widths,), parts = problem.space.sample(1, np.random.default_rng(0)), split(digits, members[0].split_seed)
+    images, train = (parts.images(digits, part) for part in ("choose", "train"))
+    alone = Scorer(members[0].load(), problem.space.table, digits, images, train, replace(settings, images=len(images)))
+    assert problem.evaluate(widths[None], "choose")[0, 0] == alone.score(widths)
+    assert problem.used("choose") == (alone.settings,)
+
+
 def test_empty_pool_says_the_fix(digits: DataSet) -> None:
     with pytest.raises(UsageError, match="pool is empty"):
         Problem([], {"digits": digits}, Budget(), default_settings(), Ledger())

@@ -46,9 +46,7 @@ class Problem:
 
     Attributes:
         space: The profile space, G groups.
-        members: As given.
-        settings: As given.
-        engine: As given.
+        members, settings, engine: As given.
 
     Raises:
         UsageError: The pool is empty or of mixed structure, or the budget is out of reach.
@@ -205,8 +203,7 @@ class Problem:
 
     def fitness(self, accuracies: FloatArray, part: Part = "search") -> FloatArray:
         """Mean over the members of the accuracy relative to the unpruned one; (N, M) to (N,)."""
-        mean: FloatArray = self.relative(accuracies, part).mean(axis=-1)
-        return mean
+        return np.asarray(self.relative(accuracies, part).mean(axis=-1))
 
     def used(self, part: Part = "search") -> tuple[ScoreSettings, ...]:
         """Returns the settings as they were used on each member: with the number of images that were there."""
@@ -232,12 +229,15 @@ class Problem:
 
     def _make_scorers(self, part: Part) -> list[Scorer]:
         made = []
-        for member, (network, data), table in zip(self.members, self._networks, self._tables, strict=True):
+        others = self._scorers_of("search") if part != "search" else [None] * len(self.members)
+        for member, (network, data), table, like in zip(
+            self.members, self._networks, self._tables, others, strict=True
+        ):
             parts = split(data, member.split_seed)
             images, train = parts.images(data, part), parts.images(data, "train")
             # The others decide between finalists that are near each other, and are what is reported: many are used.
             settings = self.settings if part == "search" else replace(self.settings, images=min(len(images), _MOST))
-            made.append(Scorer(network, table, data, images, train, settings))
+            made.append(Scorer(network, table, data, images, train, settings, like))
         return made
 
 

@@ -97,6 +97,7 @@ class Scorer:
         images: What to classify; the first `settings.images` of them are used.
         train: Training images, for `reestimate` and criteria that look at images.
         settings: How.
+        like: One of the same network, training images and settings, but for `images`: what takes long is taken from it.
 
     Attributes:
         settings: As they were used: with the number of images that were there, and no seed where nothing is drawn.
@@ -111,6 +112,7 @@ class Scorer:
         images: Images,
         train: Images,
         settings: ScoreSettings,
+        like: "Scorer | None" = None,
     ) -> None:
         seed = settings.seed if settings.criterion in DRAWN else 0
         uses_train = settings.statistics == "reestimate" or settings.criterion in SEEING or settings.refit
@@ -129,8 +131,11 @@ class Scorer:
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
         self._order_in_memory = layout(model, (channels, *data.image_shape[1:]))
-        sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion in SEEING else None
-        self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
+        if like is None:
+            sample = (data.normalize(train.pixels, channels), train.labels) if settings.criterion in SEEING else None
+            self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
+        else:
+            self._order = like._order
         self._dtype = DTYPES[settings.precision]
         self._device = device
         most, area = settings.batch, data.image_shape[1] * data.image_shape[2]
@@ -139,8 +144,8 @@ class Scorer:
         how = (data, channels, most, self._order_in_memory, self._dtype, device)
         self._batches = Prepared(images, *how)
         self._labels = images.labels.to(device)
-        self._refit: MomentRefit | None = None
-        if settings.refit:
+        self._refit: MomentRefit | None = like._refit if like else None
+        if settings.refit and self._refit is None:
             self._refit = MomentRefit(model, table, data.normalize(train[:_MOMENT_IMAGES].pixels, channels))
         if settings.statistics == "sample":
             self._sample = Prepared(images[:SAMPLE], *how)
