@@ -33,7 +33,9 @@ def tiny(num_classes, in_channels=1):
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
 """
 ARCH = ["--arch", "smallnets:tiny"]
-SEARCH = ["--evaluations", "3", "--images", "20", "--searcher", "random", "--keep", "0.7"]
+UNTRAINED = ["--score", "divergence"]
+"""How networks are scored that are right on hardly any image."""
+SEARCH = ["--evaluations", "3", "--images", "20", "--searcher", "random", "--keep", "0.7", *UNTRAINED]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -156,7 +158,7 @@ def test_the_suggested_search_is_on_the_users_own_network_and_images(here: Path,
     assert line.startswith("using the uniform profile: no stored profile of ")
     words = shlex.split(line.split("`")[1])
     assert words[:2] == ["profilesearch", "train"]
-    train.main([*words[2:], "--evaluations", "3", "--images", "12", "--searcher", "random", "--json"])
+    train.main([*words[2:], "--evaluations", "3", "--images", "12", "--searcher", "random", *UNTRAINED, "--json"])
     found = said(capsys)
     assert [(member["name"], member["data"]) for member in found["pool"]] == [("net 2", "my photos.v2 ü@24")]
     apply.main(own)
