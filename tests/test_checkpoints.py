@@ -146,7 +146,7 @@ def test_the_raw_weights_are_taken_and_the_averaged_ones_are_a_choice(tmp_path: 
         assert same(path, raw)
         note = load_matched(f"{HERE}:small", path).note
         assert note.startswith(f"{path}: took the tensors under '")
-        other = note.partition("--checkpoint '")[2].partition("'")[0]
+        other = note.partition("; '")[2].partition("' takes those under")[0]
         assert same(Path(other), averaged), note
     with pytest.raises(UsageError, match=r"unknown entry of the checkpoint 'emma'; did you mean ema"):
         load_matched(f"{HERE}:small", tmp_path / "2.pth#emma")

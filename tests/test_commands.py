@@ -184,7 +184,20 @@ def test_a_profile_serves_a_relative_when_asked(uniform: Path, capsys: pytest.Ca
 
 
 def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call("apply", "--arch", "resnet20", "--profile", "uniform", "--keep", "0.3", "--finetune", "3", "--json")
+    call(
+        "apply",
+        "--arch",
+        "resnet20",
+        "--profile",
+        "uniform",
+        "--keep",
+        "0.3",
+        "--refit",
+        "none",
+        "--finetune",
+        "3",
+        "--json",
+    )
     evidence = json.loads(capsys.readouterr().out)["evidence"]
     assert evidence["finetuned_accuracy"] > evidence["pruned_accuracy"]
     assert not list(Path("applied").glob("*resume*"))
@@ -302,7 +315,10 @@ def test_console_script_knows_its_verbs() -> None:
 
 MISTAKES: dict[str, tuple[str, Arguments]] = {
     "unknown architecture 'resnet57'; did you mean resnet56": ("train", ["--arch", "resnet57"]),
-    "unknown data set 'cifar'; did you mean cifar10": ("train", [*TRAIN, "--data", "cifar"]),
+    "unknown data set 'cifar', and no folder of that name; did you mean cifar10": (
+        "train",
+        [*TRAIN, "--data", "cifar"],
+    ),
     "unknown criterion 'l3'; did you mean l": ("train", [*TRAIN, "--criterion", "l3"]),
     "unknown statistics 'batches'; did you mean batch": ("train", [*TRAIN, "--statistics", "batches"]),
     "unknown searcher 'pop'": ("train", [*TRAIN, "--searcher", "pop"]),

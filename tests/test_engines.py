@@ -175,7 +175,7 @@ class _Deadly:
 def test_bad_engines() -> None:
     with pytest.raises(UsageError, match="unknown engine 'rai'; did you mean ray"):
         open_engine("rai")
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="workers must be 0 or more, got -1"):
         open_engine("processes", workers=-1)
 
 

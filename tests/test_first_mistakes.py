@@ -1,5 +1,6 @@
 """What a new user mistypes: one sentence with the fix, exit code 2, before any work."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_a_mistake_is_one_sentence_with_the_fix(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mynets", raising=False)
     Path("photos").mkdir()
     Path("mynets.py").write_text(
         "from torch import nn\n\ndef net():\n"

@@ -115,8 +115,9 @@ def test_incomplete_tables_are_refused() -> None:
 
 
 LEVEL = 0.6
-COMMAND = ["--arch", "resnet20", "--upstream", "digits", "--downstream", "digits", "--level", str(LEVEL)]
+COMMAND = ["--arch", "resnet20", "--upstream", "digits", "--downstream", "digits"]
 COMMAND += ["--upstream-epochs", "1", "--scratch-epochs", "1", "--epochs", "1", "--workers", "1"]
+AT_LEVEL = [*COMMAND, "--level", str(LEVEL)]
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_every_method_reaches_its_level_and_stands_beside_dense(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([*COMMAND, "--seeds", "0", "1", "--json"])
+    main([*AT_LEVEL, "--seeds", "0", "1", "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result["skipped"] == []
     rows = rows_of(place / "transferred")
@@ -187,7 +188,7 @@ def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
     assert carried.keep == pytest.approx(stored.keep, abs=0.05)
     assert "projected onto 50% of the multiply-adds" in (place / "transferred" / "transfer.md").read_text()
     with pytest.raises(UsageError, match="--metric macs is for smaller tensors, and magnitude sets weights to zero"):
-        main([*COMMAND, "--metric", "macs", "--method", "magnitude"])
+        main([*AT_LEVEL, "--metric", "macs", "--method", "magnitude"])
 
 
 @pytest.mark.parametrize("zeros", [1, 3, 7, 18])
@@ -202,7 +203,7 @@ def test_a_few_zeros_by_chance_are_not_taken_for_weights_that_came_back(zeros: i
 
 
 def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -> None:
-    main([*COMMAND, "--method", "dense", "magnitude", "rigl", "--finetune", "full", "--seeds", "0"])
+    main([*AT_LEVEL, "--method", "dense", "magnitude", "rigl", "--finetune", "full", "--seeds", "0"])
     rows = {row["method"]: row for row in rows_of(place / "transferred")}
     assert float(rows["magnitude"]["zeros"]) == pytest.approx(LEVEL, abs=1e-5)
     assert float(rows["magnitude"]["macs"]) < 1
@@ -215,7 +216,7 @@ def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -
 
 
 def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
-    arguments = [*COMMAND, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
+    arguments = [*AT_LEVEL, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
     rows = place / "transferred" / "rows.csv"
     process = subprocess.Popen([sys.executable, "-m", "profilesearch.transfer", *arguments], cwd=place)
     deadline = time.monotonic() + 240
@@ -337,11 +338,11 @@ def test_a_classifier_on_features_is_as_good_as_a_librarys(upstream: Upstream) -
 )
 def test_mistakes_end_in_one_sentence(place: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        main([*COMMAND, *arguments])
+        main([*AT_LEVEL, *arguments])
 
 
 def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*COMMAND, "--method", "dense", "profile", "--seeds", "0", "--store", "own", "--json"]
+    arguments = [*AT_LEVEL, "--method", "dense", "profile", "--seeds", "0", "--store", "own", "--json"]
     main(arguments)
     space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
     better = space.profile(space.sample(1, np.random.default_rng(0))[0], {})
@@ -365,10 +366,11 @@ def test_a_profile_searched_for_what_levels_are_of_comes_first(upstream: Upstrea
 
 
 def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = ["--method", "dense", "magnitude"], ["--method", "dense", "profile", "--level", "0.4"]
-    third = ["--method", "dense", "--downstream", "digits@12"]
-    for more in (first, second, first, third):
-        main([*COMMAND, *more, "--seeds", "0", "1", "--json"])
+    first = [*AT_LEVEL, "--method", "dense", "magnitude"]
+    second = [*COMMAND, "--method", "dense", "profile", "--level", "0.4"]
+    third = [*AT_LEVEL, "--method", "dense", "--downstream", "digits@12"]
+    for command in (first, second, first, third):
+        main([*command, "--seeds", "0", "1", "--json"])
     asked = [{row["method"] for row in json.loads(line)["rows"]} for line in capsys.readouterr().out.splitlines()]
     assert asked == [{"dense", "magnitude"}, {"dense", "profile"}, {"dense", "magnitude"}, {"dense"}]
     page = (place / "transferred" / "transfer.md").read_text()
@@ -385,7 +387,7 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
     ]
     assert 0.5 < float(speeds[0]["batch64"]) < 2
     assert "And at equal measured speed?" in page
-    main([*COMMAND, *first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
+    main([*first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
     assert (place / "transferred" / "transfer.md").read_text() == page  # each setting has a page of its own
     (other,) = (place / "transferred").glob("transfer-*.md")
     page = other.read_text()
@@ -411,7 +413,7 @@ def test_uniform_prunes_every_block_alike(upstream: Upstream) -> None:
 
 
 def test_seeds_take_several_compressions_in_turn(place: Path) -> None:
-    arguments = [*COMMAND, "--method", "dense", "gradual", "profile-random", "ticket-late", "--seeds", "0", "1", "2"]
+    arguments = [*AT_LEVEL, "--method", "dense", "gradual", "profile-random", "ticket-late", "--seeds", "0", "1", "2"]
     main([*arguments, "--finetune", "linear"])
     main([*arguments, "--finetune", "linear", "--compressions", "2"])
     networks = place / "transferred" / "networks"
@@ -443,7 +445,7 @@ def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.Ca
 
     main([*COMMAND, "--method", "magnitude", "--level", "0.95", "--seeds", "0", "--json"])
     assert json.loads(capsys.readouterr().out)["skipped"] == []
-    main([*COMMAND, "--method", "profile", "--seeds", "0", "--json"])
+    main([*AT_LEVEL, "--method", "profile", "--seeds", "0", "--json"])
     assert json.loads(capsys.readouterr().out)["skipped"] == []
     assert "- profile at 0.95: " in page.read_text(), "of all rows on the page, not of the last command"
 
@@ -452,7 +454,7 @@ def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: l
     foreign = place / "foreign.safetensors"
     save_network(foreign, members[0].load(), {})
     with pytest.raises(UsageError, match="original initialization of foreign is not known"):
-        main([*COMMAND, "--method", "ticket-original", "--checkpoint", str(foreign)])
+        main([*AT_LEVEL, "--method", "ticket-original", "--checkpoint", str(foreign)])
 
 
 def test_answers_say_what_the_rows_say() -> None:
