@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,9 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.pools import Member, default_recipe, train_member
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 LONG = {"place", "runs", "upstream", "data_dir", "weights_dir"}
 """Fixtures of tests that are part of the full suite alone: commands on trained networks, real data."""
