@@ -25,7 +25,7 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import load_network
-from profilesearch.networks.criteria import CRITERIA, rank_channels
+from profilesearch.networks.criteria import CRITERIA, MOST_SEEN, rank_channels
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
@@ -123,7 +123,7 @@ class _Bench:
 
     def _order(self, criterion: str, space: ProfileSpace) -> dict[str, Tensor]:
         if criterion not in self._orders:
-            seen = self._calibration.train[:512]
+            seen = self._calibration.train[:MOST_SEEN]
             batch = self._calibration.normalize(seen.pixels, 3), seen.labels
             self._orders[criterion] = rank_channels(self.plan.network, space.table, criterion, 0, batch)
         return self._orders[criterion]

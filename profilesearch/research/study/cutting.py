@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from profilesearch.networks.cost import CostModel
-from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.pruning import Pruned, reestimate_statistics, refit_weights
@@ -33,7 +33,7 @@ def cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tupl
     table = plan.table.within("block")
     cost = CostModel(host, table, plan.example)
     learn = learning_images(member, data)
-    sample = learn[:512]
+    sample = learn[:MOST_SEEN]
     batch = (data.normalize(sample.pixels, shape[0]), sample.labels)
     if not job.widths:
         network, chosen = global_threshold(host, table, cost, job.keep, job.criterion, plan.example, batch)
