@@ -29,7 +29,8 @@ def second_moments(model: nn.Module, names: Collection[str], images: Tensor) -> 
 
     Args:
         model: The full network.
-        names: Of weights, as in the state dict; those of grouped layers and of more than `WIDEST` inputs are left out.
+        names: Of weights, as in the state dict; those of grouped layers, of more than `WIDEST` inputs, and of layers
+            that the images overflow in are left out.
         images: Normalized training images, (N, C, H, W).
 
     Returns:
@@ -45,7 +46,7 @@ def second_moments(model: nn.Module, names: Collection[str], images: Tensor) -> 
     with torch.no_grad(), evaluating(model), Calls(model, note):
         for start in range(0, len(images), _AT_ONCE):
             model(images[start : start + _AT_ONCE])
-    return found
+    return {name: each for name, each in found.items() if bool(each.isfinite().all())}
 
 
 class MomentRefit:
@@ -64,8 +65,7 @@ class MomentRefit:
     def __init__(self, model: nn.Module, table: GroupTable, images: Tensor) -> None:
         self._model = model
         self._table = table
-        found = second_moments(model, readers(table), images)
-        self._moments = {name: each for name, each in found.items() if bool(each.isfinite().all())}
+        self._moments = second_moments(model, readers(table), images)
         weights = dict(model.named_parameters())
         self._weights = {name: weights[name].detach().flatten(1).clone() for name in self._moments}
 
