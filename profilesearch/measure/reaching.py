@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import cache
 
 import torch
-from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, image_size, is_foreign_code
@@ -12,7 +11,7 @@ from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.space import round_widths
-from profilesearch.profiles import Profile
+from profilesearch.profiles import Profile, Scope
 
 _CLASSES = 10
 OFF = 0.01
@@ -49,10 +48,8 @@ def reached_anew(profile: Profile) -> Profile:
     open_ = profile.budget.metric == "latency" and profile.budget.keep_params is None
     if open_ or is_foreign_code(profile.architecture):
         return profile
-    network, groups, example = _known(profile.architecture, _size(profile))
-    table = groups.within(profile.scope)
-    widths = round_widths(table.ratios(profile), table.channels)
-    return reached_in(profile, CostModel(network, table, example), widths)
+    table, cost = _known(profile.architecture, _size(profile), profile.scope)
+    return reached_in(profile, cost, round_widths(table.ratios(profile), table.channels))
 
 
 def reached_text(profile: Profile) -> str:
@@ -80,10 +77,11 @@ def _size(profile: Profile) -> int:
 
 
 @cache
-def _known(architecture: str, size: int) -> tuple[nn.Module, GroupTable, Tensor]:
+def _known(architecture: str, size: int, scope: Scope) -> tuple[GroupTable, CostModel]:
     network = build(architecture, _CLASSES).eval()
     example = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
-        return network, trace(network, example), example
+        table = trace(network, example).within(scope)
+        return table, CostModel(network, table, example)
     except RuntimeError as error:
         raise UsageError(f"{architecture} cannot take images of {size} by {size}") from error
