@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from profilesearch import pruning
+from profilesearch.applying import making
 from profilesearch.measure import speed
 from profilesearch.networks import latency
 from profilesearch.networks.clock import pass_times
@@ -95,6 +96,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_ROUNDS", 1)
     monkeypatch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
     monkeypatch.setattr(pruning, "_REFIT_IMAGES", 100)
+    monkeypatch.setattr(making, "MOST_SEEN", 100)
 
 
 @pytest.fixture

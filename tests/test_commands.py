@@ -159,7 +159,7 @@ def test_a_latency_budget_is_searched_and_applied(
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_finetune_as_one(place: Path, members: list[Member], capsys: pytest.CaptureFixture[str]) -> None:
     options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "2"]
-    options += ["--profile", "uniform", "--keep", "0.3", "--refit", "none", "--json"]
+    options += ["--profile", "uniform", "--keep", "0.3", "--criterion", "l1", "--refit", "none", "--json"]
     call("apply", *options, "--out", "one")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "profilesearch.apply"]
     command = [sys.executable, *launcher, *map(str, options), "--out", "two"]

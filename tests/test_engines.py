@@ -68,7 +68,7 @@ def test_an_engine_gives_the_local_scores(make: Make, engine: Engine) -> None:
     assert len(ledger) == 8  # four profiles on two members; what was asked twice was scored once
 
 
-SEARCHED = 40
+SEARCHED = 24
 """Profiles: enough that work is left when a worker is killed."""
 
 
@@ -81,7 +81,7 @@ def test_a_search_survives_its_workers(make: Make, engine: Engine, undisturbed: 
     killed: list[int] = []
 
     def kill(done: int, _: int, __: float) -> None:
-        if done in (5, 20) and (workers := _workers(engine)):
+        if done in (4, 16) and (workers := _workers(engine)):
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 
@@ -210,7 +210,7 @@ def test_two_processes_share_one_optuna_study(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--json"]
-    options += ["--searcher", "tpe", "--evaluations", "12", "--images", "50", "--storage", storage]
+    options += ["--searcher", "tpe", "--evaluations", "6", "--images", "50", "--storage", storage]
     command = [sys.executable, "-m", "profilesearch.train", *options]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads of two processes on few cores wait for one another
     started = [
@@ -222,12 +222,12 @@ def test_two_processes_share_one_optuna_study(
     results = [json.loads(process.communicate(timeout=300)[0]) for process in started]
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
-    assert len(histories[0].splitlines()) == 1 + 12
-    # Together they scored 12 profiles and at most one more that was under way. Each of them also scored the full, the
-    # uniform and the widest one on search images, and the full one and 10 finalists, these two among them, on the
-    # images that choose and on fresh ones.
+    assert len(histories[0].splitlines()) == 1 + 6
+    # Together they scored 6 profiles and at most one more that was under way. Each of them also scored the full, the
+    # uniform and the widest one on search images, and the full one and at most 8 finalists, these two among them, on
+    # the images that choose and on fresh ones.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 12 <= sum(scored) <= 12 + 1 + 2 * (3 + 11 + 11)
+    assert 6 <= sum(scored) <= 6 + 1 + 2 * (3 + 9 + 9)
     monkeypatch.chdir(tmp_path)
     train.main([*options, "--runs", "runs0", "--store", "s"])
     assert json.loads(capsys.readouterr().out)["score"] == results[0]["score"]

@@ -413,12 +413,12 @@ def test_uniform_prunes_every_block_alike(upstream: Upstream) -> None:
 
 
 def test_seeds_take_several_compressions_in_turn(place: Path) -> None:
-    arguments = [*AT_LEVEL, "--method", "dense", "gradual", "profile-random", "ticket-late", "--seeds", "0", "1", "2"]
+    arguments = [*AT_LEVEL, "--method", "dense", "gradual", "profile-random", "--seeds", "0", "1", "2"]
     main([*arguments, "--finetune", "linear"])
     main([*arguments, "--finetune", "linear", "--compressions", "2"])
     networks = place / "transferred" / "networks"
     assert not list(networks.glob("*/compression-1/dense*"))
-    for name in ("gradual", "profile-random", "ticket-late"):
+    for name in ("gradual", "profile-random"):
         (one,), (other,) = (networks.glob(f"*/{inner}{name}-*.safetensors") for inner in ("", "compression-1/"))
         assert one.read_bytes() != other.read_bytes()
     rows = [row for row in rows_of(place / "transferred") if row["method"] == "gradual"]
