@@ -79,9 +79,13 @@ class Output:
 
     @contextmanager
     def search_progress(self, what: str, total: int) -> Iterator[Callable[[int, int, float], None]]:
-        """Like `progress`, with the best fitness so far as the note."""
+        """Like `progress`, with the best fitness so far as the note, and what follows once all profiles were tried."""
+
+        def note(done: int, total: int, best: float) -> str:
+            return f"{done}/{total}, best {best:.3f}{', now on other images' if done == total else ''}"
+
         with self.progress(what, total) as move:
-            yield lambda done, total, best: move(done, total, f"{done}/{total}, best {best:.3f}")
+            yield lambda done, total, best: move(done, total, note(done, total, best))
 
 
 def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -> str:
