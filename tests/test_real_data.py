@@ -46,13 +46,15 @@ def test_public_weights_reach_their_accuracy(name: str, cifar: DataSet, weights_
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "shape"), [("cifar100", 100, (3, 32, 32)), ("fashionmnist", 10, (1, 28, 28))]
+    ("name", "classes", "shape", "first"),
+    [("cifar100", 100, (3, 32, 32), "apple"), ("fashionmnist", 10, (1, 28, 28), "T-shirt/top")],
 )
-def test_data_sets_load(name: str, classes: int, shape: tuple[int, int, int], data_dir: Path) -> None:
+def test_data_sets_load(name: str, classes: int, shape: tuple[int, int, int], first: str, data_dir: Path) -> None:
     data = load_data(name, data_dir)
     assert data.image_shape == shape
     assert data.num_classes == classes == int(data.train.labels.max()) + 1
     assert set(data.test.labels.tolist()) == set(range(classes))
+    assert (data.class_names[0], len(data.class_names)) == (first, classes)
 
 
 def test_imagenets_folders_go_through_apply(

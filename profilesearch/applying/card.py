@@ -42,7 +42,7 @@ def model_card(settings: Applying, subject: Subject, report: dict[str, Any], com
         f"```python\n{loading(settings).replace('; ', chr(10))}\n```",
         f"It takes images (N, {subject.shape[0]}, {height}, {width}), as fractions of one, minus "
         f"{_numbers(data.mean)}, over {_numbers(data.std)}, and returns scores of {data.num_classes} classes"
-        f"{': ' + ', '.join(map(one_line, data.classes)) if 0 < len(data.classes) <= _NAMED else ''}.",
+        f"{': ' + ', '.join(map(one_line, data.class_names)) if 0 < len(data.class_names) <= _NAMED else ''}.",
         "## Made by",
         f"```\n{command}\n```",
     ]

@@ -106,7 +106,7 @@ def metadata_of(data: DataSet, shape: tuple[int, ...]) -> dict[str, str]:
         data: What the network classifies.
         shape: Of one input, (C, H, W).
     """
-    names = list(data.classes) if len(data.classes) == data.num_classes else list(map(str, range(data.num_classes)))
+    names = list(data.class_names or map(str, range(data.num_classes)))
     about = {"data": data.name, "class_names": names, "mean": data.mean, "std": data.std, "input_size": shape}
     return {name: json.dumps(value) for name, value in about.items()}
 

@@ -92,12 +92,9 @@ def _changed(data: DataSet, before: Tensor, after: Tensor) -> Block:
 
 
 def _caption(data: DataSet, before: Tensor, after: Tensor, index: int) -> str:
-    was, now, right = (_name(data, int(each[index])) for each in (before, after, data.test.labels))
+    names = data.class_names or range(data.num_classes)
+    was, now, right = (names[int(each[index])] for each in (before, after, data.test.labels))
     return f"{was} → {now} (it is {right})"
-
-
-def _name(data: DataSet, label: int) -> str:
-    return data.classes[label] if len(data.classes) == data.num_classes else str(label)
 
 
 def _picture(pixels: Tensor) -> str:

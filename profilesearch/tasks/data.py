@@ -67,6 +67,7 @@ class DataSet:
         size: Height and width that images are enlarged to when they are normalized; their own where 0.
         held_out: Fraction of the training images that pools do not learn from, so that searches can score on them.
         classes: Names of the class folders, where it is a folder.
+        names: Of the classes, where it is none and they are known.
         left_out: What was found beside the images and does not count, in words.
         split_here: Whether it came without test images, and every fifth of its own was taken for one.
     """
@@ -83,6 +84,13 @@ class DataSet:
     classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     split_here: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What people call each label; nothing where that is not known of all."""
+        known = self.classes or self.names
+        return known if len(known) == self.num_classes else ()
 
     @property
     def preparation(self) -> list[Any]:
@@ -209,14 +217,16 @@ def _digits() -> DataSet:
 def _cifar(kind: str, name: str, classes: int) -> "Loader":
     def load(folder: Path, download: bool) -> DataSet:
         train, test = (_read(kind, name, folder, train, download) for train in (True, False))
-        return DataSet(name, _from_rgb(train), _from_rgb(test), classes, IMAGENET_MEAN, IMAGENET_STD, flips=True)
+        images, names = (_from_rgb(train), _from_rgb(test)), tuple(train.classes)
+        return DataSet(name, *images, classes, IMAGENET_MEAN, IMAGENET_STD, flips=True, names=names)
 
     return load
 
 
 def _fashionmnist(folder: Path, download: bool) -> DataSet:
     train, test = (_read("FashionMNIST", "fashionmnist", folder, train, download) for train in (True, False))
-    return DataSet("fashionmnist", _from_grey(train), _from_grey(test), 10, (0.286,), (0.353,), flips=True)
+    images, names = (_from_grey(train), _from_grey(test)), tuple(train.classes)
+    return DataSet("fashionmnist", *images, 10, (0.286,), (0.353,), flips=True, names=names)
 
 
 def _read(kind: str, name: str, folder: Path, train: bool, download: bool) -> Any:
