@@ -215,6 +215,28 @@ def test_removed_weights_stay_removed_while_everything_is_trained(place: Path) -
     assert result.zeros == pytest.approx(LEVEL, abs=1e-5)
 
 
+def test_methods_go_on_from_the_source_and_learn_from_its_answers_alone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*AT_LEVEL, "--seeds", "0", "1", "--json", "--finetune", "none", "--method", "dense", "acdc"]
+    ways = ["--distill", "1", "--start", "source", "--criterion", "reconstruction", "--refit", "sequential"]
+    main(command)
+    main([*command, "uniform", "profile-late", "profile-refit", *ways])
+    rows = [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()]
+    assert [[row["seed"] for row in several] for several in rows] == [["0"] * 2, ["0"] * 5]  # one is as good as two
+    plain, other = ({row["method"]: float(row["accuracy"]) for row in several} for several in rows)
+    assert plain["dense"] == other["dense"] > 0.9
+    assert other["acdc"] > plain["acdc"] + 0.2  # an epoch from random weights is not much
+    assert other["profile-refit"] > other["profile-late"]
+    pages = [path.read_text() for path in (place / "transferred").glob("transfer*.md")]
+    (page,) = (text for text in pages if "from the source as well" in text)
+    assert "learn from its answers by 1, from no label" in page
+    assert "- `acdc`, from the source, trained on: " in page
+    assert "## digits, as compressed" in page
+    with pytest.raises(UsageError, match="--finetune none reads the source's own test images"):
+        main([*AT_LEVEL, "--downstream", "digits@12", "--finetune", "none"])
+
+
 def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
     arguments = [*AT_LEVEL, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
     rows = place / "transferred" / "rows.csv"

@@ -12,7 +12,7 @@ from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.downstream import recipe_of
 from profilesearch.research.transfers.setting import Setting
 from profilesearch.research.transfers.structured import carried_profile, stored_profile
-from profilesearch.research.transfers.upstream import pool_command, source_epochs
+from profilesearch.research.transfers.upstream import Ways, pool_command, source_epochs
 from profilesearch.system.files import read_json, write_json
 
 NAMES = {"params": "weights", "macs": "multiply-adds"}
@@ -34,6 +34,7 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         f"Methods that start from it train {setting.epochs} epoch(s) upstream (a ticket that many a round), methods "
         f"that start from random weights {setting.scratch}."
     )
+    yield from _ways(setting.ways)
     yield _LEVELS[setting.metric]
     precisions, devices = (" and ".join(dict.fromkeys(row[name] for row in rows)) for name in ("precision", "device"))
     yield f"Networks were trained and tested in {precisions} on {devices}; another processor rounds otherwise."
@@ -45,6 +46,18 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
             f"At {level:g} the profile is {stored.name}, projected onto {left}; its search saw networks for "
             f"{searched or 'unknown data'}."
         )
+
+
+def _ways(ways: Ways) -> Iterable[str]:
+    """Says what is not as it is by default."""
+    if ways.distill:
+        labels = "no label" if ways.distill == 1 else f"labels by {1 - ways.distill:g}"
+        yield f"Trainings upstream from the source learn from its answers by {ways.distill:g}, from {labels}."
+    if ways.start == "source":
+        yield "RigL, STR and AC/DC start from the source as well."
+    if (ways.criterion, ways.refit) != (Ways.criterion, Ways.refit):
+        fitted = "as they are" if ways.refit == "none" else f"fitted anew in closed form ({ways.refit})"
+        yield f"Structured methods keep channels by {ways.criterion}, with the source's weights {fitted}."
 
 
 def read_commands(path: Path) -> dict[str, list[str]]:
@@ -90,7 +103,7 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
     for level in dict.fromkeys(float(row["level"]) for row in rows if row["method"] == "profile"):
         profile = carried_profile(upstream, level)
         for row in rows:
-            if row["method"] != "profile" or float(row["level"]) != level:
+            if row["method"] != "profile" or float(row["level"]) != level or row["finetune"] == "none":
                 continue
             data, known = row["downstream"], Evidence()
             recipe: dict[str, Any] = {"finetune": row["finetune"], "epochs": int(row["epochs"])}

@@ -10,13 +10,13 @@ _PAIRS = 3
 
 
 def acdc(upstream: Upstream, level: float) -> nn.Module:
-    """Trains from random weights in phases (AC/DC, Peste et al. 2021, arXiv 2106.12379).
+    """Trains in phases (AC/DC, Peste et al. 2021, arXiv 2106.12379).
 
     A dense tenth comes first; then three times a compressed phase, in which the weights with the smallest magnitudes of
     the whole network are removed, and a dense one, in which they are back and start from zero; a compressed phase,
     the last three tenths, ends it. Momentum goes on through the phases, where the paper's code starts it anew.
     """
-    model = upstream.fresh(upstream.seed)
+    model = upstream.first()
     masks = Masks(model)
 
     def hook(step: int, steps: int) -> None:
@@ -29,7 +29,7 @@ def acdc(upstream: Upstream, level: float) -> nn.Module:
         else:
             masks.keep_all()
 
-    upstream.learn(model, f"acdc-{level:g}", hook)
+    upstream.go_on(model, f"acdc-{level:g}", hook)
     there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
     masks.keep_best(there, level)  # momentum moves weights behind masks; they do not count
     masks.bake()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from profilesearch.research.transfers import acdc, fisher, magnitude, rigl, soft_threshold, structured, tickets
-from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.research.transfers.upstream import Upstream, Ways
 
 Compress = Callable[[Upstream, float], nn.Module]
 
@@ -20,12 +20,14 @@ class Method:
         structured: Whether tensors get smaller; else weights are zero.
         start: What it starts from.
         summary: The method in a sentence.
+        either: Whether it may start from the source as well.
     """
 
     compress: Compress
     structured: bool
     start: str
     summary: str
+    either: bool = False
 
 
 def _dense(upstream: Upstream, _: float) -> nn.Module:
@@ -36,9 +38,15 @@ def _dense(upstream: Upstream, _: float) -> nn.Module:
 _SOURCE, _RANDOM = "the source, trained on", "random weights"
 
 
-def from_random() -> tuple[str, ...]:
+def start_of(name: str, ways: Ways) -> str:
+    """Says what a method starts from."""
+    method = METHODS[name]
+    return _SOURCE if method.either and ways.start == "source" else method.start
+
+
+def from_random(ways: Ways) -> tuple[str, ...]:
     """Returns the methods that train from random weights upstream."""
-    return tuple(name for name, method in METHODS.items() if method.start == _RANDOM)
+    return tuple(name for name in METHODS if start_of(name, ways) == _RANDOM)
 
 
 METHODS: Mapping[str, Method] = {
@@ -53,19 +61,25 @@ METHODS: Mapping[str, Method] = {
         structured.uniform,
         True,
         _SOURCE,
-        "The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on.",
+        "The same part of every layer within blocks, with the source's weights, trained on.",
     ),
     "profile": Method(
         structured.profile,
         True,
         _SOURCE,
-        "The stored profile with the source's weights (channels kept by l1), trained on.",
+        "The stored profile with the source's weights, trained on.",
     ),
     "profile-late": Method(
         structured.late,
         True,
         "the source",
         "A structured ticket: the stored profile's channels with the source's trained weights, and no training.",
+    ),
+    "profile-refit": Method(
+        structured.refitted,
+        True,
+        "the source",
+        "A structured ticket: the same channels with the source's weights fitted anew in closed form, and no training.",
     ),
     "profile-original": Method(
         structured.original,
@@ -102,16 +116,22 @@ METHODS: Mapping[str, Method] = {
         rigl.rigl,
         False,
         _RANDOM,
-        "Trains a sparse network from random weights (RigL, Evci et al. 2020, arXiv 1911.11134).",
+        "Trains a sparse network whose weights come and go (RigL, Evci et al. 2020, arXiv 1911.11134).",
+        True,
     ),
     "str": Method(
         soft_threshold.soft_threshold,
         False,
         _RANDOM,
-        "Trains from random weights with learned thresholds (STR, Kusupati et al. 2020, arXiv 2002.03231).",
+        "Trains with learned thresholds (STR, Kusupati et al. 2020, arXiv 2002.03231).",
+        True,
     ),
     "acdc": Method(
-        acdc.acdc, False, _RANDOM, "Trains from random weights in phases (AC/DC, Peste et al. 2021, arXiv 2106.12379)."
+        acdc.acdc,
+        False,
+        _RANDOM,
+        "Trains in dense and sparse phases (AC/DC, Peste et al. 2021, arXiv 2106.12379).",
+        True,
     ),
     "ticket-late": Method(
         tickets.late,

@@ -16,8 +16,9 @@ from profilesearch.research.transfers.answers import (
     fastest_table,
     gap,
 )
-from profilesearch.research.transfers.methods import METHODS
+from profilesearch.research.transfers.methods import METHODS, start_of
 from profilesearch.research.transfers.summaries import Runs, summarize
+from profilesearch.research.transfers.upstream import Ways
 
 HEAD = ("method", "level", "made", "weights", "MACs", "zeros", "time", "accuracy", "minus dense")
 _TOLD_APART_BY = ("method", "level", "downstream", "finetune", "epochs", "seed")
@@ -36,7 +37,8 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], dict[Key, list[Row]]]:
     tables: dict[tuple[str, str], dict[Key, list[Row]]] = {}
     for row in sorted_rows:
         length = "1 epoch" if row["epochs"] == "1" else f"{row['epochs']} epochs"
-        tuning = "linear" if row["finetune"] == "linear" else f"{row['finetune']}, {length}"
+        kinds = {"linear": "linear", "none": "as compressed"}
+        tuning = kinds.get(row["finetune"], f"{row['finetune']}, {length}")
         table = tables.setdefault((row["downstream"], tuning), {})
         table.setdefault((row["method"], float(row["level"])), []).append(row)
     return tables
@@ -92,6 +94,7 @@ class Page:
         unequal: Methods that are not held against the others.
         times: Of the networks, relative to the source's, by method and level.
         device: Where they were measured.
+        ways: How methods worked upstream.
     """
 
     commands: Sequence[str]
@@ -102,6 +105,7 @@ class Page:
     unequal: Sequence[str] = ()
     times: Mapping[Key, float] = field(default_factory=dict)
     device: str = ""
+    ways: Ways = field(default_factory=Ways)
 
     def markdown(self, rows: Sequence[Row]) -> str:
         """Renders the page."""
@@ -115,7 +119,7 @@ class Page:
             lines = summary_of(tables, finetune)
             parts += [f"## Over data sets, {finetune}", _RANKS, markdown_table(SUMMARY, lines)] if lines else []
         used = dict.fromkeys(name for table in tables.values() for name, _ in table)
-        about = [f"- `{name}`, from {METHODS[name].start}: {METHODS[name].summary}" for name in used]
+        about = [f"- `{name}`, from {start_of(name, self.ways)}: {METHODS[name].summary}" for name in used]
         parts += ["## Methods", "\n".join(about)]
         parts += ["## Out of reach", "\n".join(f"- {each}" for each in self.skipped)] if self.skipped else []
         return "\n\n".join(parts) + "\n"

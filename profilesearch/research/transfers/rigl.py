@@ -15,13 +15,13 @@ _DROP = 0.3
 
 
 def rigl(upstream: Upstream, level: float) -> nn.Module:
-    """Trains a sparse network from random weights (RigL, Evci et al. 2020, arXiv 1911.11134).
+    """Trains a sparse network whose weights come and go (RigL, Evci et al. 2020, arXiv 1911.11134).
 
     Layers have the densities of Erdős-Rényi-Kernel. Every 100 steps, for three quarters of the training, each layer
     drops a part of its weights, the smallest, and grows as many where the gradient is largest, from zero; the part
     falls from 0.3 to 0 as a cosine.
     """
-    model = upstream.fresh(upstream.seed)
+    model = upstream.first()
     masks = Masks(model)
     densities = erk(masks.layers, level)
     generator = torch.Generator().manual_seed(upstream.seed)
@@ -31,14 +31,14 @@ def rigl(upstream: Upstream, level: float) -> nn.Module:
     masks.clear_removed()
 
     def hook(step: int, steps: int) -> None:
-        batches = steps // upstream.scratch
+        batches = steps // upstream.first_epochs
         looks = step % _EVERY == 0 and (step + 1) % batches != 0 and step < _UNTIL * steps
         for name in masks.layers:
             if masks[name].watched:
                 _move(masks, name, _DROP / 2 * (1 + math.cos(math.pi * step / (_UNTIL * steps))))
             masks[name].watched, masks[name].gradient = looks, None
 
-    upstream.learn(model, f"rigl-{level:g}", hook)
+    upstream.go_on(model, f"rigl-{level:g}", hook)
     masks.bake()
     return model
 

@@ -30,7 +30,7 @@ def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> 
     """Returns what all measurements of the comparison share."""
     metric, asked = settings.levels_of, workspace.names[0]
     numbers = settings.upstream_epochs, settings.scratch_epochs, settings.seed
-    upstream, identity = workspace.data(asked).name, source_identity(source, *numbers, metric)
+    upstream, identity = workspace.data(asked).name, source_identity(source, *numbers, metric, settings.ways)
     folders = {upstream: workspace.asked[upstream]} | dict(workspace.asked)
     work = settings.out / "networks" / f"{identity}-{settings.precision}"
     return Setting(
@@ -43,6 +43,7 @@ def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> 
         work,
         metric,
         cast(Precision, settings.precision),
+        ways=settings.ways,
     )
 
 
@@ -62,8 +63,11 @@ def runs_of(
     for asked in settings.downstream:
         data = workspace.data(asked)
         for kind in settings.finetune:
-            epochs = LINEAR_EPOCHS if kind == "linear" else settings.epochs or default_epochs(data)
-            for seed, (method, level) in product(settings.seeds, reachable):
+            epochs = (
+                0 if kind == "none" else LINEAR_EPOCHS if kind == "linear" else settings.epochs or default_epochs(data)
+            )
+            seeds = settings.seeds[: settings.compressions] if kind == "none" else settings.seeds
+            for seed, (method, level) in product(seeds, reachable):
                 made = settings.seed + (0 if method == "dense" else seed % settings.compressions)
                 carried = setting.profile(method, level)
                 runs.append(
@@ -71,7 +75,7 @@ def runs_of(
                         setting.identity, method, level, carried, data.name, kind, epochs, seed, made, setting.precision
                     )
                 )
-    return runs
+    return list(dict.fromkeys(runs))
 
 
 def measure_runs(
@@ -124,7 +128,7 @@ def write(
     measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
                        settings.out / "speeds.csv")  # fmt: skip
     draw(tables, settings.out / figure_file, NAMES[setting.metric])
-    unequal = from_random() if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
+    unequal = from_random(setting.ways) if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
     about = list(describe(setting, rows))
     if unequal:
         about.append(
@@ -134,7 +138,17 @@ def write(
     skipped = out_of_reach(setting, rows, settings.methods, settings.level)
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
-    page = Page(commands, setting.source.architecture, " ".join(about), figure_file, skipped, unequal, taken, devices)
+    page = Page(
+        commands,
+        setting.source.architecture,
+        " ".join(about),
+        figure_file,
+        skipped,
+        unequal,
+        taken,
+        devices,
+        setting.ways,
+    )
     write_text(settings.out / page_file, page.markdown(rows))
     for (downstream, finetune), methods in tables.items():
         output.table(f"{downstream}, {finetune}", HEAD, table_of(methods, taken))

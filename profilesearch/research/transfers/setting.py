@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,21 +18,22 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Metric, Profile
 from profilesearch.research.study.cells import Table, amount, hexadecimal, one_of, part, real, text, whole
 from profilesearch.research.study.records import Row
-from profilesearch.research.transfers.downstream import extract, finetune_full, finetune_linear
+from profilesearch.research.transfers.downstream import Result, extract, finetune_full, finetune_linear
 from profilesearch.research.transfers.masks import sparsity
 from profilesearch.research.transfers.methods import METHODS
-from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.research.transfers.upstream import Upstream, Ways
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import DTYPES, Precision, device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_labelled, open_once
+from profilesearch.tasks.training import accuracy
 from profilesearch.tasks.unfinished import Unfinished
 
 _VERSION = 4
 """Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
-FINETUNES = ("linear", "full")
+FINETUNES = ("linear", "full", "none")
 ROWS: Table = {
     "id": hexadecimal(10), "method": one_of(METHODS), "level": part, "removed": real(-1e6, 1), "zeros": part,
     "weights": amount, "macs": amount, "downstream": text, "finetune": one_of(FINETUNES), "epochs": whole(),
@@ -58,6 +59,7 @@ class Setting:
         metric: What levels are of: `params`, or `macs` where all tensors get smaller.
         precision: Of forward passes: rows in another one are other measurements.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
+        ways: How methods work upstream.
     """
 
     source: Member
@@ -72,6 +74,7 @@ class Setting:
     metric: Metric
     precision: Precision
     carried: tuple[tuple[float, str], ...] = ()
+    ways: Ways = field(default_factory=Ways)
 
     def data(self, name: str) -> DataSet:
         """Loads a data set, once a process; the upstream's with the labels that the source knows."""
@@ -88,7 +91,15 @@ class Setting:
         data, seed = self.data(self.folders[0][0]), self.seed if compression is None else compression
         lengths = self.epochs, self.scratch
         return Upstream(
-            self.source, data, Store(self.store), *lengths, seed, self._folder(seed), self.metric, self.precision
+            self.source,
+            data,
+            Store(self.store),
+            *lengths,
+            seed,
+            self._folder(seed),
+            self.metric,
+            self.precision,
+            self.ways,
         )
 
     def network(self, method: str, level: float, compression: int | None = None) -> Path:
@@ -190,6 +201,8 @@ def carry(setting: Setting, runs: Sequence[Run]) -> list[Row]:
         model = load_pruned(path, setting.source.architecture)
         if features:
             result = finetune_linear(model, data, run.seed, features)
+        elif run.finetune == "none":
+            result = Result(accuracy(model, data, data.test, setting.precision), zeros)
         else:
             resume = setting.unfinished(run.identity)
             result = finetune_full(model, data, run.epochs, run.seed, resume, setting.precision)
@@ -230,8 +243,10 @@ def profile_identity(profile: Profile) -> str:
     return hashlib.sha256(json.dumps(dict(profile.keep)).encode()).hexdigest()[:8]
 
 
-def source_identity(member: Member, epochs: int, scratch: int, seed: int, metric: Metric) -> str:
-    """Names a setting by the source's weights, lengths of training, seed, metric, and the version of the methods."""
+def source_identity(member: Member, epochs: int, scratch: int, seed: int, metric: Metric, ways: Ways) -> str:
+    """Names a setting by the source's weights, lengths of training, seed, metric, ways, and the methods' version."""
     tensors = load_matched(member.architecture, member.path).tensors
-    text = f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}" + " macs" * (metric == "macs")
+    text = (
+        f"{_VERSION} {tensor_digest(tensors)} {epochs} {scratch} {seed}" + " macs" * (metric == "macs") + ways.identity
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:8]

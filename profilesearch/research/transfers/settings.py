@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import cast
 
 from profilesearch.cli import ranges
-from profilesearch.cli.options import PRECISION, STORE, WORKERS, OnModels, Sources
+from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Sources
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
+from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.refit import REFITS
 from profilesearch.profiles import Metric
 from profilesearch.research.transfers.about import NAMES
 from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.setting import FINETUNES
+from profilesearch.research.transfers.upstream import STARTS, Ways
 from profilesearch.tasks.hardware import DTYPES, best_precision
 
 _WIDTH = max(map(len, METHODS))
@@ -68,7 +71,10 @@ files, in --out:
     method: tuple[str, ...] = field(default=(), metadata=option("see above (default: all)", "NAME"))
     level: tuple[float, ...] = field(default=(0.8,), metadata=option("the part to remove", "PART", _level))
     metric: str = field(default="params", metadata=option("what levels are of: params (weights), macs", "NAME"))
-    finetune: tuple[str, ...] = field(default=("linear",), metadata=option("linear (the classifier), full", "KIND"))
+    finetune: tuple[str, ...] = field(
+        default=("linear",),
+        metadata=option("linear (the classifier), full, or none (the test images of --upstream)", "KIND"),
+    )
     seeds: tuple[int, ...] = field(default=(0, 1, 2), metadata=option("of the fine-tuning", "N", ranges.seed))
     compressions: int = field(
         default=1,
@@ -89,6 +95,24 @@ files, in --out:
     scratch_epochs: int = field(
         default=40, metadata=option("of methods that start from random weights", "N", ranges.whole(1, unit="epoch"))
     )
+    distill: float = field(
+        default=Ways.distill,
+        metadata=option(
+            "weight of the source's answers in trainings upstream that start from it; 1 leaves labels out", "PART",
+            ranges.real(0, 1),
+        ),
+    )  # fmt: skip
+    start: str = field(
+        default=Ways.start,
+        metadata=option("what rigl, str and acdc start from: random (weights), or source, to train as long", "NAME"),
+    )
+    criterion: str = field(default=Ways.criterion, metadata=option(*CRITERION))
+    refit: str = field(
+        default=Ways.refit,
+        metadata=option(
+            "how profile's and uniform's weights are fitted anew before they train: none, sequential, full", "NAME"
+        ),
+    )
     pool_dir: Path = field(default=Path("pools"), metadata=option("trained sources", "DIR"))
     store: Path = field(default=Path("profiles"), metadata=STORE)
     precision: str = field(default_factory=best_precision, metadata=PRECISION)
@@ -104,6 +128,11 @@ files, in --out:
     def levels_of(self) -> Metric:
         """What levels are of."""
         return cast(Metric, self.metric)
+
+    @property
+    def ways(self) -> Ways:
+        """How methods work upstream."""
+        return Ways(self.distill, self.start, self.criterion, self.refit)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -122,6 +151,9 @@ files, in --out:
         """
         choose("metric", self.metric, NAMES)
         choose("precision", self.precision, DTYPES)
+        choose("start", self.start, STARTS)
+        choose("criterion", self.criterion, CRITERIA)
+        choose("refit", self.refit, REFITS)
         for method in self.methods:
             choose("method", method, METHODS)
             if method not in self._able:
@@ -131,3 +163,8 @@ files, in --out:
                 )
         for kind in self.finetune:
             choose("kind of fine-tuning", kind, FINETUNES)
+        if "none" in self.finetune and any(name != self.upstream for name in self.downstream):
+            raise UsageError(
+                "--finetune none reads the source's own test images with its own classifier; give the --upstream data "
+                "set as --downstream, and others in another command with the same --out"
+            )

@@ -37,13 +37,13 @@ class SoftThreshold(nn.Module):
 
 
 def soft_threshold(upstream: Upstream, level: float) -> nn.Module:
-    """Trains from random weights with learned thresholds (STR, Kusupati et al. 2020, arXiv 2002.03231).
+    """Trains with learned thresholds (STR, Kusupati et al. 2020, arXiv 2002.03231).
 
     In the paper weight decay raises all thresholds, and its strength decides, after some trials, where sparsity ends.
     Here a common offset takes that part: every 20 steps it is chosen so that sparsity follows the cubic schedule. How
     thresholds differ between layers is learned.
     """
-    model = upstream.fresh(upstream.seed)
+    model = upstream.first()
     layers = prunable_layers(model)
     thresholds = {name: SoftThreshold() for name in layers}
     for name, layer in layers.items():
@@ -53,7 +53,7 @@ def soft_threshold(upstream: Upstream, level: float) -> nn.Module:
         if step % _EVERY == 0:
             _shift(layers, thresholds, cubic(level, step, steps))
 
-    upstream.learn(model, f"str-{level:g}", hook)
+    upstream.go_on(model, f"str-{level:g}", hook)
     _shift(layers, thresholds, level)
     kept = best({name: _margin(layers[name], thresholds[name].depth) for name in layers}, level)
     for name, layer in layers.items():

@@ -9,15 +9,17 @@ from torch import nn
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import CostModel
-from profilesearch.networks.criteria import keep_channels, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, SEEING, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.pruning import Pruned, refit_weights
 from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.store import Stored
+from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import example_shape
 
 RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
@@ -33,18 +35,23 @@ def width(upstream: Upstream, level: float) -> nn.Module:
 
 
 def uniform(upstream: Upstream, level: float) -> nn.Module:
-    """The same part of every layer within blocks, with the source's weights (channels kept by l1), trained on."""
+    """The same part of every layer within blocks, with the source's weights, trained on."""
     space = _space(upstream, level, RIVALS["uniform"])
-    model = _cut(upstream, upstream.trained(), space, space.uniform())
+    model = _cut(upstream, upstream.trained(), space, space.uniform(), upstream.ways.refit)
     upstream.tune(model, f"uniform-{level:g}")
     return model
 
 
 def profile(upstream: Upstream, level: float) -> nn.Module:
-    """The stored profile with the source's weights (channels kept by l1), trained on."""
-    model = _ticket(upstream, level, upstream.trained())
+    """The stored profile with the source's weights, trained on."""
+    model = _ticket(upstream, level, upstream.trained(), upstream.ways.refit)
     upstream.tune(model, f"profile-{level:g}")
     return model
+
+
+def refitted(upstream: Upstream, level: float) -> nn.Module:
+    """A structured ticket: the same channels with the source's trained weights, fitted anew in closed form."""
+    return _ticket(upstream, level, upstream.trained(), "sequential")
 
 
 def late(upstream: Upstream, level: float) -> nn.Module:
@@ -104,10 +111,10 @@ def check_rival(upstream: Upstream, level: float, rival: str) -> None:
     _space(upstream, level, RIVALS[rival])
 
 
-def _ticket(upstream: Upstream, level: float, weights: nn.Module) -> nn.Module:
-    """Cuts weights to the channels that the profile and the source's magnitudes choose."""
+def _ticket(upstream: Upstream, level: float, weights: nn.Module, refit: str = "none") -> nn.Module:
+    """Cuts weights to the channels that the profile and the source choose."""
     space, widths = _projected(upstream, level)
-    return _cut(upstream, weights, space, widths)
+    return _cut(upstream, weights, space, widths, refit)
 
 
 def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray]:
@@ -130,9 +137,18 @@ def _plan(upstream: Upstream) -> Plan:
     return Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
 
 
-def _cut(upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray) -> nn.Module:
-    order = rank_channels(upstream.trained(), space.table, "l1")
-    return Pruner(weights, space.table).prune(keep_channels(order, space.table, widths))
+def _cut(
+    upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray, refit: str = "none"
+) -> nn.Module:
+    source, images, criterion = upstream.trained(), upstream.sample(MOST_SEEN), upstream.ways.criterion
+    channels, seen = input_channels(source, upstream.data.image_shape), None
+    if criterion in SEEING:
+        seen = upstream.data.normalize(images.pixels, channels), images.labels
+    keep = keep_channels(rank_channels(source, space.table, criterion, upstream.seed, seen), space.table, widths)
+    pruned = Pruned(Pruner(weights, space.table).prune(keep), space.table, widths, space.cost, keep)
+    if refit != "none":
+        refit_weights(pruned, source, upstream.data, images, refit)
+    return pruned.network
 
 
 def _settled(upstream: Upstream, model: nn.Module) -> nn.Module:

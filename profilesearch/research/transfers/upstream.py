@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,31 @@ from profilesearch.tasks.training import Hook, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 _STATISTICS = 2000
+STARTS = ("random", "source")
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How methods work upstream, beside how long.
+
+    Attributes:
+        distill: Weight of the source's answers in trainings that start from it, beside the labels; 1 leaves labels out.
+        start: What RigL, STR and AC/DC start from, and whether they train as long as methods that start from there:
+            `random` weights, or the `source`.
+        criterion: Which channels structured methods keep.
+        refit: How the source's weights are fitted anew in closed form before structured methods train them.
+    """
+
+    distill: float = 0.0
+    start: str = "random"
+    criterion: str = "l1"
+    refit: str = "none"
+
+    @property
+    def identity(self) -> str:
+        """What is not as it is by default, in a row; nothing where all is, as before there was a choice."""
+        changed = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        return "".join(f" {name} {value}" for name, value, default in changed if value != default)
 
 
 @dataclass(frozen=True)
@@ -39,6 +64,7 @@ class Upstream:
         work: Folder of unfinished trainings.
         metric: What levels remove a part of, where tensors get smaller.
         precision: Of forward passes; the processor's best where None.
+        ways: How methods work.
     """
 
     source: Member
@@ -50,6 +76,7 @@ class Upstream:
     work: Path | None = None
     metric: Metric = "params"
     precision: Precision | None = None
+    ways: Ways = field(default_factory=Ways)
     _unfinished: dict[str, Unfinished] = field(default_factory=dict, compare=False, repr=False)
 
     def trained(self) -> nn.Module:
@@ -77,15 +104,29 @@ class Upstream:
             )
         return self.fresh(int(metadata["seed"]))
 
+    def first(self) -> nn.Module:
+        """Returns what methods start from that need not start from the source."""
+        return self.trained() if self.ways.start == "source" else self.fresh(self.seed)
+
+    @property
+    def first_epochs(self) -> int:
+        """How long they train."""
+        return self.epochs if self.ways.start == "source" else self.scratch
+
+    def go_on(self, model: nn.Module, name: str, hook: Hook) -> None:
+        """Trains what `first` returned."""
+        (self.tune if self.ways.start == "source" else self.learn)(model, name, hook)
+
     def tune(self, model: nn.Module, name: str, hook: Hook | None = None, epochs: int | None = None) -> None:
         """Trains a network that starts from the source; `name` is that of what is kept of it."""
         epochs = self.epochs if epochs is None else epochs
         if not epochs:
             self.settle(model)
             return
-        recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed, precision=self.precision)
+        distill = self.ways.distill
+        recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed, precision=self.precision, distill=distill)
         images, resume = learning_images(self.source, self.data), self._resume(name)
-        train(model, self.data, images, recipe, resume=resume, hook=hook)
+        train(model, self.data, images, recipe, self.trained() if distill else None, resume=resume, hook=hook)
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
