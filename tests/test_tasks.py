@@ -12,6 +12,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_fitting
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.files import for_network
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
@@ -168,6 +169,16 @@ def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path, write_image
     write_images(tmp_path / "val", ["c"], 1)
     with pytest.raises(UsageError, match="other class folders"):
         open_data(str(tmp_path))
+
+
+def test_parts_of_imagenet_may_have_other_classes(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    write_images(tmp_path / "train", ["n01443537", "n02979186", "n01440764"], 4)
+    write_images(tmp_path / "val", ["n02102040", "n01443537"], 3)
+    data = open_data(f"{tmp_path}@16")
+    assert (data.num_classes, sorted(set(data.test.labels.tolist()))) == (4, [1, 2])
+    known = for_network(data, 1000)
+    assert sorted(set(known.train.labels.tolist())) == [0, 1, 482]  # tench, goldfish, cassette player
+    assert sorted(set(known.test.labels.tolist())) == [1, 217]  # goldfish, English springer
 
 
 def test_broken_folders_give_one_sentence(tmp_path: Path, write_images: Callable[..., Path]) -> None:

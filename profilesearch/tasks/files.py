@@ -152,7 +152,8 @@ def load_folder(folder: Path, size: int) -> DataSet:
     """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
 
     A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
-    folders are a part of ImageNet's (n01440764, ...), `for_network` gives them the labels of all 1,000 classes.
+    folders are a part of ImageNet's (n01440764, ...), `for_network` gives them the labels of all 1,000 classes, and
+    both parts may have others.
 
     Args:
         folder: The data set.
@@ -165,11 +166,12 @@ def load_folder(folder: Path, size: int) -> DataSet:
              for kind, names in (("train", _TRAIN), ("test", _TEST))}  # fmt: skip
     if parts["train"] and parts["test"]:
         sources = [list_classes(path) for path in (parts["train"], parts["test"])]
-        if sources[0].classes != sources[1].classes:
+        classes = tuple(sorted({*sources[0].classes, *sources[1].classes}))
+        if any(source.classes != classes for source in sources) and not set(classes) <= set(_imagenet_classes()):
             raise UsageError(
                 f"{shown(parts['train'])} and {shown(parts['test'])} have other class folders; make them the same"
             )
-        images = [FileImages(s, _labels_of(s), shuffled(len(s.samples)), size) for s in sources]
+        images = [FileImages(s, _labels_of(s, classes), shuffled(len(s.samples)), size) for s in sources]
     else:
         sources = [list_classes(parts["train"] or parts["test"] or folder)]
         count = len(sources[0].samples)
@@ -178,10 +180,10 @@ def load_folder(folder: Path, size: int) -> DataSet:
                 f"{shown(folder)} has {count} images; {_LEAST} or more can be split for training and tests"
             )
         order, fifth = shuffled(count), torch.arange(count) % 5 == 4
-        whole = FileImages(sources[0], _labels_of(sources[0]), order, size)
+        classes = sources[0].classes
+        whole = FileImages(sources[0], _labels_of(sources[0], classes), order, size)
         images = [whole[~fifth], whole[fifth]]
     images[0].check_range()
-    classes = sources[0].classes
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
     left_out = tuple(source.left_out for source in sources if source.left_out)
@@ -204,13 +206,18 @@ def shuffled(count: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
-def _labels_of(source: ClassFolder) -> Tensor:
-    return torch.tensor([label for _, label in source.samples])
+def _labels_of(source: ClassFolder, classes: Sequence[str]) -> Tensor:
+    place = torch.tensor([classes.index(name) for name in source.classes])
+    return place[torch.tensor([label for _, label in source.samples])]
 
 
 def _imagenet_index(classes: Sequence[str]) -> list[str] | None:
     """Returns the names of ImageNet's 1,000 classes, in order, where a part of them is given."""
     if not 0 < len(classes) < _IMAGENET_CLASSES or not all(_WNID.fullmatch(name) for name in classes):
         return None
-    names = resources.files(__package__).joinpath(_INDEX).read_text(encoding="ascii").split()
+    names = _imagenet_classes()
     return names if set(classes) <= set(names) else None
+
+
+def _imagenet_classes() -> list[str]:
+    return resources.files(__package__).joinpath(_INDEX).read_text(encoding="ascii").split()
