@@ -1,7 +1,7 @@
 """What measurements share: a member's images, and the member cut by a profile."""
 
-import copy
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import nn
@@ -24,13 +24,17 @@ def data_of(sources: Sources, member: Member) -> DataSet:
     return replace(open_labelled(member.architecture, asked, sources.data_dir, member.path), name=member.data)
 
 
+@cache
+def _plan(sources: Sources, model: str, shape: tuple[int, int, int]) -> Plan:
+    """Returns the plan of a member, made once a process."""
+    return Plan(sources.architecture, sources.member(model).load(), shape)
+
+
 def cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tuple[nn.Module, Widths, float]:
     """Returns the pruned network, refitted or with its statistics re-estimated; its widths and its relative MACs."""
-    member = sources.member(job.model)
-    shape = example_shape(full, data)
-    host = copy.deepcopy(full).cpu()
-    plan = Plan(sources.architecture, host, shape)
-    table = plan.table.within("block")
+    member, shape = sources.member(job.model), example_shape(full, data)
+    plan = _plan(sources, job.model, shape)
+    host, table = plan.network, plan.table.within("block")
     cost = CostModel(host, table, plan.example)
     learn = learning_images(member, data)
     sample = learn[:MOST_SEEN]
