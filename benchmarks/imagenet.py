@@ -29,10 +29,12 @@ from profilesearch.networks.criteria import CRITERIA, MOST_SEEN, rank_channels
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
+from profilesearch.networks.refit import AUTO, REFITS
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import prune_ordered, refit_weights
+from profilesearch.pruning import prune_ordered
+from profilesearch.refitting import refit_weights
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True)
     parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles and policies")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
-    parser.add_argument("--refit", nargs="+", default=["full"], choices=["full", "sequential"])
+    parser.add_argument("--refit", nargs="+", default=[AUTO], choices=REFITS[:-1])
     parser.add_argument("--criterion", nargs="+", default=["reconstruction"], choices=CRITERIA)
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--lr", type=float, default=0.01)

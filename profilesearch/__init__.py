@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from profilesearch.errors import UsageError
     from profilesearch.networks.checkpoints import load_network, load_pruned, save_network
     from profilesearch.profiles import Budget, Profile
-    from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights
+    from profilesearch.pruning import prune_with_profile, reestimate_statistics
+    from profilesearch.refitting import refit_weights
     from profilesearch.searching import search
     from profilesearch.smaller import Smaller, prune
     from profilesearch.tasks.data import load_data
@@ -36,7 +37,8 @@ _HOMES = {
     "errors": ("UsageError",),
     "networks.checkpoints": ("load_network", "load_pruned", "save_network"),
     "profiles": ("Budget", "Profile"),
-    "pruning": ("prune_with_profile", "reestimate_statistics", "refit_weights"),
+    "pruning": ("prune_with_profile", "reestimate_statistics"),
+    "refitting": ("refit_weights",),
     "searching": ("search",),
     "smaller": ("Smaller", "prune"),
     "tasks.data": ("load_data",),

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import refit
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
@@ -21,10 +19,6 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import BATCH, batches, fitting
-
-_REFIT_IMAGES = 500
-_REFIT_BYTES = 4_000_000_000
-_FEWEST = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,65 +79,6 @@ def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> 
     keep = keep_channels(order, table, widths)
     network = Pruner(model, table).prune(keep).eval()
     return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)
-
-
-def refit_weights(
-    pruned: Pruned,
-    model: nn.Module,
-    data: DataSet,
-    images: Images,
-    inputs: str = "sequential",
-    say: Callable[[str], None] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[str, ...]:
-    """Refits a pruned network in closed form, in place, so that its layers give again what the full network's gave.
-
-    Args:
-        pruned: What `prune_with_profile` made, on the device of `model`.
-        model: The full network; never changed.
-        data: Gives the normalization.
-        images: Training images; the first of them are used, as many as memory is set aside for, 500 at most.
-        inputs: On what layers are fitted: `sequential`, what the refitted layers before give; `full`, what is left of
-            the full network's.
-        say: Called with a line for people when memory runs out and images are halved.
-        progress: Called before every layer with layers done, layers in all, and its weight's name.
-
-    Returns:
-        Names of the refitted weights.
-
-    Raises:
-        UsageError: There are fewer than two images, or `inputs` is unknown.
-    """
-    channels = input_channels(model, data.image_shape)
-    return refit_on(pruned, model, data.normalize(images[:_REFIT_IMAGES].pixels, channels), inputs, say, progress)
-
-
-def refit_on(
-    pruned: Pruned,
-    model: nn.Module,
-    images: Tensor,
-    inputs: str = "sequential",
-    say: Callable[[str], None] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[str, ...]:
-    """Does what `refit_weights` does, on normalized images of float32, (N, C, H, W), whatever they are from."""
-    device = device_of(model)
-    most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
-    start = {name: tensor.clone() for name, tensor in pruned.network.state_dict().items()}
-
-    def work(size: int) -> tuple[str, ...]:
-        pruned.network.load_state_dict(start)
-        return refit(
-            pruned.network, model, pruned.table, pruned.keep, images[:size].to(device), inputs, progress=progress
-        )
-
-    return fitting(work, say, most)
-
-
-def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Returns how many images may be refitted on at once, by what a forward pass needs for each."""
-    one, two = (peak_memory(model, image_shape, batch) for batch in (1, 2))
-    return max(_FEWEST, min(_REFIT_IMAGES, _REFIT_BYTES // (2 * max(1, two - one))))
 
 
 def reestimate_statistics(

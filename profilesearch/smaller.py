@@ -15,11 +15,12 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import MOST_SEEN, SEEING, Batch
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import REFITS
+from profilesearch.networks.refit import AUTO, REFITS
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
-from profilesearch.pruning import Pruned, prune_planned, refit_on
+from profilesearch.pruning import Pruned, prune_planned
+from profilesearch.refitting import refit_on
 from profilesearch.store import Store
 
 DEFAULT_SHAPE = (3, 224, 224)
@@ -80,7 +81,7 @@ def prune(
     metric: Metric = "macs",
     scope: Scope = "block",
     criterion: str | None = None,
-    refit: str = "sequential",
+    refit: str = AUTO,
     seed: int = 0,
     store: str | Path = "profiles",
 ) -> Smaller:
@@ -105,7 +106,8 @@ def prune(
         scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images;
             that one where None, and `l1` without images.
-        refit: `sequential`, `full`, or `none`.
+        refit: `sequential`, `full`, `none`, or `auto`, which takes what is closest to the given network on a fifth of
+            the images.
         seed: Of the criterion `random`, and of the profile `random`.
         store: Folder of stored profiles of your own, looked through before those of the installation.
 
@@ -172,7 +174,7 @@ def _refitted(
     device = next(each.device for each in network.parameters() if each.is_floating_point())
     full.to(device)
     pruned.network.to(device)
-    return () if images is None or refit == "none" else refit_on(pruned, full, images.float(), refit)
+    return () if images is None or refit == "none" else refit_on(pruned, full, images.float(), refit).weights
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:

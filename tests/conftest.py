@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from profilesearch import pruning
+from profilesearch import refitting
 from profilesearch.applying import making
 from profilesearch.measure import speed
 from profilesearch.networks import latency
@@ -95,7 +95,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_BLOCK_S", 0.005)
     monkeypatch.setattr(speed, "_ROUNDS", 1)
     monkeypatch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
-    monkeypatch.setattr(pruning, "_REFIT_IMAGES", 100)
+    monkeypatch.setattr(refitting, "_REFIT_IMAGES", 100)
     monkeypatch.setattr(making, "MOST_SEEN", 100)
 
 

@@ -20,7 +20,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.networks.refit import INPUTS, refit
 from profilesearch.networks.surgery import Pruner
-from profilesearch.pruning import prune_with_profile, reestimate_statistics, refit_weights
+from profilesearch.pruning import prune_with_profile, reestimate_statistics
+from profilesearch.refitting import distance, refit_on, refit_weights
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.training import accuracy
@@ -139,9 +140,39 @@ def test_a_trained_network_is_better_refitted_than_with_statistics(
     pruned, other = (prune_with_profile(full, profile, (1, 8, 8)) for _ in range(2))
     reestimate_statistics(other.network, digits, learn)
     before = {name: tensor.clone() for name, tensor in full.state_dict().items()}
-    assert len(refit_weights(pruned, full, digits, learn, inputs)) >= 9
+    assert len(refit_weights(pruned, full, digits, learn, inputs).weights) >= 9
     assert all(torch.equal(tensor, before[name]) for name, tensor in full.state_dict().items())
     assert accuracy(pruned.network, digits, digits.test) > accuracy(other.network, digits, digits.test) + 0.02
+
+
+def test_a_distance_is_of_probabilities_or_of_whatever_else_a_network_gives() -> None:
+    torch.manual_seed(0)
+    scores, maps = torch.randn(6, 5), torch.randn(6, 3, 4, 4)
+    assert distance([scores + 3], [scores]) == pytest.approx(0, abs=1e-6)
+    assert 0 < distance([scores * 1.1], [scores]) < distance([scores * 2], [scores])
+    assert distance([maps, scores], [maps, scores]) == 0
+    assert distance([2 * maps, scores], [maps, scores]) == pytest.approx(0.5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_way_that_is_closest_to_the_full_network_is_found(problem: Problem, digits: DataSet, shifted: bool) -> None:
+    full, profile = problem.members[0].load(), problem.space.profile(problem.space.uniform(), {})
+    if shifted:  # statistics that the images do not have, so that new ones are worse than those of the full network
+        for module in full.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
+                module.running_var.mul_(1.5)
+    pixels = digits.normalize(digits.train[:125].pixels, 1)
+    learn, judge = pixels[:100], pixels[100:]  # as many as fits look at in tests, and a fifth to judge by
+    found: dict[str, float] = {}
+    for inputs in (*INPUTS, "auto"):
+        pruned = prune_with_profile(full, profile, (1, 8, 8))
+        refitted = refit_on(pruned, full, pixels if inputs == "auto" else learn, inputs)
+        with torch.no_grad():
+            found[inputs] = distance([pruned.network(judge)], [full.eval()(judge)])
+    assert found["auto"] <= min(found.values()) + 1e-6
+    assert refitted.inputs in INPUTS
+    assert not (shifted and refitted.reestimated)
 
 
 def test_reconstruction_takes_first_what_the_next_layer_loses_least(images: Tensor) -> None:

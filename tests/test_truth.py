@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch import pruning, study
+from profilesearch import refitting, study
 from profilesearch import train as train_command
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
@@ -204,7 +204,7 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
 ) -> None:
     few = {"images": 100, "image_counts": (50,), "elastic": (4,), "distilled": (2,), "truth_pool": 6}
     monkeypatch.setattr(studying, "QUICK", replace(QUICK, **few, truth_epochs=(1, 1)))
-    monkeypatch.setattr(pruning, "_REFIT_IMAGES", 40)
+    monkeypatch.setattr(refitting, "_REFIT_IMAGES", 40)
     arguments = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
                  "--workers", "1", "--only", "truth", "--profiles", "4"]  # fmt: skip
     study.main(arguments)

@@ -12,8 +12,10 @@ from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
+from profilesearch.networks.refit import AUTO
 from profilesearch.profiles import Profile, Scope
-from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics, refit_weights
+from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
+from profilesearch.refitting import refit_weights
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite, accuracy, train
 from profilesearch.tasks.unfinished import Unfinished
@@ -27,11 +29,13 @@ class Made:
         profile: With what it reaches in this network.
         pruned: The network, and what was cut.
         untuned: Accuracy on test images before fine-tuning; None where there was none.
+        refitted: How its weights were fitted.
     """
 
     profile: Profile
     pruned: Pruned
     untuned: float | None
+    refitted: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +81,24 @@ def make(
     output.say(f"{name} keeps {reached_text(cut)} of this network{off_budget(cut)}")
     for network in (full, pruned.network):
         network.to(world.device)
-    if settings.refit == "none":
+    refitted = settings.refit
+    if refitted == "none":
         with output.progress("re-estimating BatchNorm"):
             reestimate_statistics(pruned.network, data, learn[:2000], say=output.say)
     else:
         with output.progress("refitting weights") as move:
-            refit_weights(pruned, full, data, learn, settings.refit, output.say, move)
+            refitted = str(refit_weights(pruned, full, data, learn, settings.refit, output.say, move))
+        if settings.refit == AUTO:
+            output.say(f"{name} is refitted {refitted}: closest to the unpruned network on other training images")
     if not settings.finetune:
-        return Made(cut, pruned, None)
+        return Made(cut, pruned, None, refitted)
     with output.progress("classifying test images") as move:
         untuned = accuracy(pruned.network, data, data.test, "fp32", output.say, move)
     try:
         _finetune(subject, pruned.network, settings, resume, output, world)
     except NotFinite as error:
         return Diverged(cut, pruned, untuned, error)
-    return Made(cut, pruned, untuned)
+    return Made(cut, pruned, untuned, refitted)
 
 
 def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -> dict[str, Tensor]:

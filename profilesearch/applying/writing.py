@@ -98,7 +98,7 @@ def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence
     about: Evidence = {
         "model": subject.member.name,
         "criterion": settings.criterion,
-        "refit": settings.refit,
+        "refit": made.refitted,
         "seed": settings.seed,
     }
     recipe = settings.record(data, device_of(made.pruned.network))

@@ -22,8 +22,9 @@ from profilesearch.networks.inputs import Call, Calls
 
 Inputs = Literal["sequential", "full"]
 INPUTS: tuple[Inputs, ...] = ("sequential", "full")
-REFITS = (*INPUTS, "none")
-"""What may be asked for; `none` leaves all weights as they were cut."""
+AUTO = "auto"
+REFITS = (AUTO, *INPUTS, "none")
+"""What may be asked for: `auto` finds out what is best, `none` leaves all weights as they were cut."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Pulls towards the weights as cut, relative to the mean square of the inputs, to choose from."""
 POSITIONS = 64

@@ -10,7 +10,8 @@ from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.pruning import Pruned, reestimate_statistics, refit_weights
+from profilesearch.pruning import Pruned, reestimate_statistics
+from profilesearch.refitting import refit_weights
 from profilesearch.research.study.jobs import FineTune, Sources, Widths
 from profilesearch.research.study.thresholds import global_threshold
 from profilesearch.tasks.data import DataSet

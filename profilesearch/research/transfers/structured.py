@@ -15,7 +15,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget, Profile, Scope
-from profilesearch.pruning import Pruned, refit_weights
+from profilesearch.pruning import Pruned
+from profilesearch.refitting import refit_weights
 from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.store import Stored

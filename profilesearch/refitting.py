@@ -1,0 +1,167 @@
+"""The refit of a pruned network in closed form, and which way of it leaves the network closest to the full one."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profilesearch.measure.speed import peak_memory
+from profilesearch.networks.cost import evaluating
+from profilesearch.networks.outputs import outputs
+from profilesearch.networks.refit import AUTO, INPUTS, refit
+from profilesearch.pruning import Pruned
+from profilesearch.scoring.score import reestimate
+from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.hardware import device_of
+from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.memory import batches, fitting
+
+Progress = Callable[[int, int, str], None]
+"""Takes what is done, what there is in all, and a word on what comes next."""
+_REFIT_IMAGES = 500
+_JUDGES = 125
+"""Other images that ways to refit are judged by, at most."""
+_AT_ONCE = 64
+_REFIT_BYTES = 4_000_000_000
+_FEWEST = 16
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """How a pruned network was refitted.
+
+    Attributes:
+        inputs: On what layers were fitted: `sequential` or `full`.
+        reestimated: Whether BatchNorm took new statistics behind it.
+        weights: Names of the weights that were fitted.
+    """
+
+    inputs: str
+    reestimated: bool
+    weights: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.inputs}{', statistics re-estimated' if self.reestimated else ''}"
+
+
+def refit_weights(
+    pruned: Pruned,
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    inputs: str = AUTO,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Refitted:
+    """Refits a pruned network in closed form, in place, so that its layers give again what the full network's gave.
+
+    Args:
+        pruned: What `prune_with_profile` made, on the device of `model`.
+        model: The full network; never changed.
+        data: Gives the normalization.
+        images: Training images; the first of them are used, as many as memory is set aside for, 500 at most, and for
+            `auto` a quarter as many others to judge by.
+        inputs: On what layers are fitted: `sequential`, what the refitted layers before give; `full`, what is left of
+            the full network's; `auto`, see `refit_on`.
+        say: Called with a line for people when memory runs out and images are halved.
+        progress: Called before every layer with layers done, layers in all, and its weight's name.
+
+    Raises:
+        UsageError: There are fewer than two images, or `inputs` is unknown.
+    """
+    channels = input_channels(model, data.image_shape)
+    most = _REFIT_IMAGES + (_JUDGES if inputs == AUTO else 0)
+    return refit_on(pruned, model, data.normalize(images[:most].pixels, channels), inputs, say, progress)
+
+
+def refit_on(
+    pruned: Pruned,
+    model: nn.Module,
+    images: Tensor,
+    inputs: str = AUTO,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Refitted:
+    """Does what `refit_weights` does, on normalized images of float32, (N, C, H, W), whatever they are from.
+
+    Which inputs are better depends on the network: small residual ones are better off with `sequential`, those with
+    depthwise layers and many classes with `full`, and some with new statistics behind it. `auto` tries these four ways,
+    and keeps the network whose outputs are closest to the full one's on a fifth of the images, which no fit looks at.
+    """
+    if inputs == AUTO and len(images) >= _FEWEST:
+        return _closest(pruned, model, images, say, progress)
+    inputs = INPUTS[0] if inputs == AUTO else inputs
+    device = device_of(model)
+    most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
+    start = copied_state(pruned.network)
+
+    def work(size: int) -> tuple[str, ...]:
+        pruned.network.load_state_dict(start)
+        return refit(
+            pruned.network, model, pruned.table, pruned.keep, images[:size].to(device), inputs, progress=progress
+        )
+
+    return Refitted(inputs, False, fitting(work, say, most))
+
+
+def _closest(
+    pruned: Pruned, model: nn.Module, images: Tensor, say: Callable[[str], None] | None, progress: Progress | None
+) -> Refitted:
+    few = min(_JUDGES, len(images) // 5)
+    learn, judge = images[: min(_REFIT_IMAGES, len(images) - few)], images[-few:]
+    network, device = pruned.network, device_of(model)
+    norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    wanted, start = _outputs(model, judge), copied_state(network)
+    tried: list[tuple[float, Refitted, dict[str, Tensor]]] = []
+    for inputs in INPUTS:
+        network.load_state_dict(start)
+        fitted = refit_on(pruned, model, learn, inputs, say, progress)
+        tried.append((distance(_outputs(network, judge), wanted), fitted, copied_state(network)))
+        if norms:
+            with torch.no_grad():
+                parts = (learn[part].to(device) for part in batches(len(learn), _AT_ONCE))
+                reestimate(network.eval(), norms, parts)
+            again = replace(fitted, reestimated=True)
+            tried.append((distance(_outputs(network, judge), wanted), again, copied_state(network)))
+    _, chosen, state = min(tried, key=lambda each: each[0] if math.isfinite(each[0]) else math.inf)
+    network.load_state_dict(state)
+    return chosen
+
+
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """Returns a copy of all that a network's state dict holds."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Returns what a network gives for images: every tensor, with all images."""
+    device, seen = device_of(network), []
+    with torch.inference_mode(), evaluating(network):
+        for part in batches(len(images), _AT_ONCE):
+            seen.append([each.float() for each in outputs(network(images[part].to(device)))])
+    return [torch.cat(several) for several in zip(*seen, strict=True)]
+
+
+def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
+    """Says how far outputs are from those of the full network: the smaller, the closer.
+
+    For one score a class it is the mean Kullback-Leibler divergence of the probabilities; else the squared error,
+    relative to the square of what is wanted, averaged over the outputs.
+    """
+    if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
+        one, other = (functional.log_softmax(each[0], dim=1) for each in (given, wanted))
+        return float(functional.kl_div(one, other, reduction="batchmean", log_target=True))
+    errors = [
+        (one - other).square().sum() / other.square().sum().clamp_min(1e-30)
+        for one, other in zip(given, wanted, strict=True)
+    ]
+    return float(torch.stack(errors).mean())
+
+
+def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Returns how many images may be refitted on at once, by what a forward pass needs for each."""
+    one, two = (peak_memory(model, image_shape, batch) for batch in (1, 2))
+    return max(_FEWEST, min(_REFIT_IMAGES, _REFIT_BYTES // (2 * max(1, two - one))))
