@@ -130,10 +130,11 @@ def test_the_twin_draws_the_budget_of_the_next_episodes(problem: Problem) -> Non
     observations, _ = env.reset()
     seen = [observations[0, 4]]
     for _ in range(2 * problem.space.size):
-        observations, values, ended, *_ = env.step(np.zeros((2, 1), np.float32))
+        observations, values, ended, _, infos = env.step(np.zeros((2, 1), np.float32))
         if ended.any():
             seen.append(observations[0, 4])
-            assert (values < 1.1).all()
+            assert problem.space.relative(infos["widths"]) == pytest.approx(seen[-2], abs=0.05)
+            assert np.isfinite(values).all()
     assert seen == pytest.approx([0.3, 0.7, 0.4])
 
 
