@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
-from profilesearch.measure.speed import measure_speed
+from profilesearch.measure.speed import BATCHES, measure_speed
 from profilesearch.networks.checkpoints import load_network
 from profilesearch.networks.criteria import CRITERIA, MOST_SEEN, rank_channels
 from profilesearch.networks.mapping import carry
@@ -139,7 +139,7 @@ class _Bench:
             return
         speed, whole = measure_speed([network, self.full], self._shape)
         row = [*key, *(f"{each:.4f}" for each in cost)]
-        row += [f"{speed.batch1 / whole.batch1:.3f}", f"{speed.batch64 / whole.batch64:.3f}"]
+        row += [f"{speed.part(whole, batch)[0]:.3f}" for batch in BATCHES]
         row += _right(network, self._test, self._test.train.labels) + _right(network, self._unseen, self._agreed)
         self._table.add(dict(zip(_COLUMNS, row, strict=True)))
 

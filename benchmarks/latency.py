@@ -100,7 +100,7 @@ def found(member: Member, data: DataSet, budget: Budget, options: argparse.Names
 
 def milliseconds(networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> list[float]:
     """Median time for one image of each network, over rounds in alternation."""
-    rounds = [[speed.batch1 for speed in measure_speed(networks, shape)] for _ in range(_ROUNDS)]
+    rounds = [[speed.median(1) for speed in measure_speed(networks, shape)] for _ in range(_ROUNDS)]
     return [float(value) for value in np.median(rounds, axis=0)]
 
 

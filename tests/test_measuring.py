@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from profilesearch.cli.outcome import not_faster
 from profilesearch.measure.intervals import accuracy_interval, mean_interval
-from profilesearch.measure.speed import measure_speed
+from profilesearch.measure.speed import Speed, measure_speed
 from profilesearch.networks import clock
 from profilesearch.networks.architectures import build
 from profilesearch.networks.clock import pass_times
@@ -31,8 +32,8 @@ def test_every_network_is_timed_for_one_and_many_images() -> None:
     networks: list[nn.Module] = [build("resnet110", 10).eval(), build("resnet20", 10).eval()]
     speeds = measure_speed(networks, (3, 16, 16))
     assert [set(speed.to_json()) for speed in speeds] == [{"batch1", "batch64"}] * 2
-    assert all(0 < speed.batch1 < speed.batch64 for speed in speeds)
-    assert speeds[0].batch64 > speeds[1].batch64
+    assert all(0 < speed.median(1) < speed.median(64) for speed in speeds)
+    assert speeds[0].median(64) > speeds[1].median(64)
 
 
 def test_slow_networks_are_timed_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +46,11 @@ def test_slow_networks_are_timed_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(clock, "_LONG_S", 0)
     pass_times([network], torch.rand(1, 3, 4, 4), rounds=3, tell=told.append)
     assert (told[3:], len(passes)) == ([3], 6)
+
+
+def test_no_network_is_called_slow_for_one_slow_round() -> None:
+    full = Speed({1: (1.0, 1.0, 1.0, 1.0, 1.0), 64: (9.0, 9.0, 9.0, 9.0, 9.0)})
+    noisy = Speed({1: (0.7, 1.2, 1.3, 1.2, 1.1), 64: (6.0, 6.0, 6.0, 6.0, 6.0)})
+    assert noisy.part(full, 1) == pytest.approx((1.2, 0.7, 1.3))
+    assert not_faster(full, noisy) == ""
+    assert "120% at batch 1 of" in not_faster(full, Speed({**noisy.rounds, 1: (1.1, 1.2, 1.3, 1.2, 1.1)}))

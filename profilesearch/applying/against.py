@@ -8,6 +8,7 @@ from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.cli.console import Output
 from profilesearch.measure.intervals import paired_difference
+from profilesearch.measure.speed import BATCHES
 from profilesearch.tasks.data import Images
 
 _OFF = 0.01
@@ -130,9 +131,10 @@ def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured
     rows += [
         row("MACs", "M", ours.macs / 1e6, theirs.macs / 1e6),
         row("parameters", "k", ours.params / 1e3, theirs.params / 1e3),
-        row("latency, batch 1", "ms", ours.speed.batch1, theirs.speed.batch1),
-        row("latency, batch 64", "ms", ours.speed.batch64, theirs.speed.batch64),
     ]
+    for batch in BATCHES:
+        times = (f"{side.speed.median(batch):.2f} ms" for side in (ours, theirs))
+        rows.append([f"latency, batch {batch}", *times, ours.speed.part_text(theirs.speed, batch)])
     return ["", "the profile", verdict.name, "difference"], rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from profilesearch.cli.console import Output
 from profilesearch.evidence import Evidence, evidence
 from profilesearch.measure.intervals import accuracy_interval
-from profilesearch.measure.speed import Speed
+from profilesearch.measure.speed import BATCHES, Speed
 from profilesearch.networks.rivals import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
@@ -121,16 +121,16 @@ def show(output: Output, sides: Sequence[Side], images: int, untuned: float | No
     ]
     rows.append(["peak memory, batch 64", *(f"{side.memory / 1e6:.1f} MB" for side in sides),
                  ratio(after.memory, before.memory)])  # fmt: skip
-    for batch in (1, 64):
-        old, new = (getattr(side.speed, f"batch{batch}") for side in sides)
-        rows.append([f"latency, batch {batch}", f"{old:.2f} ms", f"{new:.2f} ms", ratio(new, old)])
+    for batch in BATCHES:
+        times = (f"{side.speed.median(batch):.2f} ms" for side in sides)
+        rows.append([f"latency, batch {batch}", *times, after.speed.part_text(before.speed, batch)])
     output.table("before and after", ["", "full", "pruned", "change"], rows)
 
 
 def not_faster(full: Speed, pruned: Speed) -> str:
-    """Says where a pruned network gains no speed; nothing where it does."""
-    parts = {1: pruned.batch1 / full.batch1, 64: pruned.batch64 / full.batch64}
-    slow = [f"{part:.0%} at batch {batch}" for batch, part in parts.items() if part > _NO_FASTER]
+    """Says where a pruned network gains no speed in any round; nothing where it does, or may."""
+    parts = {batch: pruned.part(full, batch) for batch in BATCHES}
+    slow = [f"{part:.0%} at batch {batch}" for batch, (part, low, _) in parts.items() if low > _NO_FASTER]
     if not slow:
         return ""
     return (

@@ -84,8 +84,8 @@ def _measure(plan: Plan, budget: Budget, scope: Scope, device: torch.device | No
     speeds = measure_speed(networks, tuple(plan.example.shape[1:]))  # type: ignore[arg-type]
     return {
         multiple: (
-            float(np.mean([s.batch1 for s, owner in zip(speeds, owners, strict=True) if owner == multiple])),
-            float(np.mean([s.batch64 for s, owner in zip(speeds, owners, strict=True) if owner == multiple])),
+            float(np.mean([s.median(1) for s, owner in zip(speeds, owners, strict=True) if owner == multiple])),
+            float(np.mean([s.median(64) for s, owner in zip(speeds, owners, strict=True) if owner == multiple])),
         )
         for multiple in dict.fromkeys(owners)
     }

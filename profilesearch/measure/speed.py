@@ -1,16 +1,17 @@
 """The measured speed and memory of networks."""
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from profilesearch.networks.clock import ROUNDS, pass_times
+from profilesearch.networks.clock import ROUNDS, round_times
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.hardware import device_of
 
@@ -19,16 +20,41 @@ _BLOCK_S = 0.1
 _ROUNDS = ROUNDS
 
 
+BATCHES = 1, 64
+"""Images of the passes that are timed."""
+
+
 @dataclass(frozen=True)
 class Speed:
-    """Median time of a forward pass in full precision, in milliseconds, for 1 and for 64 images."""
+    """Time of a forward pass in full precision.
 
-    batch1: float
-    batch64: float
+    Attributes:
+        rounds: By number of images, the milliseconds of every round.
+    """
+
+    rounds: Mapping[int, tuple[float, ...]]
+
+    def median(self, batch: int) -> float:
+        """Returns the milliseconds for so many images."""
+        return float(np.median(self.rounds[batch]))
+
+    def part(self, full: "Speed", batch: int) -> tuple[float, float, float]:
+        """Returns the part of another network's time that this one takes, and the ends of its interval.
+
+        Both were timed in turns. The interval is from the smallest to the largest part of a round, which holds the
+        median of all rounds that there could be in 94 % of the cases, for five rounds (the sign test's).
+        """
+        parts = [one / other for one, other in zip(self.rounds[batch], full.rounds[batch], strict=True)]
+        return float(np.median(parts)), min(parts), max(parts)
+
+    def part_text(self, full: "Speed", batch: int) -> str:
+        """Returns the same in words."""
+        part, low, high = self.part(full, batch)
+        return f"{part:.1%} ({low:.0%} to {high:.0%})"
 
     def to_json(self) -> dict[str, float]:
         """Returns rounded milliseconds."""
-        return {name: round(value, 3) for name, value in asdict(self).items()}
+        return {f"batch{batch}": round(self.median(batch), 3) for batch in self.rounds}
 
 
 def measure_speed(
@@ -43,15 +69,18 @@ def measure_speed(
         image_shape: (C, H, W).
         progress: Called after every round with rounds done and rounds in all.
     """
-    device, times = device_of(models[0]), []
-    for place, batch in enumerate((1, 64)):
+    device = device_of(models[0])
+    speeds: list[dict[int, tuple[float, ...]]] = [{} for _ in models]
+    for place, batch in enumerate(BATCHES):
 
         def tell(number: int, place: int = place) -> None:
             if progress:
-                progress(place * _ROUNDS + number, 2 * _ROUNDS, "")
+                progress(place * _ROUNDS + number, len(BATCHES) * _ROUNDS, "")
 
-        times.append(pass_times(models, torch.rand(batch, *image_shape, device=device), _BLOCK_S, _ROUNDS, tell))
-    return [Speed(one / 1e6, many / 1e6) for one, many in zip(*times, strict=True)]
+        images = torch.rand(batch, *image_shape, device=device)
+        for speed, times in zip(speeds, round_times(models, images, _BLOCK_S, _ROUNDS, tell), strict=True):
+            speed[batch] = tuple(each / 1e6 for each in times)
+    return [Speed(each) for each in speeds]
 
 
 def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int = 64) -> int:

@@ -22,7 +22,18 @@ def pass_times(
     rounds: int = ROUNDS,
     tell: Callable[[int], None] | None = None,
 ) -> list[float]:
-    """Returns the nanoseconds of a forward pass of each network: the median over rounds, after a first pass.
+    """Returns the nanoseconds of a forward pass of each network: the median of `round_times`, which says the rest."""
+    return [float(np.median(times)) for times in round_times(networks, images, stretch, rounds, tell)]
+
+
+def round_times(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    stretch: float = 0.0,
+    rounds: int = ROUNDS,
+    tell: Callable[[int], None] | None = None,
+) -> list[list[float]]:
+    """Returns the nanoseconds of a forward pass of each network in every round, after a first pass.
 
     A round times all networks one after the other, so that a change of the machine's pace hits all of them.
 
@@ -47,7 +58,7 @@ def pass_times(
                 tell(rounds if late else number)
             if late:
                 break
-    return [float(np.median(times)) for times in seen]
+    return seen
 
 
 def _one(network: nn.Module, images: Tensor, stretch: float) -> float:

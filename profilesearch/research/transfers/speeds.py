@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from profilesearch.measure.speed import measure_speed
+from profilesearch.measure.speed import BATCHES, measure_speed
 from profilesearch.networks.checkpoints import load_pruned
 from profilesearch.networks.latency import device_name
 from profilesearch.research.study.cells import Table, amount, one_of, part, text
@@ -43,7 +43,7 @@ def measure(setting: Setting, keys: Sequence[Key], path: Path) -> dict[Key, Row]
         networks = [load_pruned(setting.network(*key), setting.source.architecture) for key in several]
         base, *speeds = measure_speed([source, *networks], shape)
         for key, speed in zip(several, speeds, strict=True):
-            parts = f"{speed.batch1 / base.batch1:.3f}", f"{speed.batch64 / base.batch64:.3f}"
+            parts = [f"{speed.part(base, batch)[0]:.3f}" for batch in BATCHES]
             cells = (names[key], key[0], f"{key[1]:g}", *parts, device_name())
             records.put(dict(zip(SPEEDS, cells, strict=True)))
     return {key: row for key, name in names.items() if (row := records.get(name))}
