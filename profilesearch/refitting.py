@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.outputs import outputs
 from profilesearch.networks.refit import AUTO, INPUTS, refit
 from profilesearch.pruning import Pruned
+from profilesearch.scoring.measures import divergence
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
@@ -152,8 +152,7 @@ def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
     relative to the square of what is wanted, averaged over the outputs.
     """
     if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
-        one, other = (functional.log_softmax(each[0], dim=1) for each in (given, wanted))
-        return float(functional.kl_div(one, other, reduction="batchmean", log_target=True))
+        return float(divergence(given[0], wanted[0]))
     errors = [
         (one - other).square().sum() / other.square().sum().clamp_min(1e-30)
         for one, other in zip(given, wanted, strict=True)

@@ -234,7 +234,7 @@ def test_the_page_shows_what_changed_and_its_commands_can_be_given(
     assert {words[2] for words in commands} == {"profilesearch.apply", "profilesearch.train"}
 
 
-FACTS = Facts(0.02, 0.3, 2, 0.02, 0.5, True, True, False, None)
+FACTS = Facts(0.02, 0.3, 2, 0.02, 0.5, True, True, False, 0, None)
 WORSE, UNSURE = (Verdict("uniform", -0.02, -0.03, high, "") for high in (-0.01, 0.01))
 CASES: list[tuple[Facts, list[dict[str, Any]]]] = [
     (replace(FACTS, lost=0.0), [{"against": "uniform"}]),
@@ -259,7 +259,12 @@ def test_each_case_has_its_next_steps(facts: Facts, changes: list[dict[str, Any]
         asked.append(changed)
         return "again"
 
-    steps = next_steps(facts, again, "search")
+    steps = next_steps(facts, again, lambda: "search")
     assert asked == changes
     assert [step.command for step in steps] == ["again"] * len(changes) + ["search"]
     assert all(one != other for one, other in pairwise(steps))
+
+
+def test_a_search_that_was_just_done_is_not_suggested_again() -> None:
+    (step,) = next_steps(replace(FACTS, lost=0.0, uniform=True, searched=40), lambda **_: "", lambda **told: str(told))
+    assert (step.why, step.command) == ("search on, 120 profiles instead of 40:", "{'evaluations': 120}")

@@ -219,7 +219,7 @@ def pictures(root: Path, count: int = 10) -> Path:
 def test_what_is_no_image_of_a_class_is_left_out_and_named(tmp_path: Path) -> None:
     root = pictures(tmp_path / "photos")
     clean = open_data(f"{root}@8")
-    assert clean.left_out == ()
+    assert clean.remarks == ()
     (root / ".ipynb_checkpoints").mkdir()
     (root / "a" / ".trash").mkdir()
     for place in (".ipynb_checkpoints/0.bmp", "a/.trash/0.bmp", "a/._0.bmp", "outside.bmp"):
@@ -233,7 +233,7 @@ def test_what_is_no_image_of_a_class_is_left_out_and_named(tmp_path: Path) -> No
     os.mkfifo(root / "b" / "pipe.bmp")
     data = open_data(f"{root}@8")
     assert (data.num_classes, data.identity) == (2, clean.identity)
-    (line,) = data.left_out
+    (line,) = data.remarks
     for part in ("hidden folders (2)", "linked folders (2)", "links to nothing (1)", "hidden images (1)",
                  "pipes and other special files (1)", "links to images of the same folder (1)",
                  "images outside of class folders (1)", "files of unknown kinds (5: .psd, "):  # fmt: skip
@@ -428,6 +428,15 @@ def test_a_cache_that_cannot_be_is_done_without(name: str, tmp_path: Path, monke
     monkeypatch.setattr(decoded, "_full", set())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
     assert len(open_data(f"{pictures(tmp_path / 'photos')}@8").train.pixels) == 16
+
+
+def test_small_images_that_are_enlarged_unasked_are_named(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "photos")
+    (remark,) = open_data(str(root)).remarks
+    assert f"images of {root} have about 9 pixels a side and are enlarged to 224" in remark
+    assert f"{root}@9" in remark
+    large = folder_of(tmp_path / "large", lambda _: saved(Image.new("RGB", (300, 200)), "BMP"), "bmp", 10)
+    assert open_data(str(large)).remarks == ()
 
 
 def test_a_part_of_imagenet_serves_a_network_of_all_classes(tmp_path: Path) -> None:

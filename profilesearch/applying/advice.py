@@ -14,6 +14,7 @@ _LITTLE = 0.005
 """Accuracy that is little to lose."""
 _MUCH = 0.03
 _EPOCHS = 10
+_LONGER = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Facts:
         streams: Whether there are residual streams that the profile leaves whole.
         faster: Whether the pruned network is.
         uniform: Whether the profile is the uniform one.
+        searched: Evaluations of the search on this very network that found the profile; 0 where it was found elsewhere.
         verdict: On the rival; None where there was none, or it diverged.
         diverged: Name of a rival that diverged.
     """
@@ -41,13 +43,18 @@ class Facts:
     streams: bool
     faster: bool
     uniform: bool
+    searched: int
     verdict: Verdict | None
     diverged: str | None = None
 
     @classmethod
-    def of(cls, settings: Applying, made: Made, measured: Sequence[Measured], rival: Comparison | None) -> "Facts":
-        """Gathers them from what was measured: the full network, the pruned one, and more."""
+    def of(
+        cls, settings: Applying, member: str, made: Made, measured: Sequence[Measured], rival: Comparison | None
+    ) -> "Facts":
+        """Gathers them from what was measured: the full network, named `member`, the pruned one, and more."""
         full, pruned = (each.side for each in measured[:2])
+        found = made.profile.found
+        own = any(each.get("name") == member for each in found.get("pool", []))
         return cls(
             lost=full.accuracy - pruned.accuracy,
             gained=None if made.untuned is None else pruned.accuracy - made.untuned,
@@ -56,7 +63,8 @@ class Facts:
             keep=made.profile.budget.keep,
             streams=made.pruned.table.tied,
             faster=not not_faster(full.speed, pruned.speed),
-            uniform=made.profile.found.get("searcher") == "uniform",
+            uniform=found.get("searcher") == "uniform",
+            searched=found.get("evaluations", 0) if own else 0,
             verdict=rival.verdict if rival else None,
             diverged=rival.name if rival and rival.verdict is None else None,
         )
@@ -75,13 +83,13 @@ class Step:
     command: str
 
 
-def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Step]:
+def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., str]) -> list[Step]:
     """Returns what is worth trying, the likeliest first.
 
     Args:
         facts: Of the result.
         again: Returns the same command with some options changed, by their names; None leaves one out.
-        search: The command that searches a profile on the user's own network.
+        search: Returns the command that searches a profile on the user's own network, with some options changed.
     """
     steps = []
     if facts.gained is None and facts.lost > _LITTLE:
@@ -105,7 +113,11 @@ def next_steps(facts: Facts, again: Callable[..., str], search: str) -> list[Ste
     elif facts.verdict is None and not facts.uniform:
         why = "is this profile worth it on your data? Hold it against the same part of every layer:"
         steps.append(Step(why, again(against="uniform")))
-    steps.append(Step("search a profile on your own network, from minutes to hours:", search))
+    if facts.searched:
+        longer = _LONGER * facts.searched
+        steps.append(Step(f"search on, {longer} profiles instead of {facts.searched}:", search(evaluations=longer)))
+    else:
+        steps.append(Step("search a profile on your own network, from minutes to hours:", search()))
     return steps
 
 

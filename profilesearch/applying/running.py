@@ -128,7 +128,10 @@ def _advise(settings: Applying, searching: type[Settings], facts: Facts) -> list
     """Returns what to do next, as commands with the options that were given."""
     files = (settings.checkpoint,) if settings.checkpoint else ()
     values = vars(settings) | {"keep": facts.keep, "checkpoint": files}
-    search = f"python -m profilesearch.{searching.verb}{searching.words(values, UNSAID)}"
+
+    def search(**changed: object) -> str:
+        return f"python -m profilesearch.{searching.verb}{searching.words(values | changed, UNSAID)}"
+
     return next_steps(facts, settings.command, search)
 
 

@@ -78,7 +78,7 @@ def write(
                 report["exports"].append(exported)
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
-        steps = advise(Facts.of(settings, made, measured, comparison))
+        steps = advise(Facts.of(settings, subject.member.name, made, measured, comparison))
         page = result_page(settings, subject, report, measured, comparison, steps)
         write_text(draft.folder / "result.html", page)
         if settings.card:

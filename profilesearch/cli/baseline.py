@@ -67,6 +67,10 @@ def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSe
         data = data_of(member.data)
         images = split(data, member.split_seed).images(data, "search")[: problem.settings.images]
         state(output, member, float(reached), images, "held-out", data)
+        if len(images) < problem.settings.images:
+            output.say(
+                f"scores look at these {len(images)}, not {problem.settings.images}: all that are held out to search on"
+            )
 
 
 def _doubt(member: Member, reached: float, images: Images, data: DataSet, known: Sequence[float]) -> str:

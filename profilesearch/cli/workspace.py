@@ -91,7 +91,7 @@ class Workspace:
             text = with_size(name, sources.image_size)
             with self._output.progress(f"reading {text}"):
                 data = open_for(sources.arch, text, self.data_dir, sources.download, sources.mean, sources.std)
-            for line in data.left_out:
+            for line in data.remarks:
                 self._output.say(line)
             known = self.loaded.get(data.name)
             if known is not None and known.identity != data.identity:  # another folder of the same name

@@ -30,12 +30,16 @@ def measured(measure: Measure, outputs: Tensor, labels: Tensor, full: Tensor | N
     """
     if measure == "accuracy":
         return int((outputs.argmax(dim=1) == labels).sum()) / len(labels)
-    logarithms = functional.log_softmax(outputs.float(), dim=1)
     if measure == "loss":
-        distance = functional.nll_loss(logarithms, labels)
+        distance = functional.cross_entropy(outputs.float(), labels)
     else:
         assert full is not None  # noqa: S101  the caller's matter
-        wanted = functional.log_softmax(full.float(), dim=1)
-        distance = functional.kl_div(logarithms, wanted, reduction="batchmean", log_target=True)
+        distance = divergence(outputs, full)
     value = float(torch.exp(-distance.double()))
     return min(value, 1.0) if value == value else 0.0  # noqa: PLR0124  NaN
+
+
+def divergence(outputs: Tensor, full: Tensor) -> Tensor:
+    """Returns the Kullback-Leibler divergence of class scores (N, C) from the full network's, mean over the images."""
+    one, other = (functional.log_softmax(each.float(), dim=1) for each in (outputs, full))
+    return functional.kl_div(one, other, reduction="batchmean", log_target=True)

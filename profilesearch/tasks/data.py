@@ -68,7 +68,7 @@ class DataSet:
         held_out: Fraction of the training images that pools do not learn from, so that searches can score on them.
         classes: Names of the class folders, where it is a folder.
         names: Of the classes, where it is none and they are known.
-        left_out: What was found beside the images and does not count, in words.
+        remarks: What people should know of it, in words, such as files that do not count.
         split_here: Whether it came without test images, and every fifth of its own was taken for one.
     """
 
@@ -82,7 +82,7 @@ class DataSet:
     size: int = 0
     held_out: float = 0.1
     classes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     split_here: bool = False
     names: tuple[str, ...] = ()
 

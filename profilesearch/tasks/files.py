@@ -1,19 +1,23 @@
 """Data sets whose images are files: a folder of classes, or ImageNet's layout."""
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import PIL
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
@@ -125,6 +129,19 @@ class FileImages(Images):
                 "bits, or scale their values so that white is 65535"
             )
 
+    def shorter_side(self) -> int | None:
+        """Returns the median of some stored images' shorter sides in pixels; None where that is unknown."""
+        if self._contents is None:
+            return None
+        sides = []
+        with (
+            quiet(),
+            suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
+        ):  # decoding says it better
+            for index in self._indices[:_LOOKED_AT].tolist():
+                sides.append(min(Image.open(io.BytesIO(self._contents.read(index))).size))
+        return int(median(sides)) if sides else None
+
     def _decode(self, index: int) -> Tensor:
         if self._contents is not None:
             return decode(self._contents.read(index), self._contents.files[index], self._size)
@@ -186,8 +203,8 @@ def load_folder(folder: Path, size: int) -> DataSet:
     images[0].check_range()
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
-    left_out = tuple(source.left_out for source in sources if source.left_out)
-    return replace(data, classes=classes, left_out=left_out, split_here=len(sources) == 1)
+    remarks = tuple(source.left_out for source in sources if source.left_out)
+    return replace(data, classes=classes, remarks=remarks, split_here=len(sources) == 1)
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:

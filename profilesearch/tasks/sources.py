@@ -17,6 +17,8 @@ from profilesearch.tasks.smallnorb import load_smallnorb
 FILE_SIZE = 224
 """Height and width of images from files, where nothing else is said."""
 SMALLNORB, IMAGENET = "smallnorb", "imagenet"
+_SMALL = 0.6
+"""Part of that height below which images are rather meant for another size."""
 NAMES = (*DATA_SETS, *NAMED, SMALLNORB, IMAGENET)
 _SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})", re.DOTALL)
 
@@ -76,7 +78,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
         data = load_data(name, folder, download)
         return replace(data, name=text, size=size) if size else data
     if name not in NAMES or (folder is None and Path(name).is_dir()):
-        return load_folder(Path(name), size or FILE_SIZE)
+        return load_folder(Path(name), size) if size else _enlarged(load_folder(Path(name), FILE_SIZE), name)
     if folder is None:
         raise UsageError(f"{name} needs a folder: give `folder`")
     if name == SMALLNORB:
@@ -84,6 +86,19 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     if name == IMAGENET:
         return load_folder(Path(folder) / IMAGENET, size or FILE_SIZE)
     return load_named(name, Path(folder), download, size)
+
+
+def _enlarged(data: DataSet, folder: str) -> DataSet:
+    """Returns a folder's data set, with a remark where its images were enlarged though nobody asked for that."""
+    assert isinstance(data.train, FileImages)  # noqa: S101  it is a folder
+    side = data.train.shorter_side()
+    if side is None or side > _SMALL * FILE_SIZE:
+        return data
+    remark = (
+        f"images of {folder} have about {side} pixels a side and are enlarged to {FILE_SIZE}; for a network that "
+        f"was trained on them as they are, name it {folder}@{side}"
+    )
+    return replace(data, remarks=(*data.remarks, remark))
 
 
 def open_for(
