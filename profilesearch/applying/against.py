@@ -8,7 +8,7 @@ from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.cli.console import Output
 from profilesearch.measure.intervals import paired_difference
-from profilesearch.measure.speed import BATCHES
+from profilesearch.measure.speed import BATCHES, part_text
 from profilesearch.tasks.data import Images
 
 _OFF = 0.01
@@ -134,7 +134,7 @@ def table_of(verdict: Verdict, made: Sequence[Made], measured: Sequence[Measured
     ]
     for batch in BATCHES:
         times = (f"{side.speed.median(batch):.2f} ms" for side in (ours, theirs))
-        rows.append([f"latency, batch {batch}", *times, ours.speed.part_text(theirs.speed, batch)])
+        rows.append([f"latency, batch {batch}", *times, part_text(*ours.speed.part(theirs.speed, batch))])
     return ["", "the profile", verdict.name, "difference"], rows
 
 

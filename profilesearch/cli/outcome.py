@@ -8,7 +8,7 @@ from typing import Any
 from profilesearch.cli.console import Output
 from profilesearch.evidence import Evidence, evidence
 from profilesearch.measure.intervals import accuracy_interval
-from profilesearch.measure.speed import BATCHES, Speed
+from profilesearch.measure.speed import BATCHES, Speed, part_text
 from profilesearch.networks.rivals import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
@@ -123,7 +123,7 @@ def show(output: Output, sides: Sequence[Side], images: int, untuned: float | No
                  ratio(after.memory, before.memory)])  # fmt: skip
     for batch in BATCHES:
         times = (f"{side.speed.median(batch):.2f} ms" for side in sides)
-        rows.append([f"latency, batch {batch}", *times, after.speed.part_text(before.speed, batch)])
+        rows.append([f"latency, batch {batch}", *times, part_text(*after.speed.part(before.speed, batch))])
     output.table("before and after", ["", "full", "pruned", "change"], rows)
 
 

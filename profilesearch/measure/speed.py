@@ -47,14 +47,23 @@ class Speed:
         parts = [one / other for one, other in zip(self.rounds[batch], full.rounds[batch], strict=True)]
         return float(np.median(parts)), min(parts), max(parts)
 
-    def part_text(self, full: "Speed", batch: int) -> str:
-        """Returns the same in words."""
-        part, low, high = self.part(full, batch)
-        return f"{part:.1%} ({low:.0%} to {high:.0%})"
-
     def to_json(self) -> dict[str, float]:
         """Returns rounded milliseconds."""
         return {f"batch{batch}": round(self.median(batch), 3) for batch in self.rounds}
+
+
+def part_text(part: float, low: float, high: float) -> str:
+    """Returns in words what `Speed.part` returns."""
+    return f"{part:.1%} ({low:.0%} to {high:.0%})"
+
+
+TIMES = "time, 1 image", "time, 64 images"
+"""Headings of a table with `time_texts`."""
+
+
+def time_texts(row: Mapping[str, Any]) -> list[str]:
+    """Returns what a row says of measured `time`, by number of images; nothing for those of earlier versions."""
+    return [part_text(*row["time"][str(batch)]) if "time" in row else "" for batch in BATCHES]
 
 
 def measure_speed(

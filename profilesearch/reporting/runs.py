@@ -10,6 +10,7 @@ import numpy as np
 
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import reached_anew, reached_text
+from profilesearch.measure.speed import TIMES, time_texts
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import Points, profile_figure, search_figure
 from profilesearch.reporting.series import Palette, titles
@@ -138,7 +139,7 @@ def _compared(source: Source, value: dict[str, Any]) -> Part:
         accuracy += f" ± {row['interval'] * 100:.2f}" if row["interval"] is not None else ""
         scores = tuple(f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh"))
         parameters = f"{row['params'] / 1e3:.1f} k ({row['params_share']:.1%})" if "params" in row else ""
-        cost = (f"{row['cost']:.2%}", parameters)
+        cost = (f"{row['cost']:.2%}", parameters, *time_texts(row))
         rows.append((str(row["name"]), str(row["evaluations"] or ""), *scores, *cost, accuracy))
     targets = ", ".join(f"{target['name']} ({target['data']})" for target in value["targets"])
     budget = value["budget"]
@@ -146,7 +147,7 @@ def _compared(source: Source, value: dict[str, Any]) -> Part:
         f"{value['architecture']}, {Budget(**budget).text}; pool: {', '.join(value['pool'])}; "
         f"test images of {targets}, which no search saw, not fine-tuned. ±: 95 % interval over repeats.",
     )
-    head = ("profile", "evaluations", "search images", "fresh images", "cost", "parameters", "test accuracy")
+    head = ("profile", "evaluations", "search images", "fresh images", "cost", "parameters", *TIMES, "test accuracy")
     curves = {f"{source.title}: {searcher}": runs for searcher, runs in value["curves"].items()}
     pictures = (drawn(search_figure(curves, {}, source.palette)),)
     return Part(source.title, (Block(f"Comparison: {source.title}", text, pictures, head, tuple(rows)),), curves)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from agents import Result
 from profilesearch.cli.console import Output
 from profilesearch.measure.intervals import mean_interval
+from profilesearch.measure.speed import BATCHES, TIMES, measure_speed, time_texts
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.rivals import CONTENDERS, rivals_of
@@ -27,6 +29,8 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """Scores all winners on the test images of all targets; accuracies are averaged over the targets.
 
+    Of each row, the profile of middle accuracy is timed on the first target, beside the unpruned network.
+
     Args:
         problem: That was solved.
         tests: The targets.
@@ -44,6 +48,7 @@ def table_rows(
         entries["ppo, the policy's own"] = [policy.widths for policy in policies]
     entries |= winners | {f"stored {name}": [widths] for name, widths in profiles.items()}
     rows: list[dict[str, Any]] = []
+    networks: list[nn.Module] = []
     with output.progress("scoring on test images", sum(map(len, entries.values()))) as move:
         done, total = 0, sum(map(len, entries.values()))
         for name, candidates in entries.items():
@@ -53,6 +58,12 @@ def table_rows(
                 done += 1
                 move(done, total, name)
             rows.append(_row(name, candidates, accuracies, problem, results.get(name, ())))
+            middle = np.argsort(accuracies)[len(accuracies) // 2]
+            networks.append(tests[0].pruned(candidates[middle]))
+    with output.progress("timing the networks") as move:
+        speeds = measure_speed(networks, tests[0].image_shape, move)
+    for row, speed in zip(rows, speeds, strict=True):
+        row["time"] = {str(batch): speed.part(speeds[0], batch) for batch in BATCHES}
     return rows
 
 
@@ -100,10 +111,11 @@ def show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, ta
         relative = [f"{row[key]:.3f}" if key in row else "" for key in ("search", "fresh")]
         costs = [f"{row['cost']:.2%}", f"{row['params'] / 1e3:.1f} k ({row['params_share']:.1%})"]
         costs += [f"{row['latency_ms']:.3f}"] if "latency_ms" in row else []
+        costs += time_texts(row)
         cells.append([row["name"], str(row["evaluations"] or ""), *relative, *costs, accuracy])
     priced = ["ms for 1 image"] if isinstance(problem.space.cost, LatencyModel) else []
     head = ["profile", "evaluations", "search", "fresh", problem.space.budget.metric, "parameters", *priced]
-    head.append("test images, not fine-tuned")
+    head += [*TIMES, "test images, not fine-tuned"]
     names = ", ".join(f"{target.name} ({target.data})" for target in targets)
     output.table(f"searchers on {names}, not seen by any search", head, cells)
     output.say(

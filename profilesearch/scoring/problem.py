@@ -15,6 +15,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.engines.base import Engine, LocalEngine
 from profilesearch.scoring.ledger import Ledger
@@ -251,6 +252,10 @@ class TestProblem:
         settings: How profiles are scored; all test images are used.
         ledger: Where scores are looked up and recorded.
         device: On which device; the processor where None.
+
+    Attributes:
+        member: As given.
+        image_shape: (C, H, W) of what the network takes.
     """
 
     __test__ = False  # not a pytest class
@@ -268,14 +273,22 @@ class TestProblem:
         self._ledger = ledger
         network = member.load()
         its_table = table_of(member, network, data, table)
+        self.image_shape = example_shape(network, data)
         train = split(data, member.split_seed).images(data, "train")
         every = replace(settings, images=len(data.test))
-        self._scorer = Scorer(network.to(device or "cpu"), its_table, data, data.test, train, every)
+        self._pruner = Pruner(network.to(device or "cpu"), its_table)
+        self._scorer = Scorer(network, its_table, data, data.test, train, every)
 
     @property
     def digest(self) -> str:
         """Hash of all that its scores depend on, but the widths."""
         return self._scorer.digest
+
+    def pruned(self, widths: IntArray) -> nn.Module:
+        """Returns the network in full precision, of widths (G,), with the first channels of each group: to time it."""
+        table = self._pruner.table
+        keep = {name: torch.arange(int(width)) for name, width in zip(table.names, widths, strict=True)}
+        return self._pruner.prune(keep, share=True)
 
     def score(self, widths: IntArray) -> float:
         """Returns the accuracy in [0, 1] on all test images for widths of shape (G,)."""
