@@ -35,7 +35,9 @@ img { max-width: 100%; display: block; margin: 0.8rem 0; } p { max-width: 50rem;
 pre { background: #f4f6f8; padding: 0.6rem 0.8rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 .gallery { display: flex; flex-wrap: wrap; gap: 0.8rem; } figure { margin: 0; width: 8.5rem; }
 figure img { width: 100%; margin: 0; image-rendering: pixelated; } figcaption { font-size: 0.85rem; color: #52606f; }
-@media (max-width: 40rem) { th, td { white-space: normal; padding: 0.25rem 0.4rem; } table { font-size: 0.9rem; } }
+.drawn { overflow-x: auto; }
+@media (max-width: 40rem) { th, td { white-space: normal; padding: 0.25rem 0.4rem; } table { font-size: 0.9rem; }
+                            .drawn img { max-width: none; width: 44rem; } } /* labels stay legible */
 section[style] h2::before { content: ""; display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.5em;
                             background: var(--run); }
 nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3rem 0; }
@@ -49,7 +51,7 @@ nav a { margin-right: 1rem; color: #2f6f9f; } footer { color: #52606f; margin: 3
 <h2>{{ block.title }}</h2>
 {% for line in block.text %}<p>{{ line }}</p>
 {% endfor %}
-{% for picture in block.pictures %}<img src="{{ picture }}" alt="{{ block.title }}">
+{% for picture in block.pictures %}<div class="drawn"><img src="{{ picture }}" alt="{{ block.title }}"></div>
 {% endfor %}
 {% for line in block.code %}<pre>{{ line }}</pre>
 {% endfor %}
