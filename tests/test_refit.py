@@ -145,10 +145,9 @@ def test_a_trained_network_is_better_refitted_than_with_statistics(
     assert accuracy(pruned.network, digits, digits.test) > accuracy(other.network, digits, digits.test) + 0.02
 
 
-def test_a_distance_is_of_probabilities_or_of_whatever_else_a_network_gives() -> None:
+def test_a_distance_is_of_whatever_a_network_gives() -> None:
     torch.manual_seed(0)
     scores, maps = torch.randn(6, 5), torch.randn(6, 3, 4, 4)
-    assert distance([scores + 3], [scores]) == pytest.approx(0, abs=1e-6)
     assert 0 < distance([scores * 1.1], [scores]) < distance([scores * 2], [scores])
     assert distance([maps, scores], [maps, scores]) == 0
     assert distance([2 * maps, scores], [maps, scores]) == pytest.approx(0.5)

@@ -34,12 +34,7 @@ def measured(measure: Measure, outputs: Tensor, labels: Tensor, full: Tensor | N
         distance = functional.cross_entropy(outputs.float(), labels)
     else:
         assert full is not None  # noqa: S101  the caller's matter
-        distance = divergence(outputs, full)
+        one, other = (functional.log_softmax(each.float(), dim=1) for each in (outputs, full))
+        distance = functional.kl_div(one, other, reduction="batchmean", log_target=True)
     value = float(torch.exp(-distance.double()))
     return min(value, 1.0) if value == value else 0.0  # noqa: PLR0124  NaN
-
-
-def divergence(outputs: Tensor, full: Tensor) -> Tensor:
-    """Returns the Kullback-Leibler divergence of class scores (N, C) from the full network's, mean over the images."""
-    one, other = (functional.log_softmax(each.float(), dim=1) for each in (outputs, full))
-    return functional.kl_div(one, other, reduction="batchmean", log_target=True)
