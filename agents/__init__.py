@@ -1,82 +1,18 @@
 """Searchers: everything that proposes profiles under a budget of evaluations."""
 
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
-from agents.base import Evaluation, Finalist, Result, Searcher
-from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, UniformSearcher, WidestSearcher
-from agents.family import Family, search_family
-from agents.optuna_samplers import CmaEsSearcher, OptunaSearcher, TpeSearcher
-from agents.ppo import PpoSearcher, PpoSettings
-from envs.policy import Policy
-from profilesearch.errors import UsageError, choose
+from profilesearch.system.lazily import lazily
 
-_ALL: tuple[type[Searcher], ...] = (
-    PpoSearcher,
-    RandomSearcher,
-    ExhaustiveSearcher,
-    UniformSearcher,
-    WidestSearcher,
-    TaperSearcher,
-    TpeSearcher,
-    CmaEsSearcher,
-)
-SEARCHERS: dict[str, type[Searcher]] = {searcher.name: searcher for searcher in _ALL}
-ENTRY_POINTS = "profilesearch.searchers"
-"""Group of entry points under which other packages name their searchers."""
-
-
-def searcher_names() -> tuple[str, ...]:
-    """Returns the names of all searchers: ours, then those of other installed packages, which are not imported yet."""
-    return tuple(dict.fromkeys([*SEARCHERS, *(point.name for point in entry_points(group=ENTRY_POINTS))]))
-
-
-def searcher_kind(name: str) -> type[Searcher]:
-    """Returns the class of a searcher by name; ours are found first.
-
-    Raises:
-        UsageError: The name is unknown, or another package's searcher cannot be used.
-    """
-    if choose("searcher", name, searcher_names()) in SEARCHERS:
-        return SEARCHERS[name]
-    (point, *_) = entry_points(group=ENTRY_POINTS, name=name)
-    try:
-        kind = point.load()
-    except Exception as error:  # whatever another package raises
-        raise UsageError(f"the searcher '{name}' of {point.value} cannot be imported: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, Searcher) and getattr(kind, "name", None) == name):
-        raise UsageError(f"{point.value} is no searcher of the name '{name}'; derive it from agents.Searcher")
-    return kind
-
-
-def make_searcher(
-    name: str, storage: str | None = None, ppo: PpoSettings | None = None, start: Policy | None = None
-) -> Searcher:
-    """Returns a searcher by name.
-
-    Args:
-        name: One of `searcher_names()`.
-        storage: Of Optuna, for its samplers: several processes share one search.
-        ppo: Hyperparameters of PPO.
-        start: A policy for any network that PPO starts from.
-
-    Raises:
-        UsageError: The name is unknown, or the searcher has no use for a storage or for what is told of PPO.
-    """
-    kind = searcher_kind(name)
-    for told, what, argument in (
-        (ppo, "hyperparameters of PPO are", "`ppo`"),
-        (start, "a policy to start from is", "`start`"),
-    ):
-        if told is not None and not issubclass(kind, PpoSearcher):
-            raise UsageError(f"{what} for the searcher ppo, not for {name}; leave out {argument}")
-    if issubclass(kind, PpoSearcher) and storage is None:
-        return kind(ppo, start)
-    if storage is None:
-        return kind()
-    if not issubclass(kind, OptunaSearcher):
-        raise UsageError(f"`storage` is for Optuna's searchers, tpe and cmaes, not for {name}")
-    return kind(storage)
-
+if TYPE_CHECKING:
+    from agents.base import Evaluation, Finalist, Result, Searcher
+    from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, UniformSearcher, WidestSearcher
+    from agents.family import Family, search_family
+    from agents.making import SEARCHERS, make_searcher, searcher_kind
+    from agents.optuna_samplers import CmaEsSearcher, TpeSearcher
+    from agents.ppo import PpoSearcher
+    from agents.ppo_settings import PpoSettings
+    from agents.registry import searcher_names
 
 __all__ = [
     "SEARCHERS",
@@ -99,3 +35,18 @@ __all__ = [
     "searcher_kind",
     "searcher_names",
 ]
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "base": ("Evaluation", "Finalist", "Result", "Searcher"),
+        "baselines": (
+            "ExhaustiveSearcher", "RandomSearcher", "TaperSearcher", "UniformSearcher", "WidestSearcher",
+        ),
+        "family": ("Family", "search_family"),
+        "making": ("SEARCHERS", "make_searcher", "searcher_kind"),
+        "optuna_samplers": ("CmaEsSearcher", "TpeSearcher"),
+        "ppo": ("PpoSearcher",),
+        "ppo_settings": ("PpoSettings",),
+        "registry": ("searcher_names",),
+    },
+)  # fmt: skip

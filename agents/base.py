@@ -10,7 +10,8 @@ from envs.reward import reward
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.names import CONTENDERS
+from profilesearch.networks.rivals import rivals_of
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.splits import Part
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from stable_baselines3 import PPO
 
-from agents.ppo import PpoSettings, make_policy, play
+from agents.ppo import make_policy, play
+from agents.ppo_settings import PpoSettings
 from envs.episode import Finished
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError

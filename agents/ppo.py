@@ -1,8 +1,6 @@
 """PPO over the pool: a policy that decides group by group, and whose deterministic profile is the product."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -10,66 +8,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.base import Searcher, Trial
 from agents.general import begin_with
+from agents.ppo_settings import PpoSettings
 from agents.sb3_vector import Sb3VectorEnv
 from envs.episode import ANY, ONE, EpisodeBatch, Finished, View
 from envs.policy import Policy
-from envs.reward import TARGET_WEIGHT
 from envs.vector import LayerWiseVectorEnv
-from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.space import ProfileSpace
-
-
-@dataclass(frozen=True)
-class PpoSettings:
-    """Hyperparameters of the search by PPO (Schulman et al. 2017, arXiv 1707.06347).
-
-    The defaults were tuned on Gaussian processes that were fitted to thousands of recorded scores of ResNet-20 and
-    ResNet-56, where a search takes seconds; docs/tuning.md has the table.
-
-    Attributes:
-        episodes: Episodes in lock step, between two updates of the policy.
-        learning_rate: Of Adam.
-        epochs: Passes over an update's steps, each in one batch.
-        log_std: Logarithm of the policy's first standard deviation; an action is in [-1, 1].
-        entropy: Weight of the entropy bonus.
-        clip: Clipping range of the policy ratio.
-        hidden: Units of each of the two hidden layers.
-        target_weight: Of the reward's target term.
-
-    Raises:
-        UsageError: One is out of its range.
-    """
-
-    episodes: int = 8
-    learning_rate: float = 3e-3
-    epochs: int = 30
-    log_std: float = -0.9
-    entropy: float = 0.0
-    clip: float = 0.2
-    hidden: int = 64
-    target_weight: float = TARGET_WEIGHT
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name):g}")
-
-    def changed(self) -> dict[str, float]:
-        """Returns what is not as it is by default."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
-
-
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "episodes": (1, 1024),
-    "learning_rate": (1e-9, 1),
-    "epochs": (1, 1000),
-    "log_std": (-20, 2),
-    "entropy": (0, 10),
-    "clip": (1e-3, 1),
-    "hidden": (1, 4096),
-    "target_weight": (0, 1000),
-}
 
 
 class PpoSearcher(Searcher):

@@ -13,7 +13,8 @@ import torch
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
-from profilesearch.scoring.engines import ENGINES, Engine, Task, open_engine
+from profilesearch.scoring.engines import Engine, Task, open_engine
+from profilesearch.scoring.names import ENGINES
 from profilesearch.scoring.score import Scorer, default_settings
 from profilesearch.tasks.data import DataSet, Images
 

@@ -25,11 +25,11 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, measure_speed
 from profilesearch.networks.checkpoints import load_network
-from profilesearch.networks.criteria import CRITERIA, MOST_SEEN, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.networks.mapping import carry
+from profilesearch.networks.names import AUTO, CRITERIA, REFITS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
-from profilesearch.networks.refit import AUTO, REFITS
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile

@@ -25,8 +25,8 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
 from profilesearch.research.study.analysis import correlation
-from profilesearch.scoring.measures import MEASURES
-from profilesearch.scoring.score import STATISTICS, Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.names import MEASURES, STATISTICS
+from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import example_shape, foreign_member
 from profilesearch.tasks.splits import split

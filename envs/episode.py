@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.reward import TARGET_WEIGHT, reward
+from envs.reward import reward
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.features import FEATURES as GROUP_FEATURES
 from profilesearch.networks.features import group_features
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.space import ProfileSpace
+from profilesearch.scoring.names import TARGET_WEIGHT
 from profilesearch.scoring.problem import Problem
 
 DYNAMIC = (

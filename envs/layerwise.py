@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from envs.embedded import embedded_problem
 from envs.episode import ANY, ONE, EpisodeBatch, Finished, rewards, with_keep
 from envs.mixture import WEIGHT, Case, Mixture, finished_info
-from envs.reward import TARGET_WEIGHT
 from profilesearch.errors import UsageError, choose
+from profilesearch.scoring.names import TARGET_WEIGHT
 from profilesearch.scoring.problem import Problem
 
 Observation = NDArray[np.float32]

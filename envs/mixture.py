@@ -11,6 +11,7 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.profiles import Budget, Metric
+from profilesearch.scoring.names import CVAR, MEAN, WORST
 from profilesearch.scoring.problem import Problem
 
 KEEPS = (0.2, 0.9)
@@ -24,9 +25,9 @@ _SMALLEST, _LARGEST = 0.02, 4.0
 _ROOM = 1.02
 
 OBJECTIVES: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "mean": lambda gains: gains.mean(axis=1),
-    "worst": lambda gains: gains.min(axis=1),
-    "cvar": lambda gains: np.sort(gains, axis=1)[:, : max(1, gains.shape[1] // 2)].mean(axis=1),
+    MEAN: lambda gains: gains.mean(axis=1),
+    WORST: lambda gains: gains.min(axis=1),
+    CVAR: lambda gains: np.sort(gains, axis=1)[:, : max(1, gains.shape[1] // 2)].mean(axis=1),
 }
 """What is made of gains (N, M) over the members of a pool: their mean, the worst, or the mean of the worse half."""
 

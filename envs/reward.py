@@ -3,9 +3,7 @@
 import numpy as np
 
 from profilesearch.networks.cost import FloatArray
-
-TARGET_WEIGHT = 1.0
-"""How much a relative distance of 100 % from the budget costs, in units of relative accuracy."""
+from profilesearch.scoring.names import TARGET_WEIGHT
 
 
 def reward(fitness: FloatArray, own_cost: FloatArray, keep: float, weight: float = TARGET_WEIGHT) -> FloatArray:

@@ -1,9 +1,9 @@
 """Out-of-the-box layer-wise channel pruning profiles: found once by reinforcement learning, used anywhere."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from profilesearch.cli import starting
+from profilesearch.system.lazily import lazily
 
 starting.prepare()
 
@@ -33,26 +33,16 @@ __all__ = [
     "search",
 ]
 __version__ = "0.1.0"
-_HOMES = {
-    "errors": ("UsageError",),
-    "networks.checkpoints": ("load_network", "load_pruned", "save_network"),
-    "profiles": ("Budget", "Profile"),
-    "pruning": ("prune_with_profile", "reestimate_statistics"),
-    "refitting": ("refit_weights",),
-    "searching": ("search",),
-    "smaller": ("Smaller", "prune"),
-    "tasks.data": ("load_data",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used: torch takes seconds, which `--help` has no use for."""
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "errors": ("UsageError",),
+        "networks.checkpoints": ("load_network", "load_pruned", "save_network"),
+        "profiles": ("Budget", "Profile"),
+        "pruning": ("prune_with_profile", "reestimate_statistics"),
+        "refitting": ("refit_weights",),
+        "searching": ("search",),
+        "smaller": ("Smaller", "prune"),
+        "tasks.data": ("load_data",),
+    },
+)

@@ -36,7 +36,7 @@ def main() -> None:
 
 def _dispatch(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
-        raise UsageError(f"unknown verb '{verb}'; {nearest(verb, VERBS)}")
+        raise UsageError(f"unknown verb '{verb}'; {nearest(verb, [*VERBS, '--help', '--version'])}")
     importlib.import_module(f"profilesearch.{verb}").main(arguments)
 
 

@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 
-from profilesearch.applying.running import apply
 from profilesearch.applying.settings import Applying
-from profilesearch.cli.console import Output, run
-from profilesearch.research.pool_search import Training
-from profilesearch.tasks.hardware import open_device
-from profilesearch.tasks.parallel import joined
+from profilesearch.cli.console import run, work
 
 parser = Applying.parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    settings = Applying.read(arguments)
-    settings.check()
-    with joined(open_device(settings.device)) as world:
-        apply(settings, Output.of(settings, quiet=not world.leads), world, Training)
+    work(Applying.read(arguments), "profilesearch.applying.running:start")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ from typing import Any
 from envs.policy import Policy
 from profilesearch.errors import UsageError, nearest
 from profilesearch.evidence import provenance
+from profilesearch.networks.names import NAMED, POLICY
 from profilesearch.networks.rivals import RIVALS, check_rival
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
 from profilesearch.store import SHIPPED, Store
 
-POLICY = "policy"
-NAMED = (*RIVALS, POLICY)
-"""Profiles by name, none of which needs a search on the network at hand."""
 _RULES = ("widest", "taper")
 
 

@@ -1,90 +1,16 @@
 """`profilesearch list`: the stored profiles, with their evidence."""
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from profilesearch.cli.console import Output, run
-from profilesearch.cli.options import STORE
-from profilesearch.cli.settings import Settings, option
-from profilesearch.errors import UsageError, nearest
-from profilesearch.profiles import Profile
-from profilesearch.reporting.stored import EVIDENCE, PROFILES, evidence_rows, profile_row
-from profilesearch.store import Store, Stored
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing(Settings):
-    """What `list` is told."""
-
-    verb = "list"
-    description = """\
-List the stored profiles, your own and those that come with the installation, with their evidence.
-
-Gain is accuracy over the uniform profile of the same cost, in points, on models that the search did not
-see: the mean of the evidence, and where its 95 % intervals reach. `apply` takes the profile with the
-largest one on its data set.
-
-A damaged file is named, and the others are listed."""
-    epilog = """\
-examples:
-  profilesearch list
-  profilesearch list --arch resnet56 --evidence"""
-
-    arch: str | None = field(default=None, metadata=option("of this architecture alone", "NAME"))
-    store: Path = field(default=Path("profiles"), metadata=STORE)
-    evidence: bool = field(default=False, metadata=option("one line for every measurement"))
-    check: bool = field(default=False, metadata=option("end with exit code 2 if a file is damaged"))
-
+from profilesearch.cli.console import run, work
+from profilesearch.showing.settings import Listing
 
 parser = Listing.parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    settings = Listing.read(arguments)
-    output = Output.of(settings)
-    store = Store(settings.store)
-    names = store.architectures()
-    if settings.arch is not None and names:
-        names = [_stored(settings.arch, names)]
-    every, damaged = _readable([file for name in names for file in store.files(name)])
-    if not every and not damaged:
-        output.say(f"no profile in {settings.store}; search one with `profilesearch train --arch NAME`")
-    elif settings.evidence:
-        output.table("evidence", EVIDENCE, [row for stored in every for row in evidence_rows(stored)])
-    elif every:
-        output.table("stored profiles", PROFILES, [profile_row(stored) for stored in every])
-    for reason in damaged:
-        output.say(f"damaged: {reason}")
-    listed = [{"file": str(stored.path), **stored.profile.to_json()} for stored in every]
-    output.result({"profiles": listed, "damaged": damaged})
-    if damaged and settings.check:
-        raise UsageError(f"{len(damaged)} damaged profile(s); remove them, or fetch or search them again")
-
-
-def _stored(arch: str, names: Sequence[str]) -> str:
-    """Returns an architecture that has stored profiles.
-
-    Raises:
-        UsageError: It has none; the message says which ones have, and how to get one.
-    """
-    if arch in names:
-        return arch
-    search = f"profilesearch train --arch {shlex.quote(arch)}"
-    raise UsageError(f"no profile of '{arch}' is stored; {nearest(arch, names)}, or search one with `{search}`")
-
-
-def _readable(files: Sequence[Path]) -> tuple[list[Stored], list[str]]:
-    """Reads profiles; returns them, and why the others cannot be read."""
-    good, damaged = [], []
-    for file in files:
-        try:
-            good.append(Stored(Profile.load(file), file))
-        except UsageError as error:
-            damaged.append(str(error))
-    return good, damaged
+    work(Listing.read(arguments), "profilesearch.showing.stored:show_stored")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.names import AUTO, INPUTS
 from profilesearch.networks.outputs import outputs
-from profilesearch.networks.refit import AUTO, INPUTS, refit
+from profilesearch.networks.refit import refit
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images

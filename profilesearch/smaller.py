@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.deciding import NAMED, decide, given_profile
+from profilesearch.deciding import decide, given_profile
 from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import MOST_SEEN, SEEING, Batch
+from profilesearch.networks.criteria import MOST_SEEN, Batch
 from profilesearch.networks.given import plain_copy
+from profilesearch.networks.names import AUTO, NAMED, REFITS, SEEING
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.refit import AUTO, REFITS
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope

@@ -1,8 +1,6 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
 import math
-import os
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +15,11 @@ from profilesearch.evidence import Evidence
 from profilesearch.networks.architectures import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
 from profilesearch.system.files import write_json
-from profilesearch.system.naming import LONGEST
+from profilesearch.system.naming import PLAIN_NAME, check_name
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
-_NAME = re.compile(r"[^\W_][\w.-]*")
 _LOST, _UNKNOWN, _GAINED = range(3)
 _SAME = 1e-9
 
@@ -127,7 +124,7 @@ class Store:
     def architectures(self) -> list[str]:
         """Returns the names of all architectures that have a stored profile."""
         folders = {file.parent.name for folder in self._folders for file in folder.glob("*/[!.]*.json")}
-        return sorted(architecture_of(name) for name in folders if _NAME.fullmatch(name))
+        return sorted(architecture_of(name) for name in folders if PLAIN_NAME.fullmatch(name))
 
     def best(
         self,
@@ -289,16 +286,3 @@ def _record(profile: Profile, data: str) -> tuple[int, float, bool, float, float
     score = profile.found.get("score", {})
     searched = score["fresh"] - score["uniform_fresh"] if {"fresh", "uniform_fresh"} <= score.keys() else 0.0
     return standing, there.low if there else 0.0, same_data, carried, float(searched)
-
-
-def check_name(name: str) -> str:
-    """Returns a name that a stored profile, or a folder of them, can have.
-
-    Raises:
-        UsageError: It is no plain file name, or too long for one.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a stored profile; use letters, digits, '.', '_' and '-'")
-    if len(os.fsencode(name)) > LONGEST:
-        raise UsageError(f"'{name[:20]}...' cannot name a stored profile; use {LONGEST} characters or fewer")
-    return name

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from profilesearch import apply, report, train, transfer
 from profilesearch import list as listing
-from profilesearch.cli.console import run
+from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError, printable, redacted
 from profilesearch.profiles import Profile
 from profilesearch.scoring.ledger import Ledger
@@ -180,7 +180,7 @@ def test_passwords_do_not_appear(text: str, hidden: str) -> None:
 
 def test_a_result_without_passwords_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"file": 'token=s3cret"x/\\', "addresses": ("postgresql://me:s3c\x1bret@host", 1, None)}
-    listing.Output.of(listing.parser().parse_args(["--json"])).result(value)
+    Output.of(listing.parser().parse_args(["--json"])).result(value)
     shown = capsys.readouterr().out
     assert json.loads(shown) == {"file": 'token=***"x/\\', "addresses": ["postgresql://me:***@host", 1, None]}
 
@@ -198,7 +198,7 @@ def test_a_result_without_passwords_is_json(capsys: pytest.CaptureFixture[str]) 
         (apply.main, "--lr", "inf", "--lr must be in"),
         (apply.main, "--label-smoothing", "1", r"must be in \[0, 1\)"),
         (transfer.main, "--compressions", "0", "--compressions must be at least 1"),
-        (listing.main, "--nonsense", "1", "unrecognized arguments: --nonsense"),
+        (listing.main, "--nonsense", "1", "unknown option --nonsense"),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_the_parser(
@@ -234,5 +234,5 @@ def test_a_full_standard_output_is_one_sentence(
 def test_standard_output_may_be_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
-    run(lambda _: listing.Output.of(listing.parser().parse_args([])).say("± Größe"))
+    run(lambda _: Output.of(listing.parser().parse_args([])).say("± Größe"))
     assert out.getvalue() == rb"\xb1 Gr\xf6\xdfe" + b"\n"

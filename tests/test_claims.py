@@ -31,7 +31,7 @@ from profilesearch.research.study.jobs import FineTune, Score, Search, Tuned, id
 from profilesearch.research.study.rows import FINETUNES, of_finetune
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.hardware import Precision
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished

@@ -90,5 +90,5 @@ def test_every_public_name_is_in_the_page_of_reference() -> None:
 
 def test_the_table_of_families_is_what_the_command_knows() -> None:
     page = (ROOT / "docs" / "networks.md").read_text()
-    families = importlib.import_module("profilesearch.cli.families").FAMILIES
+    families = importlib.import_module("profilesearch.showing.families").FAMILIES
     assert re.findall(r"^\| (\w+) \| \d+ \|", page, re.MULTILINE) == list(families)

@@ -18,9 +18,10 @@ from profilesearch import train
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.profiles import Budget
-from profilesearch.scoring.engines import ENGINES, Engine, LocalEngine, ProcessEngine, open_engine
+from profilesearch.scoring.engines import Engine, LocalEngine, ProcessEngine, open_engine
 from profilesearch.scoring.engines.ray import RayEngine
 from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.names import ENGINES
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.system import processes

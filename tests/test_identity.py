@@ -16,7 +16,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.graph import trace
 from profilesearch.networks.identity import network_identity
-from profilesearch.research.pool_search import Training
+from profilesearch.research.settings import Training
 from profilesearch.research.study.jobs import Sources
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.sizes import QUICK

@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision import datasets
 
 from profilesearch.errors import UsageError
+from profilesearch.tasks.catalogue import NAMED
 from profilesearch.tasks.files import for_network
-from profilesearch.tasks.named import NAMED
 from profilesearch.tasks.sources import open_data
 
 

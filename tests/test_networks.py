@@ -18,10 +18,11 @@ from torchvision.models.vgg import make_layers
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
-from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, Slice
 from profilesearch.networks.moments import second_moments
+from profilesearch.networks.names import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.networks.space import TOLERANCE, round_widths

@@ -20,8 +20,9 @@ from profilesearch.networks.architectures import build
 from profilesearch.reporting.plots import profile_figure, save_figure
 from profilesearch.reporting.webpage import drawn
 from profilesearch.research.searched import history_text
+from profilesearch.tasks.catalogue import with_size
 from profilesearch.tasks.pools import foreign_member
-from profilesearch.tasks.sources import open_data, with_size
+from profilesearch.tasks.sources import open_data
 
 ODD = os.fsdecode(b"-we\xff\n\x1b[31m'\"$x^$ ")
 """No UTF-8, a new line, an escape code, quotes, what is a formula to matplotlib."""

@@ -16,9 +16,10 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.inputs import Call, Calls
+from profilesearch.networks.names import INPUTS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reconstruction import reconstruction_orders
-from profilesearch.networks.refit import INPUTS, refit
+from profilesearch.networks.refit import refit
 from profilesearch.networks.surgery import Pruner
 from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.refitting import distance, refit_on, refit_weights

@@ -20,8 +20,9 @@ from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget
 from profilesearch.scoring import prepared
 from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.names import STATISTICS
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import SAMPLE, STATISTICS, Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.score import SAMPLE, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.sources import open_data

@@ -17,8 +17,7 @@ from profilesearch.cli import ranges
 from profilesearch.cli.hyperparameters import ppo_settings
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
-from profilesearch.research.comparing import Comparing
-from profilesearch.research.pool_search import Training
+from profilesearch.research.settings import Comparing, Training
 from profilesearch.research.study.settings import Studying
 from profilesearch.research.transfers.settings import Transferring
 

@@ -17,10 +17,11 @@ from profilesearch.cli.console import run
 from profilesearch.cli.wording import MARK, OPTIONS, in_options
 from profilesearch.networks.groups import check_names
 from profilesearch.networks.rivals import check_rival
-from profilesearch.research.pool_search import Training
+from profilesearch.research.settings import Training
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
-from profilesearch.tasks.sources import open_data, with_size
+from profilesearch.tasks.catalogue import with_size
+from profilesearch.tasks.sources import open_data
 
 STYLES = {HOME / "profilesearch" / "reporting" / "webpage.py"}
 """The page's CSS has variables, which look like options."""

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from profilesearch.applying.advice import loading
-from profilesearch.applying.settings import Applying, Subject
+from profilesearch.applying.settings import Applying
+from profilesearch.applying.subject import Subject
 from profilesearch.errors import one_line
 from profilesearch.reporting.webpage import markdown_table
 

@@ -13,10 +13,10 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import NAMED, Decision, decide, given_profile, named
+from profilesearch.deciding import Decision, decide, given_profile, named
 from profilesearch.evidence import provenance
-from profilesearch.measure.multiples import AUTO
 from profilesearch.networks.mapping import carry
+from profilesearch.networks.names import AUTO, NAMED
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile

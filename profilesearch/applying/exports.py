@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from profilesearch.applying.settings import FORMATS
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import evaluating
 from profilesearch.system.files import write_atomically
@@ -22,7 +23,6 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import batches
 
-FORMATS = ("onnx", "pt2")
 Predict = Callable[[Tensor], Tensor]
 """From normalized images (N, C, H, W) to logits (N, classes)."""
 _BATCH = 50

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from profilesearch.applying.settings import Applying, Subject
+from profilesearch.applying.settings import Applying
+from profilesearch.applying.subject import Subject, tuning
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import not_faster
 from profilesearch.errors import UsageError
@@ -12,7 +13,7 @@ from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
-from profilesearch.networks.refit import AUTO
+from profilesearch.networks.names import AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
 from profilesearch.refitting import refit_weights
@@ -124,7 +125,7 @@ def _finetune(
         if slow:
             output.say(slow)  # before the fine-tuning, which would not be worth it
     with output.progress("fine-tuning") as move:
-        train(pruned, data, subject.learn, settings.recipe(data), full, move, resume, output.say, world)
+        train(pruned, data, subject.learn, tuning(settings, data), full, move, resume, output.say, world)
 
 
 def last_good(subject: Subject, made: Diverged, settings: Applying, world: World) -> UsageError:

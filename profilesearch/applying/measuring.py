@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from profilesearch.applying.settings import Subject
+from profilesearch.applying.subject import Subject
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import Side
 from profilesearch.measure.speed import measure_speed, peak_memory

@@ -13,7 +13,8 @@ from torch import Tensor
 from profilesearch.applying.advice import Step, loading
 from profilesearch.applying.against import Comparison
 from profilesearch.applying.measuring import Measured
-from profilesearch.applying.settings import Applying, Subject
+from profilesearch.applying.settings import Applying
+from profilesearch.applying.subject import Subject
 from profilesearch.cli.baseline import perhaps_seen
 from profilesearch.reporting.plots import tradeoff_figure
 from profilesearch.reporting.runs import Source, applied_part

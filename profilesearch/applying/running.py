@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.choosing import chosen_profile, fitted_profile
+from profilesearch.applying.exports import check_format
 from profilesearch.applying.making import Diverged, last_good, make
-from profilesearch.applying.settings import UNSAID, Applying, Subject
+from profilesearch.applying.settings import UNSAID, Applying
+from profilesearch.applying.subject import Subject, tuning
 from profilesearch.applying.writing import write
 from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
@@ -18,15 +20,29 @@ from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision
 from profilesearch.errors import UsageError
+from profilesearch.networks.names import UNSEARCHED
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import Profile
+from profilesearch.research.settings import Training
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.parallel import World
+from profilesearch.tasks.hardware import open_device
+from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.training import predictions, right_part
 from profilesearch.tasks.unfinished import Unfinished
+
+
+def start(settings: Applying) -> None:
+    """Does what `apply` is told, in one process or in several that train together.
+
+    Raises:
+        UsageError: Something does not fit together.
+    """
+    for kind in settings.export:
+        check_format(kind)
+    with joined(open_device(settings.device)) as world:
+        apply(settings, Output.of(settings, quiet=not world.leads), world, Training)
 
 
 def apply(settings: Applying, output: Output, world: World, searching: type[Settings]) -> None:
@@ -44,7 +60,7 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     workspace = Workspace(settings, output)
     data = workspace.data(workspace.names[0])
     if settings.finetune:
-        settings.recipe(data)  # finds mistakes
+        tuning(settings, data)  # finds mistakes
     asked, given = [settings], [chosen_profile(settings, data, output, searching)]
     if settings.against:
         _check_rival(settings, given[0])
@@ -83,7 +99,7 @@ def _check_rival(settings: Applying, given: Profile | Decision) -> None:
         UsageError: It is; the message names another one.
     """
     if settings.against in (settings.profile, getattr(given, "name", None)):
-        other = next(name for name in RIVALS if name != settings.against)
+        other = next(name for name in UNSEARCHED if name != settings.against)
         raise UsageError(
             f"--against {settings.against} is the very profile that is applied; name another one, such as "
             f"--against {other}"

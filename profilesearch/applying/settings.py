@@ -1,13 +1,9 @@
-"""What is asked of `apply`, and the network that it is asked for."""
+"""What is asked of `apply`."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from profilesearch.applying.exports import check_format
 from profilesearch.cli import ranges
 from profilesearch.cli.options import (
     CRITERION,
@@ -24,27 +20,17 @@ from profilesearch.cli.options import (
     scope_of,
 )
 from profilesearch.cli.settings import option
-from profilesearch.deciding import NAMED
 from profilesearch.errors import choose
-from profilesearch.networks.criteria import CRITERIA
-from profilesearch.networks.plan import Plan
-from profilesearch.networks.reading import tensor_digest
-from profilesearch.networks.refit import REFITS
-from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.networks.names import CRITERIA, NAMED, REFITS
+from profilesearch.profiles import Budget, Scope
 from profilesearch.system.files import check_writable
-from profilesearch.system.folders import check_place, digest_of
-from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import best_precision
-from profilesearch.tasks.pools import Member, tuning_recipe
-from profilesearch.tasks.recipe import Recipe
+from profilesearch.system.folders import check_place
 
+FORMATS = ("onnx", "pt2")
+"""Of exported files."""
 UNSAID = ("json", "quiet")
 """Options that suggested commands leave out."""
 _PROFILE, _TUNING = "profile", "fine-tuning"
-_DEPENDS_ON = (
-    "arch", "criterion", "refit", "seed", "finetune", "lr", "schedule", "label_smoothing", "distill", "export",
-)  # fmt: skip
-"""Settings that the networks of a result, or their files, depend on by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,17 +161,18 @@ files, in --out, which appears whole (an earlier result of other settings there 
         """Which channel groups profiles touch that need no search."""
         return scope_of(self.scope)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Finds mistakes before any work.
 
         Raises:
             UsageError: A name is unknown, the budget makes no sense, or a folder cannot be written.
         """
+        super().validate()
         choose("criterion", self.criterion, CRITERIA)
         choose("refit", self.refit, REFITS)
         choose("schedule", self.schedule, ("cosine", "linear"))
         for kind in self.export:
-            check_format(kind)
+            choose("format", kind, FORMATS)
         _ = self.groups, self.budget
         check_place(self.out)
         if self.checkpoint is None:
@@ -194,58 +181,3 @@ files, in --out, which appears whole (an earlier result of other settings there 
     def command(self, **changed: Any) -> str:
         """Returns the command that these settings are of, with other values for some."""
         return f"python -m profilesearch.{self.verb}{self.words(vars(self) | changed, UNSAID)}"
-
-    def recipe(self, data: DataSet) -> Recipe:
-        """Returns how networks are fine-tuned on a data set.
-
-        Raises:
-            UsageError: A value makes no sense.
-        """
-        names = ("lr", "schedule", "distill", "label_smoothing", "seed")
-        return tuning_recipe(data, self.finetune, **{name: getattr(self, name) for name in names})
-
-    def record(self, data: DataSet, device: torch.device) -> dict[str, Any]:
-        """Returns all that the fine-tuning depends on; its number of epochs alone where there is none."""
-        if not self.finetune:
-            return {"finetune": 0}
-        recipe = replace(self.recipe(data), precision=best_precision(device))
-        return {"finetune": self.finetune, **asdict(recipe)}
-
-    def digest(self, data: DataSet, full: nn.Module, profile: Profile, rival: Profile | None) -> str:
-        """Names a result by what it depends on."""
-        return digest_of({
-            **{name: getattr(self, name) for name in _DEPENDS_ON},
-            "weights": tensor_digest(full.state_dict()),
-            "data": [data.name, data.train.digest, data.preparation],
-            "profile": [profile.scope, dict(profile.keep)],
-            **({"against": [rival.scope, dict(rival.keep)]} if rival else {}),
-        })  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """The trained network that is pruned, and its images.
-
-    Attributes:
-        member: Where it is from.
-        plan: The full network and its channel groups.
-        data: What it classifies.
-        learn: Training images that pruned networks may learn from.
-        orders: Of the channels of each group, by scope, once found: every profile takes the same.
-    """
-
-    member: Member
-    plan: Plan
-    data: DataSet
-    learn: Images
-    orders: dict[Scope, dict[str, Tensor]] = field(default_factory=dict, repr=False)
-
-    @property
-    def network(self) -> nn.Module:
-        """The full network."""
-        return self.plan.network
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of one input, (C, H, W)."""
-        return self.plan.image_shape

@@ -13,7 +13,8 @@ from profilesearch.applying.exports import export
 from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured, measure
 from profilesearch.applying.page import result_page
-from profilesearch.applying.settings import Applying, Subject
+from profilesearch.applying.settings import Applying
+from profilesearch.applying.subject import Subject, record_of, result_digest
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import evidence_of, report_of, show
 from profilesearch.errors import UsageError
@@ -56,7 +57,7 @@ def write(
     """
     failed: UsageError | None = None
     data, whole = subject.data, [made, *([rival] if isinstance(rival, Made) else [])]
-    digest = settings.digest(data, subject.network, made.profile, rival.profile if rival else None)
+    digest = result_digest(settings, data, subject.network, made.profile, rival.profile if rival else None)
     with drafted(settings.out, APPLIED, digest) as draft:
         files = [draft.folder / name for name, _ in zip(_FILES, whole, strict=False)]
         for file, each in zip(files, whole, strict=True):
@@ -101,7 +102,7 @@ def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence
         "refit": made.refitted,
         "seed": settings.seed,
     }
-    recipe = settings.record(data, device_of(made.pruned.network))
+    recipe = record_of(settings, data, device_of(made.pruned.network))
     entry = evidence_of(sides, made.untuned, data, about, recipe)
     return report_of(settings.out / _FILES[0], made.pruned, made.profile, sides, len(data.test), entry)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
@@ -99,13 +100,32 @@ def command_line(verb: str, arguments: Sequence[str], left_out: Sequence[str]) -
     return shlex.join(["python", "-m", f"profilesearch.{verb}", *words])
 
 
+def said_precision(words: Sequence[str], precision: str) -> list[str]:
+    """Returns a command's words with its precision, since its default depends on the processor."""
+    given = any(word.partition("=")[0] == "--precision" for word in words)
+    return [*words, *([] if given else ["--precision", precision])]
+
+
+def work(settings: Settings, place: str, *more: Any) -> None:
+    """Does what a command was told: finds the mistakes in that, and only then imports what does it.
+
+    Args:
+        settings: What was told.
+        place: Of the function that does it, `module:function`; importing it takes seconds, torch above all.
+        more: What the function is given beside the settings.
+    """
+    settings.validate()
+    does = resolve_name(place)
+    starting.done()
+    does(settings, *more)
+
+
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a mistake ends in one sentence and exit code 2, an interruption in a hint and 130."""
     _open_streams()
     keep_freed_memory()
     try:
         try:
-            starting.done()
             command(arguments)
         finally:
             with _to_stdout():

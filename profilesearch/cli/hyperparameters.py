@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
-from agents.ppo import PpoSettings
+from agents.ppo_settings import PpoSettings
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, nearest
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, cast
@@ -11,14 +11,12 @@ from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import choose
-from profilesearch.measure.multiples import AUTO
-from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.names import AUTO, CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
-from profilesearch.scoring.engines import ENGINES
-from profilesearch.scoring.measures import MEASURES
+from profilesearch.scoring.names import ENGINES, MEASURES, STATISTICS
 from profilesearch.system.naming import safe_name
-from profilesearch.tasks.hardware import DTYPES
-from profilesearch.tasks.sources import NAMES
+from profilesearch.tasks.catalogue import NAMES, check_data
+from profilesearch.tasks.names import PRECISIONS, check_device
 
 _LONGEST = 48
 """Characters of a data set's part of a name."""
@@ -27,6 +25,11 @@ _LONGEST = 48
 _OWN = "of pixels in [0, 1], as the model was trained: one for all channels, or one for each"
 _MODELS, _SEARCH, _ENGINE = "models", "search", "engine"
 
+ARCH = (
+    "architecture: one of ours such as resnet56, torchvision's such as mobilenet_v2, timm:NAME, or your own as "
+    "module:callable",
+    "NAME",
+)
 IMAGE_SIZE = (
     "height and width of all images, as NAME@N for each data set (default: their own; 224 for those from files)",
     "N",
@@ -50,8 +53,8 @@ IMAGES = "held-out images that a score looks at", "N", ranges.whole(1, unit="ima
 STORE = option("where profiles are kept", "DIR")
 WORKERS = option("processes (default: one for each core)", "N", ranges.workers)
 PRECISION = option(
-    f"of forward passes: {' or '.join(DTYPES)}; rows in another one are other measurements, and none is taken for the "
-    "other (default: the processor's best)",
+    f"of forward passes: {' or '.join(PRECISIONS)}; rows in another one are other measurements, and none is taken for "
+    "the other (default: the processor's best)",
     "NAME",
 )
 
@@ -106,7 +109,7 @@ class OnModels(Settings):
 
     data_option: ClassVar[str] = "--data"
 
-    arch: str = field(metadata=option("architecture, such as resnet56 or mobilenet_v2", "NAME"))
+    arch: str = field(metadata=option(*ARCH))
     data_dir: Path | None = field(
         default_factory=_data_dir,
         metadata=option(f"folder of the data sets (default: ${DATA_VARIABLE}, or ./data if there is one)", "DIR"),
@@ -119,6 +122,17 @@ class OnModels(Settings):
         """Where models and images are from."""
         told = vars(self)
         return Sources(**{each.name: told[each.name] for each in fields(Sources) if each.name in told})
+
+    def validate(self) -> None:
+        """Finds mistakes in the words alone.
+
+        Raises:
+            UsageError: A data set or a device is unknown.
+        """
+        super().validate()
+        check_device(self.sources.device)
+        for name in self.sources.data:
+            check_data(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +254,19 @@ class Searching(Normalized, Pooled):
         """
         return scope_of(self.scope)
 
+    def validate(self) -> None:
+        """Finds mistakes in the words alone.
+
+        Raises:
+            UsageError: A name is unknown, or the budget makes no sense.
+        """
+        super().validate()
+        _ = self.budget, self.groups
+        choose("criterion", self.criterion, CRITERIA)
+        choose("statistics", self.statistics or STATISTICS[0], STATISTICS)
+        choose("score", self.score, MEASURES)
+        choose("engine", self.engine, ENGINES)
+
 
 def budget_of(metric: str, keep: float, keep_params: float | None = None) -> Budget:
     """Returns a budget of what options say.
@@ -257,12 +284,6 @@ def scope_of(name: str) -> Scope:
         UsageError: It is unknown.
     """
     return cast(Scope, choose("scope", name, SCOPES))
-
-
-def said_precision(words: Sequence[str], precision: str) -> list[str]:
-    """Returns a command's words with its precision, since its default depends on the processor."""
-    given = any(word.partition("=")[0] == "--precision" for word in words)
-    return [*words, *([] if given else ["--precision", precision])]
 
 
 def setting_name(settings: Searching, data: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from profilesearch.cli.console import Output
 from profilesearch.evidence import Evidence, evidence
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, Speed, part_text
-from profilesearch.networks.rivals import CONTENDERS
+from profilesearch.networks.names import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
 from profilesearch.store import gains

@@ -3,13 +3,20 @@
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type_hints
 
 from profilesearch.errors import UsageError
+
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
+_CLOSE = 0.55
+"""Likeness of an option's name to what was written, from which on it may be meant."""
 
 
 def option(
@@ -51,6 +58,13 @@ class Settings:
 
     json: bool = field(default=False, metadata=option("one JSON object on standard output, progress on stderr"))
     quiet: bool = field(default=False, metadata=option("say nothing but mistakes, and with --json the result"))
+
+    def validate(self) -> None:
+        """Finds mistakes in what was told, before anything is imported that takes seconds.
+
+        Raises:
+            UsageError: There is one.
+        """
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
@@ -167,11 +181,33 @@ class _Joined(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its complaints are sentences as all others are."""
+    """Its complaints are sentences as all others are, and come before any that a misspelt option brings about."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuses unknown options by the nearest ones, then does as argparse does."""
+        words = sys.argv[1:] if args is None else list(args)
+        known = self._option_string_actions
+        options = takewhile(lambda word: word != "--", words)
+        names = [word.partition("=")[0] for word in options if _OPTION.fullmatch(word) and word[:2] not in known]
+        unknown = [name for name in dict.fromkeys(names) if name not in known]
+        if unknown and not {"-h", "--help"} & set(words):
+            self.error("; ".join(f"unknown option {name}{_meant(name, known)}" for name in unknown))
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises a `UsageError`."""
         raise UsageError(re.sub(r"^argument (?:-./)?(--[^:]+): must", r"\1 must", message) + "; see --help")
+
+
+def _meant(name: str, options: Iterable[str]) -> str:
+    """Returns a phrase that offers the option that an unknown one is most likely meant to be."""
+    plain = {option.lstrip("-"): option for option in options if option.startswith("--")}
+    word = name.lstrip("-").replace("_", "-")
+    begun = [each for each in plain if each.startswith(word) or word.startswith(each)]
+    close = [*get_close_matches(word, plain, 1, _CLOSE), *begun]
+    return f"; did you mean {plain[close[0]]}?" if close else ""
 
 
 class _ManualPage(argparse.RawDescriptionHelpFormatter):

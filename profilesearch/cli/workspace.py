@@ -11,12 +11,12 @@ import numpy as np
 
 from profilesearch.cli.console import DATA_VARIABLE, Output
 from profilesearch.cli.options import OnModels, Pooled, Searching
-from profilesearch.errors import choose
-from profilesearch.measure.multiples import AUTO, best_multiple, multiple_times
+from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_matched
-from profilesearch.networks.criteria import CRITERIA, keep_channels, rank_channels
+from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
+from profilesearch.networks.names import AUTO
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.rivals import rivals_of, taper
@@ -25,15 +25,16 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.engines import Engine
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.measures import MEASURES, Measure
+from profilesearch.scoring.names import Measure, Statistics
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import STATISTICS, Statistics, default_settings
+from profilesearch.scoring.score import default_settings
 from profilesearch.system.files import check_writable
+from profilesearch.tasks.catalogue import check_data, is_data, with_size
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, pool_path, train_member, trained_member
-from profilesearch.tasks.sources import check_data, is_data, open_for, with_size
+from profilesearch.tasks.sources import open_for
 
 _PRICED = 5
 """Random profiles on which priced latency is held against the clock."""
@@ -239,14 +240,10 @@ def _trained_here(checkpoint: str) -> tuple[str, int] | None:
 def _check_search(settings: Searching) -> None:
     """Finds mistakes in what a search is told, before any work."""
     default_settings(settings.images, settings.criterion, settings.seed)
-    _ = settings.budget, settings.groups
     for folder in (settings.runs, settings.pool_dir):
         check_writable(folder)
     Ledger(settings.runs / "ledger.jsonl")
     open_device(settings.device)
-    choose("criterion", settings.criterion, CRITERIA)
-    choose("statistics", settings.statistics or STATISTICS[0], STATISTICS)
-    choose("score", settings.score, MEASURES)
 
 
 def feasibility(space: ProfileSpace, output: Output) -> None:

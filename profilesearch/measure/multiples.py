@@ -18,8 +18,6 @@ from profilesearch.profiles import Budget, Scope
 from profilesearch.system.amounts import is_number
 from profilesearch.system.files import read_cache, write_json
 
-AUTO = "auto"
-"""Stands for a multiple that is chosen by measurement."""
 MULTIPLES = (1, 2, 4, 8, 16, 32)
 _RANDOM = 2
 _WORTH = 0.05

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from profilesearch.errors import UsageError, choose, nearest
 from profilesearch.networks.cifar_resnet import CIFAR_RESNETS, resnet18_small
 from profilesearch.networks.tiny import TINY_NETWORKS
+from profilesearch.system.files import near
 
 TIMM = "timm:"
 _IMAGES = {"inception_v3": 299}
@@ -142,15 +143,20 @@ def _callable(name: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does, for the console script
     try:
-        made: Callable[..., Any] = getattr(importlib.import_module(module), leaf)
-    except ImportError as error:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError) as error:  # ValueError: no name of a module
         plain = module.removesuffix(".py").replace("/", ".").strip(".")
-        fix = "check the name and PYTHONPATH" if plain == module else f"write {plain}:{leaf}"
+        fix = f"check the name and PYTHONPATH{near(Path(f'{module}.py'))}"
+        fix = fix if plain == module else f"write {plain}:{leaf}"
         raise UsageError(f"cannot import {module} for '{name}': {error}; {fix}") from error
-    except AttributeError as error:
-        raise UsageError(f"{module} has no '{leaf}'; one of your own is written package.module:callable") from error
     except Exception as error:  # whatever is wrong in it
         raise UsageError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
+    made: Callable[..., Any] | None = getattr(found, leaf, None)
+    if made is None:
+        public = [each for each, value in vars(found).items() if callable(value) and not each.startswith("_")]
+        own = [each for each in public if getattr(found, each).__module__ == module] or public
+        fix = nearest(leaf, own) if own else "define one there"
+        raise UsageError(f"{module} has no '{leaf}'; {fix}; one of your own is written package.module:callable")
     return made
 
 

@@ -1,7 +1,6 @@
 """Criteria: which channels of a group stay."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 from zlib import crc32
 
 import torch
@@ -10,18 +9,13 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
+from profilesearch.networks.names import CRITERIA, SEEING
 from profilesearch.networks.reconstruction import Progress, reconstruction_orders
 
-Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction"]
-CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction")
-SEEING: tuple[Criterion, ...] = ("taylor", "reconstruction")
-"""Criteria that look at images."""
 MOST_SEEN = 512
-"""Images that they are given where a network is pruned, at most."""
+"""Images that criteria in `SEEING` are given where a network is pruned, at most."""
 Batch = tuple[Tensor, Tensor]
 """Normalized images (N, C, H, W) and labels (N,)."""
-DRAWN: tuple[Criterion, ...] = ("random",)
-"""Those that the seed matters to."""
 
 
 def rank_channels(

@@ -10,7 +10,6 @@ its fit did not see.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,8 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.inputs import Call, Calls
+from profilesearch.networks.names import INPUTS
 
-Inputs = Literal["sequential", "full"]
-INPUTS: tuple[Inputs, ...] = ("sequential", "full")
-AUTO = "auto"
-REFITS = (AUTO, *INPUTS, "none")
-"""What may be asked for: `auto` finds out what is best, `none` leaves all weights as they were cut."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Pulls towards the weights as cut, relative to the mean square of the inputs, to choose from."""
 POSITIONS = 64

@@ -9,14 +9,13 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.extremes import Cost
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.names import CONTENDERS, RANDOM, TAPER, UNIFORM, WIDEST
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.steps import steps
 from profilesearch.profiles import Budget, Metric
 
 SLOPES = tuple(float(slope) for slope in np.linspace(-2, 2, 13))
 """Of `taper`, as doublings of the keep ratio from the first group to the last: from a quarter to four times."""
-CONTENDERS = ("uniform", "widest")
-"""What every search must beat."""
 _TRIED = 64
 _FREE = 1e-12
 
@@ -57,7 +56,7 @@ def widest(space: ProfileSpace) -> IntArray:
 
 def rivals_of(space: ProfileSpace) -> dict[str, IntArray]:
     """Returns the profiles that every search must beat, by name: the widest is none under a budget of two metrics."""
-    names = [name for name in CONTENDERS if name == "uniform" or space.budget.keep_params is None]
+    names = [name for name in CONTENDERS if name == UNIFORM or space.budget.keep_params is None]
     return {name: RIVALS[name](space, 0) for name in names}
 
 
@@ -67,7 +66,7 @@ def check_rival(name: str, budget: Budget) -> None:
     Raises:
         UsageError: The widest profile is asked for under a budget that fixes the parameters as well.
     """
-    if name == "widest" and budget.keep_params is not None:
+    if name == WIDEST and budget.keep_params is not None:
         raise UsageError(
             f"'widest' is the profile with most parameters, and a budget of {budget.text} fixes these; take uniform, "
             "taper or random, or leave `keep_params` out"
@@ -124,9 +123,9 @@ def default_slope(space: ProfileSpace) -> float:
 
 
 RIVALS: dict[str, Callable[[ProfileSpace, int], IntArray]] = {
-    "uniform": lambda space, seed: space.uniform(),
-    "widest": lambda space, seed: widest(space),
-    "taper": lambda space, seed: taper(space),
-    "random": lambda space, seed: space.sample(1, np.random.default_rng(seed))[0],
+    UNIFORM: lambda space, seed: space.uniform(),
+    WIDEST: lambda space, seed: widest(space),
+    TAPER: lambda space, seed: taper(space),
+    RANDOM: lambda space, seed: space.sample(1, np.random.default_rng(seed))[0],
 }
 """By name; the seed is that of random draws."""

@@ -15,7 +15,7 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import Points, profile_figure, search_figure
 from profilesearch.reporting.series import Palette, titles
 from profilesearch.reporting.webpage import Block, drawn, embedded
-from profilesearch.system.files import read_json, regular_file
+from profilesearch.system.files import near, read_json, regular_file
 from profilesearch.system.folders import APPLIED, SEARCHED, check_whole
 
 _LARGEST = 1e6
@@ -86,6 +86,8 @@ def read_part(path: Path, title: str = "", palette: Palette | None = None) -> Pa
         raise UsageError(f"{path} is broken: {error}") from error
     except Exception as error:  # whatever is wrong with what the file says
         raise UsageError(f"{path} is broken ({type(error).__name__}: {error}); run its command again") from error
+    if not path.exists():
+        raise UsageError(f"there is no {path}{near(path)}")
     raise UsageError(
         f"{path} is no run; give folders that train, compare (under runs/), apply or study wrote, or profile files"
     )

@@ -1,26 +1,27 @@
 """Searchers at equal cost and equal evaluations, on models that they did not see: what `compare` does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from agents import PpoSearcher, Result, make_searcher, searcher_names
-from profilesearch.cli import ranges
+from agents import PpoSearcher, Result, make_searcher
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
-from profilesearch.cli.hyperparameters import PPO, ppo_settings
-from profilesearch.cli.options import Searching, setting_name
-from profilesearch.cli.settings import option
+from profilesearch.cli.hyperparameters import ppo_settings
+from profilesearch.cli.options import setting_name
 from profilesearch.cli.workspace import Workspace
+from profilesearch.deciding import given_profile
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.names import CONTENDERS, TAPER
 from profilesearch.profiles import Profile
 from profilesearch.reporting.plots import save_figure, search_figure
 from profilesearch.research.contenders import show, table_rows
-from profilesearch.scoring.engines import Engine
+from profilesearch.research.settings import Comparing
+from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.system.folders import SEARCHED, digest_of, drafted, free_place
@@ -28,60 +29,27 @@ from profilesearch.system.naming import safe_name
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.pools import Member, check_unseen
 
-_COMPARISON = "comparison"
+_ALWAYS = (*CONTENDERS, TAPER)
+"""In every table, asked for or not."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparing(Searching):
-    """What `compare` is told."""
+def compare(settings: Comparing) -> None:
+    """Does what `compare` is told.
 
-    verb = "compare"
-    description = """\
-Compare searchers at equal cost and equal evaluations, on models that the search did not see.
-
-Every searcher gets the same pool, budget and number of evaluations, and has its best profiles scored again
-on other images. The winners are then scored, without fine-tuning, on all test images of the target models.
-The table also has the unpruned model, the profiles that need no search (uniform, widest, and taper, whose
-slope the pool chooses) and the median of random profiles, each with its parameters.
-
-Searches are shared with `train` through the ledger: what was scored once is not scored again."""
-    epilog = """\
-examples:
-  profilesearch compare --arch resnet56
-  profilesearch compare --arch resnet56 --data cifar10 --checkpoint a.th b.safetensors --target c.safetensors
-  profilesearch compare --arch resnet20 --searchers ppo random tpe cmaes --evaluations 1000 --repeats 3
-  profilesearch compare --arch resnet56 --profile profiles/resnet56/mine.json --searchers random
-
-files:
-  runs/ARCH/compare-SETTINGS/   curves.png, result.json"""
-
-    target: tuple[str, ...] = field(
-        default=(),
-        metadata=option(
-            "models that the search does not see, as for --checkpoint (default: one more trained member)",
-            "FILE",
-            group=_COMPARISON,
-        ),
-    )
-    searchers: tuple[str, ...] = field(
-        default=("ppo", "random", "exhaustive", "tpe", "cmaes"),
-        metadata=option(f"any of {', '.join(searcher_names())}", "NAME", group=_COMPARISON),
-    )
-    ppo: tuple[str, ...] = field(default=(), metadata=PPO | {"group": _COMPARISON})
-    profile: tuple[Path, ...] = field(
-        default=(),
-        metadata=option("stored ones to include: files, or as `list` names them", "FILE", group=_COMPARISON),
-    )
-    repeats: int = field(
-        default=1,
-        metadata=option("searches of each, from --seed upwards", "N", ranges.whole(1, 10**6), group=_COMPARISON),
-    )
-    random_sample: int = field(
-        default=20, metadata=option("random profiles behind the median", "N", ranges.whole(1, 10**6), group=_COMPARISON)
-    )
+    Raises:
+        UsageError: Something does not fit together.
+    """
+    output = Output.of(settings)
+    names = [*(name for name in settings.searchers if name not in _ALWAYS), TAPER]
+    stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
+    workspace = Workspace(settings, output)
+    settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)
+    targets = workspace.foreign(settings.target)
+    with open_engine(settings.engine, settings.workers, settings.address) as engine:
+        search_all(names, stored, targets, engine, settings, workspace, output)
 
 
-def compare(
+def search_all(
     names: Sequence[str],
     stored: Mapping[str, Profile],
     given: Sequence[Member],

@@ -12,9 +12,10 @@ from profilesearch.measure.intervals import mean_interval
 from profilesearch.measure.speed import BATCHES, TIMES, measure_speed, time_texts
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
-from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.names import CONTENDERS
+from profilesearch.networks.rivals import rivals_of
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.scoring.measures import SHOWN
+from profilesearch.scoring.names import SHOWN
 from profilesearch.scoring.problem import Problem, TestProblem
 from profilesearch.tasks.pools import Member
 

@@ -1,96 +1,64 @@
 """A search over a pool of trained models, its profile stored: what `train` does."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 
-from agents import Result, Searcher, make_searcher, searcher_names
+from agents import Result, Searcher, make_searcher
 from agents.provenance import describe
+from profilesearch.cli.baseline import state_pool
 from profilesearch.cli.console import Output
-from profilesearch.cli.hyperparameters import PPO, ppo_settings
-from profilesearch.cli.options import STORE, Searching, setting_name
-from profilesearch.cli.settings import option
-from profilesearch.cli.watching import Curves
+from profilesearch.cli.hyperparameters import ppo_settings
+from profilesearch.cli.watching import Curves, check_tensorboard
+from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import started
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance
 from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.rivals import rivals_of
+from profilesearch.networks.rivals import check_rival, rivals_of
 from profilesearch.research.searched import save_run, store_safely
-from profilesearch.scoring.measures import SHOWN
+from profilesearch.research.settings import Training
+from profilesearch.scoring.engines import open_engine
+from profilesearch.scoring.names import SHOWN
 from profilesearch.scoring.problem import Problem
-from profilesearch.system.naming import safe_name
+from profilesearch.system.files import check_writable
+from profilesearch.system.naming import check_name
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training(Searching):
-    """What `train` is told."""
+def train(settings: Training) -> None:
+    """Does what `train` is told.
 
-    verb = "train"
-    description = """\
-Search a layer-wise channel pruning profile and store it.
-
-The profile says which fraction of its channels every group of layers keeps, so that the whole network
-keeps a given part of its cost. It is searched by PPO (or another searcher) over a pool of trained models
-of the architecture: a candidate is pruned for real, BatchNorm takes new statistics, and its accuracy on
-held-out training images is its score. Test images are never looked at.
-
-Every score goes to a ledger at once. A search that was stopped, even killed, goes on where it was when
-the same command is given again."""
-    epilog = """\
-examples:
-  profilesearch train --arch resnet56
-  profilesearch train --arch resnet56 --data cifar10 --checkpoint a.th b.safetensors --keep 0.3
-  profilesearch train --arch resnet20 --data cifar10 cifar100 --seeds 0 1 2 --evaluations 1000
-
-files:
-  profiles/ARCH/NAME.json   the profile, with how it was found
-  runs/ARCH/NAME/           profile.png, search.png, history.csv, result.json
-  runs/ledger.jsonl         every score ever measured; may be deleted, at the price of measuring again"""
-
-    searcher: str = field(default="ppo", metadata=option(f"one of {', '.join(searcher_names())}", "NAME"))
-    ppo: tuple[str, ...] = field(default=(), metadata=PPO)
-    start: str | None = field(
-        default=None,
-        metadata=option(
-            "what ppo starts from: `policy`, the stored one for any network, or its FILE (default: from nothing)",
-            "NAME",
-        ),
-    )
-    storage: str | None = field(
-        default=None,
-        metadata=option(
-            "of Optuna, for tpe and cmaes: sqlite:///FILE, a database's URL, or a journal's FILE; the same command on "
-            "any number of machines then shares one search",
-            "URL",
-        ),
-    )
-    tensorboard: Path | None = field(
-        default=None, metadata=option("write curves there while it runs (an extra)", "DIR")
-    )
-    store: Path = field(default=Path("profiles"), metadata=STORE)
-    name: str | None = field(
-        default=None, metadata=option("of the stored profile (default: from budget, data and searcher)", "NAME")
-    )
-
-    def make_searcher(self) -> Searcher:
-        """Returns the searcher that is asked for.
-
-        Raises:
-            UsageError: There is none of this name, or it has no use for what it is told.
-        """
-        ppo = ppo_settings(self.ppo) if self.ppo else None
-        return make_searcher(self.searcher, self.storage, ppo, started(self.start, self.store) if self.start else None)
-
-    def profile_name(self, data: list[str]) -> str:
-        """Returns what the profile is stored as: the name that was given, or one of budget, data, searcher and seed."""
-        told = f"{self.searcher}{'-from-policy' if self.start else ''}{self.evaluations}-seed{self.seed}"
-        return self.name or safe_name(f"{setting_name(self, data)}-{told}")
+    Raises:
+        UsageError: Something does not fit together.
+    """
+    output, searcher = Output.of(settings), searcher_of(settings)
+    check_rival(settings.searcher, settings.budget)
+    check_tensorboard(settings.tensorboard)
+    for folder in (settings.store, *filter(None, [settings.tensorboard])):
+        check_writable(folder)
+    workspace = Workspace(settings, output)
+    check_name(folder_name(settings.arch))
+    settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)
+    name = settings.profile_name(workspace.names)
+    with open_engine(settings.engine, settings.workers, settings.address) as engine:
+        problem = workspace.problem(workspace.pool(settings), engine, settings)
+        state_pool(output, problem, workspace.data)
+        search(problem, searcher, settings, name, output)
 
 
-def search(problem: Problem, settings: Training, name: str, output: Output) -> None:
+def searcher_of(settings: Training) -> Searcher:
+    """Returns the searcher that is asked for.
+
+    Raises:
+        UsageError: There is none of this name, or it has no use for what it is told.
+    """
+    ppo = ppo_settings(settings.ppo) if settings.ppo else None
+    start = started(settings.start, settings.store) if settings.start else None
+    return make_searcher(settings.searcher, settings.storage, ppo, start)
+
+
+def search(problem: Problem, searcher: Searcher, settings: Training, name: str, output: Output) -> None:
     """Searches, stores the profile, and shows what was found."""
-    searcher, what = settings.make_searcher(), f"searching with {settings.searcher}"
+    what = f"searching with {settings.searcher}"
     with output.search_progress(what, settings.evaluations) as move, Curves(settings.tensorboard, output.say) as curves:
         result = searcher.search(problem, settings.evaluations, settings.seed, curves.watch(move))
         curves.finish(result)

@@ -1,15 +1,10 @@
 """What a score measures of a pruned network's outputs; each in [0, 1], where higher is better."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Measure = Literal["accuracy", "loss", "divergence"]
-MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "divergence")
-SHOWN: dict[Measure, str] = {"accuracy": "accuracy", "loss": "exp(-loss)", "divergence": "exp(-divergence)"}
-"""Names for people."""
+from profilesearch.scoring.names import Measure
 
 
 def measured(measure: Measure, outputs: Tensor, labels: Tensor, full: Tensor | None = None) -> float:

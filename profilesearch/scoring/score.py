@@ -5,26 +5,27 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.criteria import CRITERIA, DRAWN, SEEING, keep_channels, rank_channels
+from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
 from profilesearch.networks.moments import MomentRefit
+from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
 from profilesearch.networks.surgery import Pruner
-from profilesearch.scoring.measures import MEASURES, Measure, measured
+from profilesearch.scoring.measures import measured
+from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import input_channels, layout
+from profilesearch.tasks.names import Precision
 
-Statistics = Literal["sample", "batch", "reestimate", "none"]
-STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
 SAMPLE = 64
 """Images behind the statistics `sample`."""
 _PIXELS = 128_000

@@ -6,6 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,25 @@ def regular_file(path: str | Path, what: str = "file") -> Path:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if path.is_symlink():
             reason = f"it is a link to {path.readlink()}, which is not there"
+        elif isinstance(error, FileNotFoundError):
+            reason += near(path)
         raise UsageError(f"cannot read the {what} {path}: {reason}") from error
     if not stat.S_ISREG(mode):
         raise UsageError(f"cannot read the {what} {path}: it is {_kind(mode)}; give a file")
     return path
+
+
+def near(path: Path) -> str:
+    """Returns a phrase that offers what lies in place of a missing file or folder under nearly the same name."""
+    missing = next(each for each in (*reversed(path.parents), path) if not each.exists())
+    last = missing == path
+    try:
+        there = [each for each in missing.parent.iterdir() if each.is_dir() != last]
+    except OSError:
+        return ""
+    stems = {each.stem.casefold(): each for each in sorted(there) if not each.name.startswith(".")}
+    close = get_close_matches(missing.stem.casefold(), stems, 1)
+    return f"; did you mean {stems[close[0]] / path.relative_to(missing)}?" if close else ""
 
 
 def read_json(path: Path, what: str = "file") -> Any:

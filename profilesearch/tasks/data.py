@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.system.files import regular_file
+from profilesearch.tasks.catalogue import DATA_SETS, PLACES
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Also for CIFAR: the public checkpoints of the small-image ResNets were trained with these."""
@@ -199,7 +200,7 @@ def load_data(name: str, folder: str | Path | None = None, download: bool = Fals
 
 def is_present(name: str, folder: Path | None) -> bool:
     """Says whether the files of a data set lie in `folder`; `digits` always does."""
-    return name == "digits" or (folder is not None and (folder / _PLACES[name]).exists())
+    return name == "digits" or (folder is not None and (folder / PLACES[name]).exists())
 
 
 def _digits() -> DataSet:
@@ -230,7 +231,7 @@ def _fashionmnist(folder: Path, download: bool) -> DataSet:
 
 
 def _read(kind: str, name: str, folder: Path, train: bool, download: bool) -> Any:
-    place = folder / _PLACES[name]
+    place = folder / PLACES[name]
     fix = f"put the files there, or add `download=True` to fetch them into {folder}"
     if not download and not place.exists():
         raise UsageError(f"{name} is not in {place}; {fix}")
@@ -260,5 +261,3 @@ _LOADERS: dict[str, Loader] = {
     "cifar100": _cifar("CIFAR100", "cifar100", 100),
     "fashionmnist": _fashionmnist,
 }
-_PLACES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashionmnist": "FashionMNIST/raw"}
-DATA_SETS = ("digits", *_LOADERS)

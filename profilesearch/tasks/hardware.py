@@ -1,14 +1,12 @@
 """Devices, and the numeric precision that suits them, chosen by looking at the hardware."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
+from profilesearch.tasks.names import PRECISIONS, Precision, check_device
 
-Precision = Literal["fp32", "bf16"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True))
 
 
 def open_device(name: str) -> torch.device:
@@ -17,12 +15,8 @@ def open_device(name: str) -> torch.device:
     Raises:
         UsageError: The name is unknown, or there is no such device here.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device '{name}'; choose from cpu, cuda, cuda:1 and so on")
+    check_device(name)
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no device '{name}' here; torch sees {torch.cuda.device_count()} CUDA device(s)")
     return device

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from profilesearch.errors import UsageError
-from profilesearch.tasks.hardware import Precision
+from profilesearch.tasks.names import Precision
 
 
 @dataclass(frozen=True)

@@ -1,63 +1,23 @@
 """Any data set, by the text that people name it with."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from profilesearch.errors import UsageError, nearest
+from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import published_normalization
 from profilesearch.networks.checkpoints import load_matched
-from profilesearch.tasks.data import DATA_SETS, DataSet, load_data
+from profilesearch.tasks.catalogue import DATA_SETS, IMAGENET, NAMES, SMALLNORB, check_data, parts_of
+from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.files import FileImages, for_network, load_folder
-from profilesearch.tasks.named import NAMED, load_named
+from profilesearch.tasks.named import load_named
 from profilesearch.tasks.smallnorb import load_smallnorb
 
 FILE_SIZE = 224
 """Height and width of images from files, where nothing else is said."""
-SMALLNORB, IMAGENET = "smallnorb", "imagenet"
 _SMALL = 0.6
 """Part of that height below which images are rather meant for another size."""
-NAMES = (*DATA_SETS, *NAMED, SMALLNORB, IMAGENET)
-_SIZED = re.compile(r"(.+)@([1-9][0-9]{0,3})", re.DOTALL)
-
-
-def is_data(text: str) -> bool:
-    """Says whether a text names a data set or a folder, with or without a size."""
-    name, _ = _parts(text)
-    return name in NAMES or Path(name).is_dir()
-
-
-def check_data(text: str) -> str:
-    """Returns the text if it names a data set or a folder.
-
-    Raises:
-        UsageError: With the nearest name.
-    """
-    name, _ = _parts(text)
-    if is_data(text):
-        return text
-    if "/" in name or name.startswith("."):
-        raise UsageError(f"there is no folder {name}; give a folder with one subfolder a class, or a data set's name")
-    folders = [each.name for each in Path().iterdir() if each.is_dir()]
-    raise UsageError(f"unknown data set '{name}', and no folder of that name; {nearest(name, [*NAMES, *folders])}")
-
-
-def with_size(text: str, image_size: int | None) -> str:
-    """Returns such a text with a size of its images, unless that is None.
-
-    Raises:
-        UsageError: The size is out of range, or the text names another one.
-    """
-    if image_size is None:
-        return text
-    _, own = _parts(text)
-    if not 0 < image_size < 10_000:
-        raise UsageError(f"`image_size` must be from 1 to 9999 pixels, got {image_size}")
-    if own not in (0, image_size):
-        raise UsageError(f"'{text}' says {own} pixels, but `image_size={image_size}`; give one of them")
-    return text if own else f"{text}@{image_size}"
 
 
 def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
@@ -73,7 +33,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     Raises:
         UsageError: The name is unknown, or files are missing or damaged.
     """
-    name, size = _parts(check_data(text))
+    name, size = parts_of(check_data(text))
     if name in DATA_SETS:
         data = load_data(name, folder, download)
         return replace(data, name=text, size=size) if size else data
@@ -140,8 +100,3 @@ def open_labelled(architecture: str, text: str, folder: Path | None, weights: Pa
     """Loads a data set as `open_once` does, with the labels that a checkpoint's network knows (see `for_network`)."""
     data = open_once(architecture, text, folder)
     return for_network(data, load_matched(architecture, weights).classes) if data.classes else data
-
-
-def _parts(text: str) -> tuple[str, int]:
-    sized = _SIZED.fullmatch(text)
-    return (sized[1], int(sized[2])) if sized and not Path(text).is_dir() else (text, 0)

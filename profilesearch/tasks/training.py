@@ -14,9 +14,10 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.networks.identity import network_identity
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step, check_trains

@@ -15,26 +15,12 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
+from profilesearch.research.policy.sizes import Sizes
 from profilesearch.scoring.problem import Problem
 
 RIVAL_NAMES = ("uniform", "widest", "taper", "random, median", "random, best", "search")
 _FAMILY = re.compile(r"(?:tf_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
 """timm writes mobilenetv3 for mobilenet_v3; a wide network is of the family that it widens."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured on each architecture and budget.
-
-    Attributes:
-        keeps: Budgets.
-        draws: Random profiles.
-        search: Evaluations of a PPO search on the very architecture; 0 for none.
-    """
-
-    keeps: tuple[float, ...] = (0.3, 0.5, 0.7)
-    draws: int = 100
-    search: int = 300
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,33 @@ from envs.mixture import DRAWS, KEEPS, LEVELS, Mixture
 from envs.policy import Policy
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import POLICY, named
+from profilesearch.deciding import named
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.architectures import build, check_architecture, folder_name, image_size
+from profilesearch.networks.names import POLICY
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.reporting.plots import rivals_figure, save_figure
 from profilesearch.research.policy.left_out import RIVAL_NAMES, Row, evidence_of, family_of, leave_one_out, measure
 from profilesearch.research.policy.settings import Policing
-from profilesearch.scoring.engines import Engine
+from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.problem import Problem
 from profilesearch.system.files import read_json, write_json
 from profilesearch.system.folders import digest_of
 from profilesearch.system.naming import safe_name
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages
+
+
+def policy(settings: Policing) -> None:
+    """Does what `policy` is told."""
+    output = Output.of(settings)
+    if settings.action == "show":
+        show(settings, output)
+        return
+    with open_engine(settings.engine, settings.workers, settings.address) as engine:
+        problems = problems_of(settings, output, engine)
+        {"train": train, "evaluate": evaluate, "measure": measure_stored}[settings.action](settings, problems, output)
 
 
 def specs(pool: Sequence[str]) -> dict[str, list[str]]:

@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envs.mixture import OBJECTIVES
 from profilesearch.cli import ranges
-from profilesearch.cli.options import IMAGES, STORE, Searching
+from profilesearch.cli.options import ARCH, IMAGES, STORE, Searching
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
-from profilesearch.measure.multiples import AUTO
-from profilesearch.research.policy.left_out import Sizes
-from profilesearch.store import check_name
+from profilesearch.networks.names import AUTO
+from profilesearch.research.policy.sizes import Sizes
+from profilesearch.scoring.names import OVER_MEMBERS
 from profilesearch.system.files import check_writable
+from profilesearch.system.naming import check_name
 
 ACTIONS = ("show", "train", "evaluate", "measure")
 _HOW = "policy"
@@ -52,7 +52,7 @@ files:
     action: str = field(
         default=ACTIONS[0], metadata=option(f"one of {', '.join(ACTIONS)}", "ACTION", flags=(), nargs="?")
     )
-    arch: str = field(default="", metadata=option("whose profile is shown", "NAME"))
+    arch: str = field(default="", metadata=option(f"whose profile is shown; {ARCH[0]}", ARCH[1]))
     pool: tuple[str, ...] = field(
         default=(),
         metadata=option(
@@ -68,7 +68,7 @@ files:
     )
     images: int = field(default=500, metadata=option(*IMAGES, group=_HOW))
     objective: str = field(
-        default="mean", metadata=option(f"over members: {', '.join(OBJECTIVES)}", "NAME", group=_HOW)
+        default="mean", metadata=option(f"over members: {', '.join(OVER_MEMBERS)}", "NAME", group=_HOW)
     )
     name: str = field(default="any", metadata=option("of the stored policy", "NAME", group=_HOW))
     store: Path = field(default=Path("profiles"), metadata=STORE)
@@ -107,16 +107,16 @@ files:
         """How much is measured."""
         return Sizes(self.keeps, self.draws, self.search)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Finds mistakes before any work.
 
         Raises:
             UsageError: There is one.
         """
+        super().validate()
         choose("action", self.action, ACTIONS)
-        choose("objective", self.objective, OBJECTIVES)
+        choose("objective", self.objective, OVER_MEMBERS)
         check_name(self.name)
-        _ = self.budget, self.groups
         if self.keep_params is not None or self.multiple_of == AUTO:
             raise UsageError(
                 "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from profilesearch.networks.criteria import CRITERIA
+from profilesearch.networks.names import CRITERIA
 from profilesearch.research.study.analysis import MARGIN, Estimate, difference, mean_of
 from profilesearch.research.study.jobs import FineTune
 from profilesearch.research.study.lab import Lab

@@ -5,7 +5,8 @@ from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
 from profilesearch.research.study.profiles import random_profiles
-from profilesearch.scoring.score import SAMPLE, STATISTICS, Statistics
+from profilesearch.scoring.names import STATISTICS, Statistics
+from profilesearch.scoring.score import SAMPLE
 
 CRITERIA = ("l1", "random")
 DEFAULT: tuple[Statistics, int] = ("batch", 1000)

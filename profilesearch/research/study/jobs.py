@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from profilesearch.errors import choose
-from profilesearch.scoring.measures import Measure
-from profilesearch.scoring.score import Statistics
-from profilesearch.tasks.hardware import Precision
+from profilesearch.scoring.names import Measure, Statistics
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member
 
 Widths = tuple[int, ...]

@@ -30,7 +30,8 @@ from profilesearch.research.study.jobs import (
     identity,
 )
 from profilesearch.research.study.records import Records, Row
-from profilesearch.tasks.hardware import DTYPES, Precision
+from profilesearch.tasks.hardware import DTYPES
+from profilesearch.tasks.names import Precision
 
 _ID, _PROFILE = hexadecimal(10), hexadecimal(8)
 _FLAG = one_of(("0", "1"))

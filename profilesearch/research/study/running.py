@@ -7,17 +7,56 @@ from typing import cast
 
 import torch
 
-from profilesearch.cli.console import Output
+from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.architectures import folder_name
-from profilesearch.research.study import EXPERIMENTS
+from profilesearch.research.study.experiments import EXPERIMENTS, experiment
 from profilesearch.research.study.jobs import Sources
 from profilesearch.research.study.lab import Lab, NotMeasured
 from profilesearch.research.study.page import Entry, Section, read_entries, write_page
 from profilesearch.research.study.settings import Studying
-from profilesearch.tasks.hardware import Precision
+from profilesearch.store import Store
+from profilesearch.system.files import check_writable
+from profilesearch.tasks.hardware import best_precision, open_device
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, check_unseen
+
+_LEFT_OUT = ("--only", "--row", "--recorded", "--data-dir", "--workers", "--runs", "--device")
+"""What picks a part of the study, or depends on the machine."""
+
+
+def study(settings: Studying, words: Sequence[str]) -> None:
+    """Does what `study` is told.
+
+    Args:
+        settings: Of the command.
+        words: That it was given, for the page.
+    """
+    settings = replace(settings, precision=settings.precision or best_precision())
+    output = Output.of(settings)
+    for folder in (settings.results, settings.runs, settings.store, settings.pool_dir):
+        check_writable(folder)
+    open_device(settings.device)
+    only = settings.experiments
+    read_entries(settings.results, settings.arch)  # before anything is measured
+    for keep in settings.sizes.keeps if settings.map_from else ():
+        Store(settings.store).best(settings.map_from or "", keep, "macs", "")  # before a target is trained
+    lab = open_lab(settings, output)
+    if settings.row:
+        take_again(lab, settings.row, output)
+        return
+    command = command_line("study", said_precision(words, str(settings.precision)), _LEFT_OUT)
+    measured: list[str] = []
+    for number, name in enumerate(only, 1):
+        output.say(f"experiment: {name}")
+        before = lab.taken
+        section = section_of(lab, name, settings.recorded)
+        output.say(f"  {section.verdict}")
+        measured += [name] if lab.taken > before else []
+        page = write(settings.results, lab, command, only[:number], measured)
+    output.say(f"wrote {page}")
+    output.result({"page": str(page), "experiments": only})
 
 
 def open_lab(settings: Studying, output: Output) -> Lab:
@@ -89,7 +128,7 @@ def write(results: Path, lab: Lab, command: str, run: Sequence[str], measured: S
 
 def section_of(lab: Lab, name: str, recorded: bool) -> Section:
     """Runs an experiment, or makes it of its records alone."""
-    section = _recorded(lab, name) if recorded else EXPERIMENTS[name](lab)
+    section = _recorded(lab, name) if recorded else experiment(name)(lab)
     if section is None:
         raise _not_recorded(lab, name)
     return section
@@ -106,7 +145,7 @@ def _recorded(lab: Lab, name: str) -> Section | None:
     def section(keeps: tuple[float, ...]) -> Section | None:
         lab.sizes = replace(sizes, keeps=keeps)
         try:
-            return EXPERIMENTS[name](lab)
+            return experiment(name)(lab)
         except NotMeasured:
             return None
 

@@ -8,9 +8,9 @@ from profilesearch.cli import ranges
 from profilesearch.cli.options import PRECISION, STORE, WORKERS, Pooled
 from profilesearch.cli.settings import option
 from profilesearch.errors import choose
-from profilesearch.research.study import EXPERIMENTS, LONG
+from profilesearch.research.study.experiments import EXPERIMENTS, LONG
 from profilesearch.research.study.sizes import QUICK, Sizes
-from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.names import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +81,22 @@ files:
         ),
     )
     quick: bool = field(default=False, metadata=option("tiny sizes, to see that everything runs"))
-    precision: str = field(default_factory=best_precision, metadata=PRECISION)
+    precision: str | None = field(default=None, metadata=PRECISION)
     workers: int = field(default=0, metadata=WORKERS)
     results: Path = field(default=Path("results"), metadata=option("records and figures", "DIR"))
     runs: Path = field(default=Path("runs"), metadata=option("ledger, unfinished trainings", "DIR"))
+
+    def validate(self) -> None:
+        """Finds mistakes in the words alone.
+
+        Raises:
+            UsageError: A name is unknown.
+        """
+        super().validate()
+        choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
+        _ = self.experiments
+        if self.row:
+            choose("experiment", self.row.partition(".")[0], EXPERIMENTS)
 
     @property
     def experiments(self) -> list[str]:

@@ -10,7 +10,8 @@ from profilesearch.evidence import Evidence, PoolMember, Provenance, evidence, f
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.networks.mapping import map_by_place
-from profilesearch.networks.rivals import CONTENDERS, rivals_of
+from profilesearch.networks.names import CONTENDERS
+from profilesearch.networks.rivals import rivals_of
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.research.study.analysis import Estimate, accuracy_gap, difference

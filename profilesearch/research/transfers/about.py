@@ -12,11 +12,10 @@ from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.downstream import recipe_of
 from profilesearch.research.transfers.setting import Setting
 from profilesearch.research.transfers.structured import carried_profile, stored_profile
-from profilesearch.research.transfers.upstream import Ways, pool_command, source_epochs
+from profilesearch.research.transfers.upstream import pool_command, source_epochs
+from profilesearch.research.transfers.ways import LEVELS_OF, Ways
 from profilesearch.system.files import read_json, write_json
 
-NAMES = {"params": "weights", "macs": "multiply-adds"}
-"""What levels are of, in words."""
 _LEVELS = {
     "params": "Levels are of the weights, BatchNorm's and the classifier's not counted: masks remove them exactly, "
     "smaller tensors keep what they should within half a percent.",
@@ -41,7 +40,7 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
     for level in sorted({float(row["level"]) for row in rows if row["method"].startswith("profile")}):
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
-        left = f"{1 - level:.0%} of the {NAMES[setting.metric]}"
+        left = f"{1 - level:.0%} of the {LEVELS_OF[setting.metric]}"
         yield (
             f"At {level:g} the profile is {stored.name}, projected onto {left}; its search saw networks for "
             f"{searched or 'unknown data'}."

@@ -10,9 +10,10 @@ from torch.nn import functional
 from profilesearch.networks.cost import evaluating
 from profilesearch.research.transfers.masks import Masks, classifier_name, sparsity
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import DTYPES, Precision, best_precision, device_of
+from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import accuracy, train

@@ -18,7 +18,7 @@ from profilesearch.research.transfers.answers import (
 )
 from profilesearch.research.transfers.methods import METHODS, start_of
 from profilesearch.research.transfers.summaries import Runs, summarize
-from profilesearch.research.transfers.upstream import Ways
+from profilesearch.research.transfers.ways import Ways
 
 HEAD = ("method", "level", "made", "weights", "MACs", "zeros", "time", "accuracy", "minus dense")
 _TOLD_APART_BY = ("method", "level", "downstream", "finetune", "epochs", "seed")

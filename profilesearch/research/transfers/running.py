@@ -1,29 +1,68 @@
 """A comparison of what transfers, from its settings: what is measured, in worker processes, and what is written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import cast
 
 import torch
 
-from profilesearch.cli.console import Output
+from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.identity import network_identity
+from profilesearch.research.study.identities import check_identities
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.workers import results
-from profilesearch.research.transfers.about import NAMES, describe, profiles_with_evidence
+from profilesearch.research.transfers.about import describe, profiles_with_evidence, read_commands, remember
 from profilesearch.research.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.research.transfers.figure import draw
 from profilesearch.research.transfers.methods import from_random
 from profilesearch.research.transfers.page import HEAD, Page, grouped, table_of
-from profilesearch.research.transfers.reach import out_of_reach
-from profilesearch.research.transfers.setting import Run, Setting, carry, compress, source_identity
+from profilesearch.research.transfers.reach import feasible, out_of_reach
+from profilesearch.research.transfers.setting import ROWS, Run, Setting, carry, compress, source_identity
 from profilesearch.research.transfers.settings import Transferring
-from profilesearch.research.transfers.speeds import measure, times
+from profilesearch.research.transfers.speeds import SPEEDS, measure, times
 from profilesearch.research.transfers.upstream import source_epochs
-from profilesearch.system.files import write_text
-from profilesearch.tasks.hardware import Precision
+from profilesearch.research.transfers.ways import LEVELS_OF
+from profilesearch.system.files import check_writable, write_text
+from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
+
+_LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
+
+
+def transfer(settings: Transferring, words: Sequence[str]) -> None:
+    """Does what `transfer` is told.
+
+    Args:
+        settings: Of the command.
+        words: That it was given, for the page.
+    """
+    settings = replace(settings, precision=settings.precision or best_precision())
+    output = Output.of(settings)
+    for folder in (settings.out, settings.pool_dir):
+        check_writable(folder)
+    read_commands(settings.out / "commands.json")  # before anything is trained
+    records, _ = Records(settings.out / "rows.csv", ROWS), Records(settings.out / "speeds.csv", SPEEDS)
+    workspace = Workspace(settings, output)
+    for name in settings.downstream:
+        workspace.data(name)
+    file, upstream = settings.checkpoint, workspace.names[0]
+    source = workspace.trained(upstream, settings.seed) if file is None else workspace.foreign([file])[0]
+    setting = setting_of(settings, workspace, source)
+    check_identities(settings.out, identities_of(setting), "give another --out folder")
+    recorded = [float(row["level"]) for row in records.rows() if row["method"].startswith("profile")]
+    setting, reachable, skipped = feasible(setting, settings.methods, settings.level, recorded)
+    for each in skipped:
+        output.say(f"skipping {each}")
+    runs = runs_of(settings, workspace, setting, reachable)
+    measure_runs(settings, setting, runs, records, output)
+    command = command_line("transfer", said_precision(words, str(settings.precision)), _LEFT_OUT)
+    commands, ending = remember(settings.out / "commands.json", setting.identity, command)
+    write(settings, setting, [row for row in records.rows() if setting.owns(row)], commands, ending, output)
+    asked = [row for row in (records.get(each.identity) for each in runs) if row]
+    output.result({"rows": asked, "skipped": list(skipped)})
 
 
 def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> Setting:
@@ -127,7 +166,7 @@ def write(
     tables = grouped(rows)
     measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
                        settings.out / "speeds.csv")  # fmt: skip
-    draw(tables, settings.out / figure_file, NAMES[setting.metric])
+    draw(tables, settings.out / figure_file, LEVELS_OF[setting.metric])
     unequal = from_random(setting.ways) if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
     about = list(describe(setting, rows))
     if unequal:

@@ -21,11 +21,13 @@ from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.downstream import Result, extract, finetune_full, finetune_linear
 from profilesearch.research.transfers.masks import sparsity
 from profilesearch.research.transfers.methods import METHODS
-from profilesearch.research.transfers.upstream import Upstream, Ways
+from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.research.transfers.ways import FINETUNES, Ways
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.hardware import DTYPES, Precision, device_of
+from profilesearch.tasks.hardware import DTYPES, device_of
 from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.sources import open_labelled, open_once
 from profilesearch.tasks.training import accuracy
@@ -33,7 +35,6 @@ from profilesearch.tasks.unfinished import Unfinished
 
 _VERSION = 4
 """Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
-FINETUNES = ("linear", "full", "none")
 ROWS: Table = {
     "id": hexadecimal(10), "method": one_of(METHODS), "level": part, "removed": real(-1e6, 1), "zeros": part,
     "weights": amount, "macs": amount, "downstream": text, "finetune": one_of(FINETUNES), "epochs": whole(),

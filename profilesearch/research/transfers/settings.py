@@ -8,14 +8,12 @@ from profilesearch.cli import ranges
 from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Sources
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.criteria import CRITERIA
-from profilesearch.networks.refit import REFITS
+from profilesearch.networks.names import CRITERIA, REFITS
 from profilesearch.profiles import Metric
-from profilesearch.research.transfers.about import NAMES
 from profilesearch.research.transfers.methods import METHODS
-from profilesearch.research.transfers.setting import FINETUNES
-from profilesearch.research.transfers.upstream import STARTS, Ways
-from profilesearch.tasks.hardware import DTYPES, best_precision
+from profilesearch.research.transfers.ways import FINETUNES, LEVELS_OF, STARTS, Ways
+from profilesearch.tasks.catalogue import check_data
+from profilesearch.tasks.names import PRECISIONS
 
 _WIDTH = max(map(len, METHODS))
 _LISTED = "\n".join(f"  {name:{_WIDTH}}  {method.summary}" for name, method in METHODS.items())
@@ -115,7 +113,7 @@ files, in --out:
     )
     pool_dir: Path = field(default=Path("pools"), metadata=option("trained sources", "DIR"))
     store: Path = field(default=Path("profiles"), metadata=STORE)
-    precision: str = field(default_factory=best_precision, metadata=PRECISION)
+    precision: str | None = field(default=None, metadata=PRECISION)
     workers: int = field(default=0, metadata=WORKERS)
     out: Path = field(default=Path("transferred"), metadata=option("where results are written", "DIR"))
 
@@ -143,14 +141,17 @@ files, in --out:
     def _able(self) -> tuple[str, ...]:
         return tuple(name for name, method in METHODS.items() if self.metric == "params" or method.structured)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Finds mistakes before any work.
 
         Raises:
             UsageError: A name is unknown, or a method cannot remove what levels are of.
         """
-        choose("metric", self.metric, NAMES)
-        choose("precision", self.precision, DTYPES)
+        super().validate()
+        for name in self.downstream:
+            check_data(name)
+        choose("metric", self.metric, LEVELS_OF)
+        choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
         choose("start", self.start, STARTS)
         choose("criterion", self.criterion, CRITERIA)
         choose("refit", self.refit, REFITS)

@@ -9,8 +9,9 @@ from torch import nn
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import CostModel
-from profilesearch.networks.criteria import MOST_SEEN, SEEING, keep_channels, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.names import SEEING
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.surgery import Pruner
@@ -25,6 +26,11 @@ from profilesearch.tasks.pools import example_shape
 
 RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
 """Methods without a profile, and which groups they make thinner."""
+
+
+def dense(upstream: Upstream, level: float) -> nn.Module:
+    """The source as it is, at whatever level."""
+    return upstream.trained()
 
 
 def width(upstream: Upstream, level: float) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,40 +13,16 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_metadata, load_pruned, save_network
 from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
+from profilesearch.research.transfers.ways import Ways
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
-from profilesearch.tasks.hardware import Precision
 from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
 from profilesearch.tasks.training import Hook, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 _STATISTICS = 2000
-STARTS = ("random", "source")
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How methods work upstream, beside how long.
-
-    Attributes:
-        distill: Weight of the source's answers in trainings that start from it, beside the labels; 1 leaves labels out.
-        start: What RigL, STR and AC/DC start from, and whether they train as long as methods that start from there:
-            `random` weights, or the `source`.
-        criterion: Which channels structured methods keep.
-        refit: How the source's weights are fitted anew in closed form before structured methods train them.
-    """
-
-    distill: float = 0.0
-    start: str = "random"
-    criterion: str = "l1"
-    refit: str = "none"
-
-    @property
-    def identity(self) -> str:
-        """What is not as it is by default, in a row; nothing where all is, as before there was a choice."""
-        changed = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
-        return "".join(f" {name} {value}" for name, value, default in changed if value != default)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.scoring.engines.base import Engine, LocalEngine, Task
 from profilesearch.scoring.engines.processes import ProcessEngine
 from profilesearch.scoring.engines.ray import RayEngine
+from profilesearch.scoring.names import ENGINES
 
-ENGINES = (LocalEngine.name, ProcessEngine.name, RayEngine.name)
-
-__all__ = ["ENGINES", "Engine", "LocalEngine", "ProcessEngine", "RayEngine", "Task", "open_engine"]
+__all__ = ["Engine", "LocalEngine", "ProcessEngine", "RayEngine", "Task", "open_engine"]
 
 
 def open_engine(name: str, workers: int = 0, address: str | None = None) -> Engine:

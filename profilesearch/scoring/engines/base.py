@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from profilesearch.networks.groups import IntArray
+from profilesearch.scoring.names import LOCAL
 from profilesearch.scoring.score import Scorer
 
 Task = tuple[int, IntArray]
@@ -47,7 +48,7 @@ class Engine(ABC):
 class LocalEngine(Engine):
     """Scores in this process, one after the other."""
 
-    name = "local"
+    name = LOCAL
 
     def scores(self, scorers: Sequence[Scorer], tasks: Sequence[Task]) -> Iterator[tuple[int, float]]:
         """Yields every score as it is taken, in order."""

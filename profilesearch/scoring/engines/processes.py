@@ -7,6 +7,7 @@ from pathlib import Path
 
 from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.engines.base import Engine, Task, remembered
+from profilesearch.scoring.names import PROCESSES
 from profilesearch.scoring.score import Scorer
 from profilesearch.system.files import write_atomically
 from profilesearch.system.processes import Workers
@@ -22,7 +23,7 @@ class ProcessEngine(Engine):
         workers: Number of processes; they share the processor's threads.
     """
 
-    name = "processes"
+    name = PROCESSES
 
     def __init__(self, workers: int) -> None:
         self._workers = Workers(workers)

@@ -9,6 +9,7 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.engines.base import Engine, Task, remembered
+from profilesearch.scoring.names import RAY
 from profilesearch.scoring.score import Scorer
 
 ANSWER_S = 10.0
@@ -32,7 +33,7 @@ class RayEngine(Engine):
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
 
-    name = "ray"
+    name = RAY
 
     def __init__(self, workers: int, address: str | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,4 +1,4 @@
-"""Members of a pool: those that are trained here, and what is known of each."""
+"""Members of a pool, those that are trained here and others, and what is known of each: what `pool` does."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,28 @@ from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
+from profilesearch.showing.settings import Pooling
+from profilesearch.system.files import check_writable
 from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy
 from profilesearch.tasks.splits import split
+
+
+def pool(settings: Pooling) -> None:
+    """Does what `pool` is told."""
+    output = Output.of(settings)
+    if not settings.list:
+        check_writable(settings.pool_dir)
+    workspace = Workspace(settings, output)
+    members = workspace.foreign(settings.checkpoint)
+    if not settings.checkpoint:
+        members += own_members(workspace, settings.seeds, settings.recipe, settings.start, settings.list, output)
+    rows = [row_of(member, workspace, output) for member in members]
+    head = ["member", "data", "learned from", "held-out accuracy", "file"]
+    output.table(f"pool of {settings.arch}", head, [[str(cell) for cell in row.values()] for row in rows])
+    if not rows:
+        rest = settings.words(vars(settings), without=("arch", "list", "json", "quiet"))
+        output.say(f"no member yet; train them with `profilesearch pool --arch {shlex.quote(settings.arch)}{rest}`")
+    output.result({"architecture": settings.arch, "members": rows})
 
 
 def own_members(

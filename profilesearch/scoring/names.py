@@ -1,0 +1,18 @@
+"""What can be asked for of scores, by name: read without torch, which takes seconds."""
+
+from typing import Literal
+
+Measure = Literal["accuracy", "loss", "divergence"]
+MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "divergence")
+"""What a score measures of a pruned network's outputs."""
+SHOWN: dict[Measure, str] = {"accuracy": "accuracy", "loss": "exp(-loss)", "divergence": "exp(-divergence)"}
+"""Their names for people."""
+Statistics = Literal["sample", "batch", "reestimate", "none"]
+STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
+"""Where BatchNorm takes its statistics from."""
+LOCAL, PROCESSES, RAY = ENGINES = ("local", "processes", "ray")
+"""Where profiles are scored."""
+MEAN, WORST, CVAR = OVER_MEMBERS = ("mean", "worst", "cvar")
+"""What is made of gains over the members of a pool."""
+TARGET_WEIGHT = 1.0
+"""How much a relative distance of 100 % from the budget costs a reward, in units of relative accuracy."""

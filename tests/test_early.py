@@ -1,0 +1,110 @@
+"""What a command is told is read before anything is imported that takes seconds; so are the mistakes in it."""
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+import agents
+import profilesearch
+from agents.registry import OWN, searcher_names
+from envs.mixture import OBJECTIVES
+from profilesearch.__main__ import VERBS
+from profilesearch.applying.exports import READERS, WRITERS
+from profilesearch.applying.settings import FORMATS
+from profilesearch.cli.settings import Settings
+from profilesearch.networks.names import UNSEARCHED
+from profilesearch.networks.rivals import RIVALS
+from profilesearch.research.study.experiments import EXPERIMENTS, experiment
+from profilesearch.research.transfers.methods import METHODS
+from profilesearch.scoring.names import OVER_MEMBERS
+from profilesearch.tasks.catalogue import DATA_SETS
+from profilesearch.tasks.data import _LOADERS
+
+SLOW = ("torch", "torchvision", "stable_baselines3", "optuna", "matplotlib", "pandas", "scipy", "numpy", "sklearn")
+NEEDED = "--arch resnet20 --downstream digits"
+MISTAKES = {
+    "apply": "--arch resnet20 --refit al",
+    "compare": "--arch resnet20 --searchers ppo rando",
+    "groups": "--imagesize 32",
+    "list": "--architecture resnet20",
+    "policy": "shwo",
+    "pool": "--arch resnet20 --epochs 0",
+    "report": "",
+    "study": "--arch resnet20 --only rank",
+    "train": "--arch resnet20 --criterion l3",
+    "transfer": "--arch resnet20 --downstream digits --method tickets",
+}
+READ_ALL = """
+import contextlib, io, json, sys
+from profilesearch.__main__ import VERBS, main
+def said(*words):
+    sys.argv = ["profilesearch", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    return code, out.getvalue(), err.getvalue()
+mistakes = json.loads(sys.argv[1])
+found = {verb: [said(verb, "--help"), said(verb, "--jsn"), said(verb, *mistakes[verb].split())] for verb in VERBS}
+print(json.dumps({"found": found, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+
+
+def test_help_and_mistakes_need_nothing_slow(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", READ_ALL, json.dumps(MISTAKES)]
+    root = str(Path(profilesearch.__file__).parents[1])
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root, "HOME": "/"}
+    )
+    told = json.loads(done.stdout)
+    for verb, (helped, misspelt, mistaken) in told["found"].items():
+        assert helped[0] in (0, None)
+        assert helped[1].startswith(f"usage: profilesearch {verb}")
+        assert misspelt == [2, "", "error: unknown option --jsn; did you mean --json?; see --help\n"]
+        assert mistaken[0] == 2
+        assert mistaken[2].startswith("error: ")
+    assert told["found"].keys() == MISTAKES.keys() == VERBS.keys()
+    assert set(SLOW) & set(told["modules"]) == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_does_a_commands_work_takes_its_settings(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"profilesearch.{verb}")
+    asked: list[tuple[Settings, str, list[object]]] = []
+    monkeypatch.setattr(module, "work", lambda settings, place, *more: asked.append((settings, place, [*more])))
+    words = {"report": ["runs"], "list": [], "groups": ["--families"], "policy": []}.get(verb, NEEDED.split())
+    module.main(words if verb == "transfer" else words[:2])
+    (settings, place, more), *_ = asked
+    does = resolve_name(place)
+    first, *rest = inspect.signature(does).parameters
+    assert typing.get_type_hints(does)[first] is type(settings) is module.parser.__self__
+    assert len(rest) == len(more)
+
+
+def test_what_has_a_name_is_there() -> None:
+    assert tuple(RIVALS) == UNSEARCHED
+    assert tuple(OBJECTIVES) == OVER_MEMBERS
+    assert tuple(WRITERS) == tuple(READERS) == FORMATS
+    assert ("digits", *_LOADERS) == DATA_SETS
+    assert {name: kind.name for name, kind in agents.SEARCHERS.items()} == {name: name for name in OWN}
+    assert set(OWN) <= set(searcher_names())
+    for thing in [*map(experiment, EXPERIMENTS), *(method.compress for method in METHODS.values())]:
+        assert callable(thing)
+
+
+@pytest.mark.parametrize("package", [agents, profilesearch], ids=lambda package: package.__name__)
+def test_public_names_are_imported_when_they_are_used(package: object) -> None:
+    names = package.__all__
+    assert set(names) <= set(dir(package))
+    assert all(getattr(package, name) is not None for name in names)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = package.nothing
