@@ -13,6 +13,7 @@ from profilesearch.deciding import given_profile
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_into
 from profilesearch.store import Store
+from profilesearch.system.files import nearest_path, regular_file
 
 VERBS = {"apply": apply.main, "groups": groups.main, "list": listing.main, "train": train.main}
 OWN = "apply --arch mynets:net --checkpoint net.pt --data digits"
@@ -32,6 +33,22 @@ MISTAKES = {
     f"{OWN} --mean 0.5,0.5,0.4 --std 0.2": "--mean must be a number *; * several numbers with spaces between them",
     f"{OWN} --finetune 1,5": "--finetune must be a whole number, got 1,5; write fractions with a point",
     f"{OWN} --mean 123 --std 58": "of pixels scaled to [0, 1] (divide those of 0 to 255 by 255)",
+    f"{OWN} --imagesize 8": "error: unknown option --imagesize; did you mean --image-size?; see --help",
+    f"{OWN} --imagesize=8": "error: unknown option --imagesize; did you mean --image-size?; see --help",
+    f"{OWN} --image_size 8": "error: unknown option --image_size; did you mean --image-size?; see --help",
+    f"{OWN} --kep 0.3 --expor onnx --zzz": "--kep; did you mean --keep?; * --expor; did you mean --export?; * --zzz;",
+    f"{OWN} -keep 0.3": "unknown option -keep; did you mean --keep?; see --help",
+    "apply --architecture mynets:net": "unknown option --architecture; did you mean --arch?; see --help",
+    "train --arch mynets:net --eval 20": "unknown option --eval; did you mean --evaluations?; see --help",
+    "groups --arch mynets:nett": "mynets has no 'nett'; did you mean net?; one of your own is written",
+    "groups --arch mynets:Sequential": "mynets has no 'Sequential'; choose from net, other; one of your own is written",
+    "groups --arch mynet:net": "No module named 'mynet'; did you mean mynets:net? else check PYTHONPATH",
+    "apply --arch resnet20 --data digits --checkpoint birdnet.pt": "birdnet.pt: * did you mean birdnet.pth?",
+    "apply --arch resnet20 --data digits --checkpoint birdnet.pt#ema": "birdnet.pt: * did you mean birdnet.pth?",
+    "apply --arch resnet20 --data digits --checkpoint net/BirdNets.pt": "did you mean nets/birdnets.pt?",
+    "train --arch resnet20 --data digits --checkpoint digits=birdnet.pt": "did you mean birdnet.pth?",
+    "apply --arch resnet18 --data digits --checkpoint IMAGENET1K_V3": "weights 'IMAGENET1K_V3'; did you mean IMAGENET",
+    f"{OWN} --profile besst.json": "the profile besst.json: No such file or directory; did you mean best.json?",
     "list --arch mynets:net": "no profile of 'mynets:net' is stored; *`profilesearch train --arch mynets:net`",
 }
 
@@ -45,8 +62,12 @@ def test_a_mistake_is_one_sentence_with_the_fix(
     Path("photos").mkdir()
     Path("mynets.py").write_text(
         "from torch import nn\n\ndef net():\n"
-        "    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))\n"
+        "    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))\n\n\n"
+        "def other():\n    return net()\n\n\ndef _hidden():\n    return net()\n"
     )
+    Path("nets").mkdir()
+    for name in ("birdnet.pth", "nets/birdnets.pt", "best.json", ".birdnet.pt"):
+        Path(name).touch()
     verb, *words = line.split()
     with pytest.raises(SystemExit) as stop:
         run(VERBS[verb], words)
@@ -58,6 +79,16 @@ def test_a_mistake_is_one_sentence_with_the_fix(
         assert part in rest, said
         rest = rest.partition(part)[2]
     assert not Path("applied").exists()
+
+
+def test_only_what_is_near_is_offered_in_place_of_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").touch()
+    (tmp_path / "nets").mkdir()
+    for name, offered in (("b.safetensors", None), ("A.th", "a.safetensors"), ("net/a.pt", None), ("net", "nets")):
+        assert nearest_path(tmp_path / name) == (tmp_path / offered if offered else None)
+    for name in ("nowhere/x/y.pt", "x" * 5000):
+        with pytest.raises(UsageError, match=r"^cannot read the file [^;]*$"):
+            regular_file(tmp_path / name)
 
 
 def test_a_profile_is_found_by_the_name_that_the_list_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from profilesearch.cli.console import DATA_VARIABLE, Output
 from profilesearch.cli.options import OnModels, Pooled, Searching
+from profilesearch.errors import choose
 from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_matched
@@ -118,10 +120,7 @@ class Workspace:
             name, separator, file = entry.partition("=")
             known = bool(separator) and is_data(name)
             data = self.data(name if known else self.names[0])
-            where = file if known else entry
-            published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
-            is_name = not entry_of(Path(where))[0].exists() and published in published_names(self._sources.arch)
-            path = published_weights(self._sources.arch, published) if is_name else Path(where)
+            path = self._file_of(file if known else entry)
             matched = load_matched(self._sources.arch, path)
             if matched.note:
                 self._output.say(matched.note)
@@ -132,6 +131,19 @@ class Workspace:
             members[place] = foreign_member(self._sources.arch, path, data)
         members |= {place: self.trained(*which) for place, which in to_train.items()}
         return [members[place] for place in range(len(checkpoints))]
+
+    def _file_of(self, where: str) -> Path:
+        """Returns a checkpoint's file; published weights go by name."""
+        arch, path = self._sources.arch, Path(where)
+        if entry_of(path)[0].exists():
+            return path
+        names = published_names(arch)
+        published = where.rpartition("Weights.")[2]  # ResNet18_Weights.IMAGENET1K_V1, as torchvision writes it
+        if published in names:
+            return published_weights(arch, published)
+        if get_close_matches(published.upper(), names, 1):
+            choose("file or published weights", where, names)
+        return path
 
     def present(self, data: str, seed: int) -> Member | None:
         """Returns a member that we have trained already, or None."""

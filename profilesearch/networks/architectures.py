@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from profilesearch.errors import UsageError, choose, nearest
 from profilesearch.networks.cifar_resnet import CIFAR_RESNETS, resnet18_small
 from profilesearch.networks.tiny import TINY_NETWORKS
-from profilesearch.system.files import near
+from profilesearch.system.files import nearest_path
 
 TIMM = "timm:"
 _IMAGES = {"inception_v3": 299}
@@ -144,17 +144,22 @@ def _callable(name: str) -> Callable[..., Any]:
         sys.path.insert(0, here)  # as `python -m` does, for the console script
     try:
         found = importlib.import_module(module)
-    except (ImportError, ValueError) as error:  # ValueError: no name of a module
+    except ImportError as error:
         plain = module.removesuffix(".py").replace("/", ".").strip(".")
-        fix = f"check the name and PYTHONPATH{near(Path(f'{module}.py'))}"
-        fix = fix if plain == module else f"write {plain}:{leaf}"
+        file = Path(f"{module.replace('.', '/')}.py")
+        other = nearest_path(file)
+        fix = "check the name and PYTHONPATH"
+        if plain != module:
+            fix = f"write {plain}:{leaf}"
+        elif other is not None and other != file:
+            fix = f"did you mean {'.'.join(other.with_suffix('').parts)}:{leaf}? else check PYTHONPATH"
         raise UsageError(f"cannot import {module} for '{name}': {error}; {fix}") from error
     except Exception as error:  # whatever is wrong in it
         raise UsageError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     made: Callable[..., Any] | None = getattr(found, leaf, None)
     if made is None:
         public = [each for each, value in vars(found).items() if callable(value) and not each.startswith("_")]
-        own = [each for each in public if getattr(found, each).__module__ == module] or public
+        own = [each for each in public if getattr(vars(found)[each], "__module__", "") == module] or public
         fix = nearest(leaf, own) if own else "define one there"
         raise UsageError(f"{module} has no '{leaf}'; {fix}; one of your own is written package.module:callable")
     return made

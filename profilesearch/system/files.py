@@ -48,16 +48,28 @@ def regular_file(path: str | Path, what: str = "file") -> Path:
 
 
 def near(path: Path) -> str:
-    """Returns a phrase that offers what lies in place of a missing file or folder under nearly the same name."""
-    missing = next(each for each in (*reversed(path.parents), path) if not each.exists())
-    last = missing == path
+    """Returns a phrase that offers what is there under nearly the same name as a missing file or folder."""
+    other = nearest_path(path)
+    return f"; did you mean {other}?" if other else ""
+
+
+def nearest_path(path: Path) -> Path | None:
+    """Returns what is there under nearly the same name as a missing file, if anything; its folder may be misspelt too.
+
+    Names are near whatever their endings are, in large letters or small.
+    """
     try:
-        there = [each for each in missing.parent.iterdir() if each.is_dir() != last]
+        while not path.exists():
+            missing = next(each for each in (*reversed(path.parents), path) if not each.exists())
+            there = [each for each in sorted(missing.parent.iterdir()) if each.is_dir() or missing == path]
+            stems = {each.stem.casefold(): each for each in there if not each.name.startswith(".")}
+            close = get_close_matches(missing.stem.casefold(), stems, 1)
+            if not close:
+                return None
+            path = stems[close[0]] / path.relative_to(missing)
     except OSError:
-        return ""
-    stems = {each.stem.casefold(): each for each in sorted(there) if not each.name.startswith(".")}
-    close = get_close_matches(missing.stem.casefold(), stems, 1)
-    return f"; did you mean {stems[close[0]] / path.relative_to(missing)}?" if close else ""
+        return None
+    return path
 
 
 def read_json(path: Path, what: str = "file") -> Any:
