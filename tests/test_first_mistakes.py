@@ -45,7 +45,7 @@ MISTAKES = {
     "groups --arch mynet:net": "No module named 'mynet'; did you mean mynets:net? else check PYTHONPATH",
     "apply --arch resnet20 --data digits --checkpoint birdnet.pt": "birdnet.pt: * did you mean birdnet.pth?",
     "apply --arch resnet20 --data digits --checkpoint birdnet.pt#ema": "birdnet.pt: * did you mean birdnet.pth?",
-    "apply --arch resnet20 --data digits --checkpoint net/BirdNets.pt": "did you mean nets/birdnets.pt?",
+    "apply --arch resnet20 --data digits --checkpoint model/BirdNets.pt": "did you mean models/birdnets.pt?",
     "train --arch resnet20 --data digits --checkpoint digits=birdnet.pt": "did you mean birdnet.pth?",
     "apply --arch resnet18 --data digits --checkpoint IMAGENET1K_V3": "weights 'IMAGENET1K_V3'; did you mean IMAGENET",
     f"{OWN} --profile besst.json": "the profile besst.json: No such file or directory; did you mean best.json?",
@@ -65,8 +65,8 @@ def test_a_mistake_is_one_sentence_with_the_fix(
         "    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))\n\n\n"
         "def other():\n    return net()\n\n\ndef _hidden():\n    return net()\n"
     )
-    Path("nets").mkdir()
-    for name in ("birdnet.pth", "nets/birdnets.pt", "best.json", ".birdnet.pt"):
+    Path("models").mkdir()
+    for name in ("birdnet.pth", "models/birdnets.pt", "best.json", ".birdnet.pt"):
         Path(name).touch()
     verb, *words = line.split()
     with pytest.raises(SystemExit) as stop:

@@ -37,10 +37,9 @@ def regular_file(path: str | Path, what: str = "file") -> Path:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        if path.is_symlink():
-            reason = f"it is a link to {path.readlink()}, which is not there"
-        elif isinstance(error, FileNotFoundError):
-            reason += near(path)
+        if isinstance(error, FileNotFoundError):
+            linked = path.is_symlink()
+            reason = f"it is a link to {path.readlink()}, which is not there" if linked else reason + near(path)
         raise UsageError(f"cannot read the {what} {path}: {reason}") from error
     if not stat.S_ISREG(mode):
         raise UsageError(f"cannot read the {what} {path}: it is {_kind(mode)}; give a file")
