@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from envs.policy import Policy
-from profilesearch.errors import UsageError, nearest
+from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
-from profilesearch.networks.names import NAMED, POLICY
-from profilesearch.networks.rivals import RIVALS, check_rival
+from profilesearch.networks.names import POLICY, check_rival
+from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
-from profilesearch.store import SHIPPED, Store
+from profilesearch.store import SHIPPED
 
 _RULES = ("widest", "taper")
 
@@ -76,22 +76,6 @@ def named(name: str, budget: Budget, store: Path) -> Decision:
     if not policies:
         raise UsageError("no policy is stored; train one with `profilesearch policy train`, or take another profile")
     return Decision(POLICY, "it was asked for", policies[0])
-
-
-def given_profile(asked: str | Path, store: Path) -> Profile:
-    """Returns the profile that is asked for: of a file, or a stored one as `list` names it, `ARCHITECTURE/NAME`.
-
-    Raises:
-        UsageError: There is none, with the nearest names; or its file is broken.
-    """
-    if Path(asked).suffix == ".json" or Path(asked).exists():
-        return Profile.load(asked)
-    stored = Store(store)
-    files = {f"{name}/{file.stem}": file for name in stored.architectures() for file in stored.files(name)}
-    name = str(asked)
-    if name not in files:
-        raise UsageError(f"there is no profile '{name}', file or stored; {nearest(name, [*NAMED, *files])}")
-    return Profile.load(files[name])
 
 
 def started(start: str, store: Path) -> Policy:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.deciding import decide, given_profile
+from profilesearch.asked import given_profile
+from profilesearch.deciding import decide
 from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance

@@ -12,7 +12,7 @@ from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Evidence
-from profilesearch.networks.architectures import architecture_of, folder_name
+from profilesearch.networks.names import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
 from profilesearch.system.files import write_json
 from profilesearch.system.naming import PLAIN_NAME, check_name

@@ -30,8 +30,8 @@ from profilesearch.tasks.data import _LOADERS
 SLOW = ("torch", "torchvision", "stable_baselines3", "optuna", "matplotlib", "pandas", "scipy", "numpy", "sklearn")
 NEEDED = "--arch resnet20 --downstream digits"
 MISTAKES = {
-    "apply": "--arch resnet20 --refit al",
-    "compare": "--arch resnet20 --searchers ppo rando",
+    "apply": "--arch resnet20 --profile unifrom",
+    "compare": "--arch resnet20 --profile none.json",
     "groups": "--imagesize 32",
     "list": "--architecture resnet20",
     "policy": "shwo",

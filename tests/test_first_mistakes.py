@@ -8,8 +8,8 @@ import torch
 
 from profilesearch import UsageError, apply, groups, prune, train
 from profilesearch import list as listing
+from profilesearch.asked import given_profile
 from profilesearch.cli.console import run
-from profilesearch.deciding import given_profile
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_into
 from profilesearch.store import Store

@@ -16,7 +16,7 @@ from profilesearch.applying.settings import Applying
 from profilesearch.cli.console import run
 from profilesearch.cli.wording import MARK, OPTIONS, in_options
 from profilesearch.networks.groups import check_names
-from profilesearch.networks.rivals import check_rival
+from profilesearch.networks.names import check_rival
 from profilesearch.research.settings import Training
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store

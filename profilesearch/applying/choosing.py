@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from profilesearch.applying.settings import Applying
+from profilesearch.asked import given_profile
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision, decide, given_profile, named
+from profilesearch.deciding import Decision, decide, named
 from profilesearch.evidence import provenance
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, NAMED

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
 from profilesearch.cli.options import (
     CRITERION,
@@ -21,7 +22,7 @@ from profilesearch.cli.options import (
 )
 from profilesearch.cli.settings import option
 from profilesearch.errors import choose
-from profilesearch.networks.names import CRITERIA, NAMED, REFITS
+from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival
 from profilesearch.profiles import Budget, Scope
 from profilesearch.system.files import check_writable
 from profilesearch.system.folders import check_place
@@ -170,6 +171,10 @@ files, in --out, which appears whole (an earlier result of other settings there 
         super().validate()
         choose("criterion", self.criterion, CRITERIA)
         choose("refit", self.refit, REFITS)
+        for asked in (self.profile, self.against):
+            if asked is not None and asked not in NAMED:
+                given_profile(asked, self.store)
+        check_rival(self.profile or UNIFORM, self.budget)
         choose("schedule", self.schedule, ("cosine", "linear"))
         for kind in self.export:
             choose("format", kind, FORMATS)

@@ -120,16 +120,6 @@ def published_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, 
     return (tuple(about.mean), tuple(about.std)) if about else None
 
 
-def folder_name(name: str) -> str:
-    """Returns an architecture's name as that of a folder."""
-    return name.replace(":", "--")
-
-
-def architecture_of(folder: str) -> str:
-    """Returns the architecture that a folder is named after."""
-    return folder.replace("--", ":")
-
-
 def _timm() -> Any:
     try:
         return importlib.import_module("timm")

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from profilesearch.errors import UsageError
+from profilesearch.profiles import Budget
+
 Criterion = Literal["random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction"]
 CRITERIA: tuple[Criterion, ...] = ("random", "l1", "l2", "fpgm", "bn", "taylor", "reconstruction")
 """Which channels of a group stay."""
@@ -23,3 +26,26 @@ CONTENDERS = (UNIFORM, WIDEST)
 POLICY = "policy"
 NAMED = (*UNSEARCHED, POLICY)
 """Profiles by name, none of which needs a search on the network at hand."""
+
+
+def folder_name(name: str) -> str:
+    """Returns an architecture's name as that of a folder."""
+    return name.replace(":", "--")
+
+
+def architecture_of(folder: str) -> str:
+    """Returns the architecture that a folder is named after."""
+    return folder.replace("--", ":")
+
+
+def check_rival(name: str, budget: Budget) -> None:
+    """Refuses a rival that a budget leaves no room for.
+
+    Raises:
+        UsageError: The widest profile is asked for under a budget that fixes the parameters as well.
+    """
+    if name == WIDEST and budget.keep_params is not None:
+        raise UsageError(
+            f"'widest' is the profile with most parameters, and a budget of {budget.text} fixes these; take uniform, "
+            "taper or random, or leave `keep_params` out"
+        )

@@ -9,8 +9,9 @@ from urllib.parse import urlparse
 import torch
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build, folder_name, is_torchvisions, torchvision_models
+from profilesearch.networks.architectures import build, is_torchvisions, torchvision_models
 from profilesearch.networks.checkpoints import load_tensors, save_network
+from profilesearch.networks.names import folder_name
 from profilesearch.system.files import cache_folder, regular_file
 
 _RESCALING = ("googlenet", "inception_v3")

@@ -5,14 +5,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.extremes import Cost
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.names import CONTENDERS, RANDOM, TAPER, UNIFORM, WIDEST
+from profilesearch.networks.names import CONTENDERS, RANDOM, TAPER, UNIFORM, WIDEST, check_rival
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.networks.steps import steps
-from profilesearch.profiles import Budget, Metric
+from profilesearch.profiles import Metric
 
 SLOPES = tuple(float(slope) for slope in np.linspace(-2, 2, 13))
 """Of `taper`, as doublings of the keep ratio from the first group to the last: from a quarter to four times."""
@@ -58,19 +57,6 @@ def rivals_of(space: ProfileSpace) -> dict[str, IntArray]:
     """Returns the profiles that every search must beat, by name: the widest is none under a budget of two metrics."""
     names = [name for name in CONTENDERS if name == UNIFORM or space.budget.keep_params is None]
     return {name: RIVALS[name](space, 0) for name in names}
-
-
-def check_rival(name: str, budget: Budget) -> None:
-    """Refuses a rival that a budget leaves no room for.
-
-    Raises:
-        UsageError: The widest profile is asked for under a budget that fixes the parameters as well.
-    """
-    if name == WIDEST and budget.keep_params is not None:
-        raise UsageError(
-            f"'widest' is the profile with most parameters, and a budget of {budget.text} fixes these; take uniform, "
-            "taper or random, or leave `keep_params` out"
-        )
 
 
 def other_metric(space: ProfileSpace) -> Metric:

@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from agents import PpoSearcher, Result, make_searcher
+from profilesearch.asked import given_profile
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
 from profilesearch.cli.hyperparameters import ppo_settings
 from profilesearch.cli.options import setting_name
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import given_profile
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.names import CONTENDERS, TAPER
+from profilesearch.networks.names import CONTENDERS, TAPER, folder_name
 from profilesearch.profiles import Profile
 from profilesearch.reporting.plots import save_figure, search_figure
 from profilesearch.research.contenders import show, table_rows

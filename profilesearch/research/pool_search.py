@@ -12,9 +12,9 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import started
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance
-from profilesearch.networks.architectures import folder_name
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.rivals import check_rival, rivals_of
+from profilesearch.networks.names import folder_name
+from profilesearch.networks.rivals import rivals_of
 from profilesearch.research.searched import save_run, store_safely
 from profilesearch.research.settings import Training
 from profilesearch.scoring.engines import open_engine
@@ -31,7 +31,6 @@ def train(settings: Training) -> None:
         UsageError: Something does not fit together.
     """
     output, searcher = Output.of(settings), searcher_of(settings)
-    check_rival(settings.searcher, settings.budget)
     check_tensorboard(settings.tensorboard)
     for folder in (settings.store, *filter(None, [settings.tensorboard])):
         check_writable(folder)

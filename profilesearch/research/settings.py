@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.registry import searcher_names
+from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
 from profilesearch.cli.hyperparameters import PPO
 from profilesearch.cli.options import STORE, Searching, setting_name
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
+from profilesearch.networks.names import check_rival
 from profilesearch.system.naming import check_name, safe_name
 
 _COMPARISON = "comparison"
@@ -79,6 +81,7 @@ files:
         """
         super().validate()
         choose("searcher", self.searcher, searcher_names())
+        check_rival(self.searcher, self.budget)
         if self.name is not None:
             check_name(self.name)
 
@@ -143,5 +146,7 @@ files:
             choose("searcher", name, searcher_names())
         if self.ppo and _PPO not in self.searchers:
             raise UsageError("--ppo is for the searcher ppo, which is not among --searchers")
+        for path in self.profile:
+            given_profile(path, Path("profiles"))
         if self.checkpoint and not self.target:
             raise UsageError("name models that the search does not see with --target FILE")

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError, one_line
-from profilesearch.networks.architectures import build, folder_name, stem_channels
+from profilesearch.networks.architectures import build, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.networks.identity import code_identity
+from profilesearch.networks.names import folder_name
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.inputs import input_channels

@@ -14,8 +14,8 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import named
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.architectures import build, check_architecture, folder_name, image_size
-from profilesearch.networks.names import POLICY
+from profilesearch.networks.architectures import build, check_architecture, image_size
+from profilesearch.networks.names import POLICY, folder_name
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.reporting.plots import rivals_figure, save_figure

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from profilesearch.networks.architectures import architecture_of
 from profilesearch.networks.mapping import map_by_place
+from profilesearch.networks.names import architecture_of
 from profilesearch.research.study.analysis import difference, gap_between, mean_of
 from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab

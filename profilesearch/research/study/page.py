@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import architecture_of, folder_name
+from profilesearch.networks.names import architecture_of, folder_name
 from profilesearch.reporting.webpage import markdown_table
 from profilesearch.research.study.jobs import Job
 from profilesearch.system.files import read_json, write_json, write_text

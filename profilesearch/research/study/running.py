@@ -10,7 +10,7 @@ import torch
 from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.architectures import folder_name
+from profilesearch.networks.names import folder_name
 from profilesearch.research.study.experiments import EXPERIMENTS, experiment
 from profilesearch.research.study.jobs import Sources
 from profilesearch.research.study.lab import Lab, NotMeasured
