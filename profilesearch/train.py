@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from profilesearch.applying.settings import Applying
 from profilesearch.cli.console import run, work
 from profilesearch.research.settings import Training
 
@@ -10,7 +11,7 @@ parser = Training.parser
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    work(Training.read(arguments), "profilesearch.research.pool_search:train")
+    work(Training.read(arguments), "profilesearch.research.pool_search:train", Applying)
 
 
 if __name__ == "__main__":

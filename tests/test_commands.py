@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from profilesearch import __version__
 from profilesearch.__main__ import VERBS
+from profilesearch.applying.settings import Applying
 from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import mean_interval
@@ -78,6 +80,9 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
     assert [member["data"] for member in profile["found"]["pool"]] == ["digits", "digits"]
     assert profile["budget"]["reached"] == pytest.approx(0.5, rel=0.005)
     assert profile["found"]["policy"]["own_cost"] > 0
+    command = next(line for line in err.splitlines() if line.startswith("    python -m profilesearch.apply "))
+    told = Applying.parser().parse_args(shlex.split(command)[3:])
+    assert (told.data, told.profile, Path(told.checkpoint).is_file()) == (["digits"], result["profile"], True)
     folder = Path(result["run"])
     assert {path.name for path in folder.iterdir()} == {"profile.png", "search.png", "history.csv", "result.json"}
     assert len((folder / "history.csv").read_text().splitlines()) == 1 + EVALUATIONS

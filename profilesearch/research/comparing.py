@@ -22,7 +22,8 @@ from profilesearch.research.contenders import show, table_rows
 from profilesearch.research.settings import Comparing
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.unseen import TestProblem
 from profilesearch.system.folders import SEARCHED, digest_of, drafted, free_place
 from profilesearch.system.naming import safe_name
 from profilesearch.tasks.hardware import open_device

@@ -16,7 +16,8 @@ from profilesearch.networks.names import CONTENDERS
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.scoring.names import SHOWN
-from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.unseen import TestProblem
 from profilesearch.tasks.pools import Member
 
 

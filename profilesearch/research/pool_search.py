@@ -1,12 +1,15 @@
 """A search over a pool of trained models, its profile stored: what `train` does."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from agents import Result, Searcher, make_searcher
 from agents.provenance import describe
 from profilesearch.cli.baseline import state_pool
 from profilesearch.cli.console import Output
 from profilesearch.cli.hyperparameters import ppo_settings
+from profilesearch.cli.settings import Settings
 from profilesearch.cli.watching import Curves, check_tensorboard
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import started
@@ -24,8 +27,12 @@ from profilesearch.system.files import check_writable
 from profilesearch.system.naming import check_name
 
 
-def train(settings: Training) -> None:
+def train(settings: Training, applying: type[Settings]) -> None:
     """Does what `train` is told.
+
+    Args:
+        settings: What that is.
+        applying: Settings of the command that uses a profile, which is suggested at the end.
 
     Raises:
         UsageError: Something does not fit together.
@@ -41,7 +48,12 @@ def train(settings: Training) -> None:
     with open_engine(settings.engine, settings.workers, settings.address) as engine:
         problem = workspace.problem(workspace.pool(settings), engine, settings)
         state_pool(output, problem, workspace.data)
-        search(problem, searcher, settings, name, output)
+        path = search(problem, searcher, settings, name, output)
+    member = problem.members[0]
+    told: dict[str, Any] = {each: getattr(settings, each) for each in ("arch", "data_dir", "mean", "std")}
+    told |= {"data": (workspace.asked[member.data],), "checkpoint": str(member.path), "profile": str(path)}
+    command = f"python -m profilesearch.{applying.verb}{applying.words(told)}"
+    output.say(f"use it, on {member.name} or a network of yours:\n    {command}")
 
 
 def searcher_of(settings: Training) -> Searcher:
@@ -55,8 +67,8 @@ def searcher_of(settings: Training) -> Searcher:
     return make_searcher(settings.searcher, settings.storage, ppo, start)
 
 
-def search(problem: Problem, searcher: Searcher, settings: Training, name: str, output: Output) -> None:
-    """Searches, stores the profile, and shows what was found."""
+def search(problem: Problem, searcher: Searcher, settings: Training, name: str, output: Output) -> Path:
+    """Searches, stores the profile, and shows what was found; returns where the profile is."""
     what = f"searching with {settings.searcher}"
     with output.search_progress(what, settings.evaluations) as move, Curves(settings.tensorboard, output.say) as curves:
         result = searcher.search(problem, settings.evaluations, settings.seed, curves.watch(move))
@@ -72,6 +84,7 @@ def search(problem: Problem, searcher: Searcher, settings: Training, name: str, 
     show(output, problem, result, found)
     output.say(f"stored {path}\npictures and history in {folder}")
     output.result({"profile": str(path), "run": str(folder), "reached": profile.reached, **found})
+    return path
 
 
 def show(output: Output, problem: Problem, result: Result, found: Provenance) -> None:

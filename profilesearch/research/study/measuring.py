@@ -23,8 +23,9 @@ from profilesearch.research.study.jobs import (
 )
 from profilesearch.research.study.rivals import elastic_member, elastic_of, score_tuned
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.problem import Problem, TestProblem
+from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
+from profilesearch.scoring.unseen import TestProblem
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, learning_images, tuning_recipe
 from profilesearch.tasks.training import accuracy, train
