@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,8 @@ def test_the_suggested_search_is_on_the_users_own_network_and_images(here: Path,
     line = next(line for line in capsys.readouterr().out.splitlines() if "searches one" in line)
     assert line.startswith("using the uniform profile: no stored profile of ")
     words = shlex.split(line.split("`")[1])
-    assert words[:2] == ["profilesearch", "train"]
-    train.main([*words[2:], "--evaluations", "3", "--images", "12", "--searcher", "random", *UNTRAINED, "--json"])
+    assert words[:3] == ["python", "-m", "profilesearch.train"]
+    train.main([*words[3:], "--evaluations", "3", "--images", "12", "--searcher", "random", *UNTRAINED, "--json"])
     found = said(capsys)
     assert [(member["name"], member["data"]) for member in found["pool"]] == [("net 2", "my photos.v2 ü@24")]
     apply.main(own)
@@ -173,6 +174,8 @@ def test_what_was_searched_on_the_data_is_not_unknown() -> None:
     profile = stored_profile(pool=[{"data": "mine"}], score=score)
     assert "0.941 of the unpruned accuracy, 0.900 of the unpruned accuracy with uniform" in known_worth(profile, "mine")
     assert "nothing is known of it on other" in known_worth(profile, "other")
+    profile = replace(profile, found=profile.found | {"score_settings": {"measure": "divergence"}})
+    assert "0.941 of the unpruned exp(-divergence), 0.900" in known_worth(profile, "mine")
 
 
 def test_a_cut_profile_does_not_stop_the_search_that_its_message_asks_for(tmp_path: Path) -> None:

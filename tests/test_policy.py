@@ -189,8 +189,8 @@ def test_apply_says_which_profile_it_uses_and_why(
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
         "using the uniform profile: stored profile mine is left alone, it lost 1.00 points to uniform on digits, so "
-        "try --profile uniform too; no policy for any network is stored; `profilesearch train --arch little:beta"
-        in said
+        "try --profile uniform too; no policy for any network is stored; "
+        "`python -m profilesearch.train --arch little:beta" in said
     )
     used = json.loads(Path("applied/report.json").read_text())["widths"]
     assert used == space.uniform().tolist()

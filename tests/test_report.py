@@ -144,5 +144,6 @@ def test_any_flipped_bit_of_a_run_is_said_to_be_broken(runs: list[Path], tmp_pat
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no run; give folders"):
         written([tmp_path], tmp_path / "page.html")
-    with pytest.raises(UsageError, match="is no run; give folders"):
+    (tmp_path / "somewhere").mkdir()
+    with pytest.raises(UsageError, match=r"there is no .*nowhere; did you mean .*somewhere"):
         written([tmp_path / "nowhere"], tmp_path / "page.html")

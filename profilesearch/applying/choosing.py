@@ -61,7 +61,7 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
         output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
         return stored.profile
     decision = decide(settings.store, asked, settings.groups, data.image_shape[1])
-    search = f"profilesearch {searching.verb}{searching.words(vars(settings), without=('json', 'quiet'))}"
+    search = settings.search_command(searching)
     output.say(f"using the {decision.name} profile: {why}; {decision.why}; `{search}` searches one")
     return decision
 

@@ -11,7 +11,7 @@ from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.choosing import chosen_profile, fitted_profile
 from profilesearch.applying.exports import check_format
 from profilesearch.applying.making import Diverged, last_good, make
-from profilesearch.applying.settings import UNSAID, Applying
+from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject, tuning
 from profilesearch.applying.writing import write
 from profilesearch.cli.baseline import state
@@ -142,13 +142,7 @@ def _wider(plan: Plan, profile: Profile) -> str:
 
 def _advise(settings: Applying, searching: type[Settings], facts: Facts) -> list[Step]:
     """Returns what to do next, as commands with the options that were given."""
-    files = (settings.checkpoint,) if settings.checkpoint else ()
-    values = vars(settings) | {"keep": facts.keep, "checkpoint": files}
-
-    def search(**changed: object) -> str:
-        return f"python -m profilesearch.{searching.verb}{searching.words(values | changed, UNSAID)}"
-
-    return next_steps(facts, settings.command, search)
+    return next_steps(facts, settings.command, partial(settings.search_command, searching, keep=facts.keep))
 
 
 def _base(

@@ -20,10 +20,11 @@ from profilesearch.cli.options import (
     budget_of,
     scope_of,
 )
-from profilesearch.cli.settings import option
+from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import choose
 from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival
 from profilesearch.profiles import Budget, Scope
+from profilesearch.scoring.names import DIVERGENCE
 from profilesearch.system.files import check_writable
 from profilesearch.system.folders import check_place
 
@@ -186,3 +187,15 @@ files, in --out, which appears whole (an earlier result of other settings there 
     def command(self, **changed: Any) -> str:
         """Returns the command that these settings are of, with other values for some."""
         return f"python -m profilesearch.{self.verb}{self.words(vars(self) | changed, UNSAID)}"
+
+    def search_command(self, searching: type[Settings], **changed: Any) -> str:
+        """Returns the command that searches a profile on the same network, whose scores see what is done to it here.
+
+        Args:
+            searching: Settings of the command that searches.
+            changed: Other values for some.
+        """
+        files = (self.checkpoint,) if self.checkpoint else ()
+        seen = {"refit_scores": True, "score": DIVERGENCE} if self.refit != "none" else {}
+        values = vars(self) | {"checkpoint": files} | seen | changed
+        return f"python -m profilesearch.{searching.verb}{searching.words(values, UNSAID)}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from profilesearch.cli.console import Output
 from profilesearch.evidence import Evidence, evidence
@@ -12,6 +12,7 @@ from profilesearch.measure.speed import BATCHES, Speed, part_text
 from profilesearch.networks.names import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
+from profilesearch.scoring.names import ACCURACY, SHOWN, Measure
 from profilesearch.store import gains
 from profilesearch.tasks.data import DataSet
 
@@ -149,9 +150,10 @@ def known_worth(profile: Profile, data: str) -> str:
         return f"it is the {chosen} profile, {why}"
     known = gains(profile).get(data)
     if known is None and any(member.get("data") == data for member in profile.found.get("pool", [])):
-        score = profile.found.get("score", {})
+        score, how = profile.found.get("score", {}), profile.found.get("score_settings", {})
+        what = SHOWN.get(cast(Measure, how.get("measure", ACCURACY)), ACCURACY)
         scored = "".join(
-            f", {float(score[name]):.3f} of the unpruned accuracy{whose}"
+            f", {float(score[name]):.3f} of the unpruned {what}{whose}"
             for name, whose in (("fresh", ""), ("uniform_fresh", " with uniform"))
             if name in score
         )
