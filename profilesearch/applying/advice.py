@@ -30,7 +30,7 @@ class Facts:
         streams: Whether there are residual streams that the profile leaves whole.
         faster: Whether the pruned network is.
         uniform: Whether the profile is the uniform one.
-        searched: Evaluations of the search on this very network that found the profile; 0 where it was found elsewhere.
+        searched: Evaluations of the search on this network alone that found the profile; 0 for any other profile.
         verdict: On the rival; None where there was none, or it diverged.
         diverged: Name of a rival that diverged.
     """
@@ -54,7 +54,7 @@ class Facts:
         """Gathers them from what was measured: the full network, named `member`, the pruned one, and more."""
         full, pruned = (each.side for each in measured[:2])
         found = made.profile.found
-        own = any(each.get("name") == member for each in found.get("pool", []))
+        own = {each.get("name") for each in found.get("pool", [])} == {member}
         return cls(
             lost=full.accuracy - pruned.accuracy,
             gained=None if made.untuned is None else pruned.accuracy - made.untuned,
