@@ -18,7 +18,7 @@ Inputs = Literal["sequential", "full"]
 INPUTS: tuple[Inputs, ...] = ("sequential", "full")
 """On what layers are refitted."""
 REFITS = (AUTO, *INPUTS, "none")
-"""What may be asked for: `auto` finds out what is best, `none` leaves all weights as they were cut."""
+"""What may be asked for: `auto` finds out what is best, `none` fits no weight, BatchNorm takes new statistics."""
 UNIFORM, WIDEST, TAPER, RANDOM = UNSEARCHED = ("uniform", "widest", "taper", "random")
 """Profiles that need no search."""
 CONTENDERS = (UNIFORM, WIDEST)

@@ -26,6 +26,12 @@ from profilesearch.tasks.splits import Part, split
 
 _MOST = 5_000
 """Images that choose a winner, and as many fresh ones: their accuracy is then known to a point or better."""
+_FOR: Mapping[Part, str] = {
+    "train": "that it learned from",
+    "search": "that the search scores on",
+    "choose": "that choose its winner",
+    "fresh": "that its winner is scored on",
+}
 
 
 class Problem:
@@ -196,8 +202,8 @@ class Problem:
         for member, reached, used in zip(self.members, base, self.used(part), strict=True):
             if reached <= 0:
                 raise UsageError(
-                    f"{member.name} is right on none of {used.images} of the images; give images with labels that it "
-                    "knows, or more of them"
+                    f"{member.name} is right on none of the {used.images} held-out images {_FOR[part]}; give images "
+                    "with labels that it knows, or more of them"
                 )
         return accuracies / base
 

@@ -1,5 +1,6 @@
 """Any data set, by the text that people name it with."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -56,7 +57,7 @@ def _enlarged(data: DataSet, folder: str) -> DataSet:
         return data
     remark = (
         f"images of {folder} have about {side} pixels a side and are enlarged to {FILE_SIZE}; for a network that "
-        f"was trained on them as they are, name it {folder}@{side}"
+        f"was trained on them as they are, name it {shlex.quote(f'{folder}@{side}')}"
     )
     return replace(data, remarks=(*data.remarks, remark))
 
