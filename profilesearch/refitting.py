@@ -148,9 +148,12 @@ def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
 def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
     """Says how far outputs are from those of the full network: the smaller, the closer.
 
-    It is the squared error, relative to the square of what is wanted, averaged over the outputs. The divergence of
-    classes' probabilities tells the ways apart less well: on few images it hangs on the most confident mistakes.
+    It is the squared error, relative to the square of what is wanted, averaged over the outputs; of one score a class
+    without their mean, which no class depends on. The divergence of the classes' probabilities tells the ways apart
+    less well: on few images it hangs on the most confident mistakes.
     """
+    if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
+        given, wanted = ([each[0] - each[0].mean(dim=1, keepdim=True)] for each in (given, wanted))
     errors = [
         (one - other).square().sum() / other.square().sum().clamp_min(1e-30)
         for one, other in zip(given, wanted, strict=True)

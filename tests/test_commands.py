@@ -25,8 +25,10 @@ from profilesearch.applying.settings import Applying
 from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import mean_interval
+from profilesearch.networks import latency
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned
+from profilesearch.networks.clock import pass_times
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
 from profilesearch.reporting.stored import PROFILES, profile_row
@@ -149,13 +151,14 @@ def test_a_latency_budget_is_searched_and_applied(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    monkeypatch.setattr(latency, "pass_times", pass_times)  # one round alone may be far off: prices then leave gaps
     options: Arguments = ["--arch", "resnet20", "--data", "digits", "--metric", "latency", "--keep", "0.95"]
     call("train", *options, "--seeds", "0", "--evaluations", "16", "--searcher", "random", "--json")
     captured = capsys.readouterr()
     assert "really pruned" in captured.err
     profile = json.loads(Path(json.loads(captured.out)["profile"]).read_text())
     assert profile["budget"]["metric"] == "latency"
-    assert 0.8 < profile["budget"]["reached"] < 0.97  # layers timed once on a busy machine have prices far apart
+    assert profile["budget"]["reached"] == pytest.approx(0.95, rel=0.02)
     call("apply", *options, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] < report["before"]["macs"]
@@ -224,7 +227,7 @@ def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: 
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] == pytest.approx(mean_interval(rows["ppo"]["runs"])[1])
     assert rows["unpruned"]["time"]["64"] == [1, 1, 1]
-    assert all(0 < low <= part <= high < 5 for row in rows.values() for part, low, high in row["time"].values())
+    assert all(0 < low <= part <= high for row in rows.values() for part, low, high in row["time"].values())
     assert (Path(report["run"]) / "curves.png").exists()
 
 

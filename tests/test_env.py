@@ -134,7 +134,8 @@ def test_the_twin_draws_the_budget_of_the_next_episodes(problem: Problem) -> Non
         if ended.any():
             seen.append(observations[0, 4])
             assert problem.space.relative(infos["widths"]) == pytest.approx(seen[-2], abs=0.05)
-            assert np.isfinite(values).all()
+            drawn = reward(problem.fitness(infos["accuracies"]), infos["own_cost"], seen[-2], env.target_weight)
+            assert values == pytest.approx(drawn, rel=1e-5)
     assert seen == pytest.approx([0.3, 0.7, 0.4])
 
 

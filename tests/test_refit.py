@@ -149,6 +149,7 @@ def test_a_trained_network_is_better_refitted_than_with_statistics(
 def test_a_distance_is_of_whatever_a_network_gives() -> None:
     torch.manual_seed(0)
     scores, maps = torch.randn(6, 5), torch.randn(6, 3, 4, 4)
+    assert distance([scores + 3], [scores]) == pytest.approx(0, abs=1e-6)
     assert 0 < distance([scores * 1.1], [scores]) < distance([scores * 2], [scores])
     assert distance([maps, scores], [maps, scores]) == 0
     assert distance([2 * maps, scores], [maps, scores]) == pytest.approx(0.5)

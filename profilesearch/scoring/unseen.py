@@ -50,8 +50,8 @@ class TestProblem:
         self.image_shape = example_shape(network, data)
         train = split(data, member.split_seed).images(data, "train")
         every = replace(settings, images=len(data.test))
-        self._pruner = Pruner(network.to(device or "cpu"), its_table)
-        self._scorer = Scorer(network, its_table, data, data.test, train, every)
+        self._network, self._table = network.to(device or "cpu"), its_table
+        self._scorer = Scorer(self._network, its_table, data, data.test, train, every)
 
     @property
     def digest(self) -> str:
@@ -60,9 +60,8 @@ class TestProblem:
 
     def pruned(self, widths: IntArray) -> nn.Module:
         """Returns the network in full precision, of widths (G,), with the first channels of each group: to time it."""
-        table = self._pruner.table
-        keep = {name: torch.arange(int(width)) for name, width in zip(table.names, widths, strict=True)}
-        return self._pruner.prune(keep, share=True)
+        keep = {name: torch.arange(int(width)) for name, width in zip(self._table.names, widths, strict=True)}
+        return Pruner(self._network, self._table).prune(keep, share=True)
 
     def score(self, widths: IntArray) -> float:
         """Returns the accuracy in [0, 1] on all test images for widths of shape (G,)."""
