@@ -14,6 +14,8 @@ from profilesearch.tasks.data import DataSet, Images
 Part = Literal["train", "search", "choose", "fresh"]
 _FEWEST = 4
 """Images to search on, and as many to choose and score a winner: BatchNorm averages over two of each part at least."""
+_FAIR = 32
+"""Images to search on, where a fifth of them can be spared: on fewer, luck alone decides."""
 _ENOUGH = 20
 """Training images of which so few can be spared."""
 
@@ -54,7 +56,7 @@ class Split:
 
 def split(data: DataSet, seed: int = 0) -> Split:
     """Splits the training images at random: most to learn on; half of the rest to search, a quarter each to choose and
-    to score the winner.
+    to score the winner. Of few images a larger part is held out, two fifths at most.
 
     Raises:
         UsageError: There are too few images to hold any out, two in each part.
@@ -65,6 +67,6 @@ def split(data: DataSet, seed: int = 0) -> Split:
         raise UsageError(
             f"{data.name} has {count} training images; holding some out for a search needs {_ENOUGH} or more"
         )
-    half = max(_FEWEST, int(count * data.held_out) // 2)
+    half = max(_FEWEST, min(_FAIR, count // 5), int(count * data.held_out) // 2)
     search, choose, fresh, train = order.tensor_split((half, half + half // 2, 2 * half))
     return Split(seed, train, search, choose, fresh)
