@@ -65,6 +65,12 @@ METHODS: Mapping[str, Method] = {
         _SOURCE,
         "The same part of every layer within blocks, with the source's weights, trained on.",
     ),
+    "widest": Method(
+        "structured:widest",
+        True,
+        _SOURCE,
+        "The most weights at equal multiply-adds, or the other way round, with the source's weights, trained on.",
+    ),
     "profile": Method(
         "structured:profile",
         True,

@@ -8,6 +8,7 @@ from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
+from profilesearch.networks import rivals
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
@@ -24,7 +25,7 @@ from profilesearch.store import Stored
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import example_shape
 
-RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block"}
+RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block", "widest": "block"}
 """Methods without a profile, and which groups they make thinner."""
 
 
@@ -43,10 +44,12 @@ def width(upstream: Upstream, level: float) -> nn.Module:
 
 def uniform(upstream: Upstream, level: float) -> nn.Module:
     """The same part of every layer within blocks, with the source's weights, trained on."""
-    space = _space(upstream, level, RIVALS["uniform"])
-    model = _cut(upstream, upstream.trained(), space, space.uniform(), upstream.ways.refit)
-    upstream.tune(model, f"uniform-{level:g}")
-    return model
+    return _by_rule(upstream, level, "uniform")
+
+
+def widest(upstream: Upstream, level: float) -> nn.Module:
+    """The most of what the level is not of, weights or multiply-adds, with the source's weights, trained on."""
+    return _by_rule(upstream, level, "widest")
 
 
 def profile(upstream: Upstream, level: float) -> nn.Module:
@@ -116,6 +119,14 @@ def check_rival(upstream: Upstream, level: float, rival: str) -> None:
         UsageError: It cannot.
     """
     _space(upstream, level, RIVALS[rival])
+
+
+def _by_rule(upstream: Upstream, level: float, rival: str) -> nn.Module:
+    """Cuts the source by a rule that needs no search, and trains it on."""
+    space = _space(upstream, level, RIVALS[rival])
+    model = _cut(upstream, upstream.trained(), space, rivals.RIVALS[rival](space, upstream.seed), upstream.ways.refit)
+    upstream.tune(model, f"{rival}-{level:g}")
+    return model
 
 
 def _ticket(upstream: Upstream, level: float, weights: nn.Module, refit: str = "none") -> nn.Module:
