@@ -2,8 +2,8 @@
 
 Prunes every convolutional classifier of torchvision, some of timm's families, and two networks of torchvision that
 return more than scores, each with random weights, to half of the multiply-adds, in one call of `prune`. A row says how
-long that took, what is left, which profile was taken, and by how much the network pruned to random widths differs from
-the masked one, relative to its largest output, in double precision. Some need 20 GB.
+many seconds of the processor that took, what is left, which profile was taken, and by how much the network pruned to
+random widths differs from the masked one, relative to its largest output, in double precision. Some need 20 GB.
 
     python benchmarks/any_network.py --out rows.csv [NAME ...]
 """
@@ -31,7 +31,7 @@ TIMM = (
     "hrnet_w18_small", "cspresnet50", "rexnet_100", "res2net50_26w_4s", "skresnet18", "darknet53", "tinynet_a",
     "nf_resnet50", "vovnet39a",
 )  # fmt: skip
-COLUMNS = ("network", "groups", "seconds", "macs", "params", "profile", "error", "reason")
+COLUMNS = ("network", "scope", "groups", "seconds", "macs", "params", "profile", "error", "reason")
 
 
 def main() -> None:
@@ -74,16 +74,17 @@ def _detectors_backbone() -> nn.Module:
 
 
 def _measure(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         small = prune(network.eval(), 0.5, shape)
     except UsageError as error:
-        return {"seconds": f"{time.perf_counter() - start:.1f}", "reason": str(error)}
-    seconds = time.perf_counter() - start
+        return {"seconds": f"{time.process_time() - start:.1f}", "reason": str(error)}
+    seconds = time.process_time() - start
     plan = Plan("any", network, shape)
     double, images = probe(plan.network, plan.example)
-    groups = plan.table.within("block").groups
+    groups = plan.table.within(small.profile.scope).groups
     return {
+        "scope": small.profile.scope,
         "groups": len(groups),
         "seconds": f"{seconds:.1f}",
         "macs": f"{small.macs[1] / small.macs[0]:.4f}",

@@ -80,7 +80,7 @@ def prune(
     *,
     profile: Profile | str | Path | None = None,
     metric: Metric = "macs",
-    scope: Scope = "block",
+    scope: Scope | None = None,
     criterion: str | None = None,
     refit: str = AUTO,
     seed: int = 0,
@@ -104,7 +104,8 @@ def prune(
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
-        scope: `block`, or `all` to prune residual streams too; ignored where `profile` is given.
+        scope: `block`, or `all` to prune residual streams too; where None, `all` for networks that have no channel
+            group in `block`. Ignored where `profile` is given.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images;
             that one where None, and `l1` without images.
         refit: `sequential`, `full`, `none`, or `auto`, which takes what is closest to the given network on a fifth of
@@ -126,19 +127,21 @@ def prune(
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
     named, given = _given(profile, Path(store))
-    budget, scope = (Budget(metric, keep), scope) if given is None else (given.budget, given.scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, _shape(images, image_shape))
-    asked = (given, "given", "it was asked for") if given else None
-    chosen, source, why = asked or _chosen(plan, budget, scope, Path(store), named, seed)
+    if given:
+        chosen, source, why = given, "given", "it was asked for"
+    else:
+        within = scope or ("block" if plan.table.within("block").groups else "all")
+        chosen, source, why = _chosen(plan, Budget(metric, keep), within, Path(store), named, seed)
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
     refitted = _refitted(pruned, full, network, images, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted)
 
 
-def _check(metric: str, scope: str, refit: str, seed: int) -> None:
+def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:
     choose("metric", metric, METRICS)
-    choose("scope", scope, SCOPES)
+    choose("scope", scope or SCOPES[0], SCOPES)
     choose("refit", refit, REFITS)
     if not isinstance(seed, int) or seed < 0:
         raise UsageError(f"seed must be a whole number, 0 or more, got {seed!r}")

@@ -89,14 +89,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def brief() -> Iterator[None]:
     """How fast a pruned network is matters to no test, how well it is refitted to few: most of the time of `apply`."""
-    monkeypatch.setattr(speed, "_BLOCK_S", 0.005)
-    monkeypatch.setattr(speed, "_ROUNDS", 1)
-    monkeypatch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
-    monkeypatch.setattr(refitting, "_REFIT_IMAGES", 100)
-    monkeypatch.setattr(making, "MOST_SEEN", 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "_BLOCK_S", 0.005)
+        patch.setattr(speed, "_ROUNDS", 1)
+        patch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
+        patch.setattr(refitting, "_REFIT_IMAGES", 100)
+        patch.setattr(making, "MOST_SEEN", 100)
+        yield
 
 
 @pytest.fixture

@@ -128,6 +128,31 @@ def test_own_stored_profiles_come_first_and_broken_ones_do_not_count(tmp_path: P
     assert Path(found.source) == tmp_path / "mine--Finder" / "found.json"
 
 
+class Straight(nn.Module):
+    """Residual blocks of one convolution: no channels but those of the stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.stem(images)
+        for block in self.blocks:
+            found = torch.relu(block(found) + found)
+        scores: Tensor = self.head(found.mean((2, 3)))
+        return scores
+
+
+def test_networks_of_nothing_but_a_stream_have_it_cut_unless_told_otherwise() -> None:
+    small = prune(Straight(), 0.5, (3, 16, 16))
+    assert small.profile.scope == "all"
+    assert 0.45 < small.macs[1] / small.macs[0] <= 0.5
+    with pytest.raises(UsageError, match="no prunable channel group in scope 'block'; try `scope='all'`"):
+        prune(Straight(), 0.5, (3, 16, 16), scope="block")
+
+
 def test_dtype_and_mode_of_the_network_are_respected() -> None:
     full = Finder().half().train()
     full.body[1].float()

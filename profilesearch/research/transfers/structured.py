@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from torch import nn
@@ -23,7 +24,7 @@ from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.store import Stored
 from profilesearch.tasks.inputs import input_channels
-from profilesearch.tasks.pools import example_shape
+from profilesearch.tasks.pools import Member, example_shape
 
 RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block", "widest": "block"}
 """Methods without a profile, and which groups they make thinner."""
@@ -151,8 +152,13 @@ def _space(upstream: Upstream, level: float, scope: Scope) -> ProfileSpace:
 
 
 def _plan(upstream: Upstream) -> Plan:
-    network = upstream.trained()
-    return Plan(upstream.source.architecture, network, example_shape(network, upstream.data))
+    return _planned(upstream.source, example_shape(upstream.trained(), upstream.data))
+
+
+@cache
+def _planned(source: Member, shape: tuple[int, int, int]) -> Plan:
+    """Returns the plan of a source, made once a process."""
+    return Plan(source.architecture, source.load(), shape)
 
 
 def _cut(
