@@ -23,7 +23,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
-from profilesearch.research.transfers import tickets
+from profilesearch.research.transfers import downstream, running, tickets
 from profilesearch.research.transfers.acdc import compressed
 from profilesearch.research.transfers.answers import answers, best_table, fastest_table
 from profilesearch.research.transfers.downstream import (
@@ -118,6 +118,13 @@ LEVEL = 0.6
 COMMAND = ["--arch", "resnet20", "--upstream", "digits", "--downstream", "digits"]
 COMMAND += ["--upstream-epochs", "1", "--scratch-epochs", "1", "--epochs", "1", "--workers", "1"]
 AT_LEVEL = [*COMMAND, "--level", str(LEVEL)]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of the epochs of a classifier on features that are extracted once."""
+    for module in (downstream, running):
+        monkeypatch.setattr(module, "LINEAR_EPOCHS", 6)
 
 
 @pytest.fixture
