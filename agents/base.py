@@ -96,7 +96,8 @@ class Result:
 
 
 Progress = Callable[[int, int, float], None]
-"""Called after every evaluation with evaluations done, evaluations in all, and the best fitness so far."""
+"""Called after every evaluation with evaluations done, evaluations in all, and the best fitness so far (over many
+architectures, the mean gain of the last fifty)."""
 
 
 class Trial:

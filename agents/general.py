@@ -1,7 +1,6 @@
 """One policy for any network: PPO over many architectures, whose pools, budgets and metrics are drawn anew."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,14 +8,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
+from agents.base import Progress
 from agents.sb3_vector import Sb3VectorEnv
 from envs.mixture import WEIGHT, Mixture
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
 
-Progress = Callable[[int, int, float], None]
-"""Called after every episode with episodes done, episodes in all, and the mean gain of the last fifty."""
 _RECENT = 50
 
 

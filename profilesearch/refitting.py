@@ -14,13 +14,12 @@ from profilesearch.networks.outputs import outputs
 from profilesearch.networks.refit import refit
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.score import reestimate
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.memory import batches, fitting
 
-Progress = Callable[[int, int, str], None]
-"""Takes what is done, what there is in all, and a word on what comes next."""
 _REFIT_IMAGES = 500
 _JUDGES = 125
 """Other images that ways to refit are judged by, at most."""

@@ -89,27 +89,22 @@ def prune(
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
     Where a stored profile fits the network's channel groups and the budget, that one is used, your own before those of
-    the installation, moved onto the budget where it would miss that here; else the policy for any network, if one is
-    stored that beat uniform and widest profiles on families that it did not learn from, with images of such a size;
-    else every layer keeps the same part of its channels. The result says which, and why. No accuracy is measured: do
-    that before you use the result, and fine-tune it.
+    the installation, moved onto the budget where it would miss that; else the policy for any network, if one is stored
+    that beat uniform and widest profiles on families that it never saw; else every layer keeps the same part of its
+    channels. The result says which, and why. No accuracy is measured: do that, and fine-tune, before you use it.
 
     Args:
-        network: Trained; never changed. Its outputs, one or several in tuples, lists and dictionaries, keep their
-            shapes.
-        keep: Part of the cost to keep, in (0, 1]; ignored where `profile` is given.
+        network: Trained; never changed. Outputs, one or several in tuples, lists, dictionaries, keep their shapes.
+        keep: Part of the cost to keep, in (0, 1]; like `scope` and `metric`, a given `profile` has its own.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training, floating point, (N, C, H, W), two or more; the first 500 of them, at most,
             are what weights are refitted on. Without any, weights stay as they were: fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
-        scope: `block`, or `all` to prune residual streams too; where None, `all` for networks that have no channel
-            group in `block`. Ignored where `profile` is given.
-        criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, which needs images;
-            that one where None, and `l1` without images.
-        refit: `sequential`, `full`, `none`, or `auto`, which takes what is closest to the given network on a fifth of
-            the images.
+        scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` has no channel group.
+        criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, where None with images.
+        refit: `sequential`, `full`, `none`, or `auto`: what is closest to the network on a fifth of the images.
         seed: Of the criterion `random`, and of the profile `random`.
         store: Folder of stored profiles of your own, looked through before those of the installation.
 

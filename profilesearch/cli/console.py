@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from profilesearch.cli import starting
-from profilesearch.cli.progress import Move, shown
+from profilesearch.cli.progress import shown
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.wording import in_options
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 from profilesearch.system.allocator import keep_freed_memory
+from profilesearch.system.progress import Progress
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
@@ -68,7 +69,7 @@ class Output:
                 sys.stdout.write(json.dumps(_redacted(value)) + "\n")
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Move]:
+    def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
         """Shows on standard error how far a part is, once it takes two seconds; yields what moves it.
 
         Args:

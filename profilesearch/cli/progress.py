@@ -2,25 +2,26 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
+
+from profilesearch.system.progress import Progress
 
 SOON_S = 2.0
 """A part that is finished earlier shows no bar."""
 EVERY_S = 30.0
 """Between two lines where there is no terminal."""
-Move = Callable[[int, int, str], None]
-"""Called with what is done, what there is in all, and a note."""
 
 
 @contextmanager
-def shown(what: str, console: Console, total: int | None = None) -> Iterator[Move]:
+def shown(what: str, console: Console, total: int | None = None) -> Iterator[Progress]:
     """Shows a part of the work while it goes on.
 
     Args:
@@ -49,7 +50,7 @@ class _Time(ProgressColumn):
 
 
 @contextmanager
-def _bar(what: str, console: Console, total: int | None) -> Iterator[Move]:
+def _bar(what: str, console: Console, total: int | None) -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
@@ -57,7 +58,7 @@ def _bar(what: str, console: Console, total: int | None) -> Iterator[Move]:
         TextColumn("{task.fields[note]}", markup=False),
         _Time(),
     )
-    bar = Progress(*columns, console=console)
+    bar = Bars(*columns, console=console)
     task = bar.add_task(what, total=total, note="")
     late = threading.Timer(SOON_S, bar.start)
     late.daemon = True
@@ -89,7 +90,7 @@ class _Place:
 
 
 @contextmanager
-def _lines(what: str, console: Console, total: int | None) -> Iterator[Move]:
+def _lines(what: str, console: Console, total: int | None) -> Iterator[Progress]:
     place, finished, start = _Place(total=total), threading.Event(), time.monotonic()
 
     def speak() -> None:

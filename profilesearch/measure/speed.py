@@ -1,7 +1,7 @@
 """The measured speed and memory of networks."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from profilesearch.networks.clock import ROUNDS, round_times
 from profilesearch.networks.cost import evaluating
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.hardware import device_of
 
 _BLOCK_S = 0.1
@@ -69,7 +70,7 @@ def time_texts(row: Mapping[str, Any]) -> list[str]:
 def measure_speed(
     models: Sequence[nn.Module],
     image_shape: tuple[int, int, int],
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Speed]:
     """Times networks in alternation, so that a change of the machine's pace hits all of them.
 

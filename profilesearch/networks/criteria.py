@@ -10,7 +10,8 @@ from torch.nn import functional
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
 from profilesearch.networks.names import CRITERIA, SEEING
-from profilesearch.networks.reconstruction import Progress, reconstruction_orders
+from profilesearch.networks.reconstruction import reconstruction_orders
+from profilesearch.system.progress import Progress
 
 MOST_SEEN = 512
 """Images that criteria in `SEEING` are given where a network is pruned, at most."""

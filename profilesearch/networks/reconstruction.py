@@ -1,15 +1,12 @@
 """The criterion `reconstruction`: keep the channels without which the layers that read them cannot be mended."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from profilesearch.networks.groups import ChannelGroup, GroupTable
 from profilesearch.networks.moments import readers, second_moments
+from profilesearch.system.progress import Progress
 
-Progress = Callable[[int, int, str], None]
-"""Takes what is done, what there is in all, and a word on what comes next."""
 _RIDGE = 1e-2
 _AT_ONCE = 32
 """Channels whose removal changes the inverse moments at once."""

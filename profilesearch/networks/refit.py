@@ -9,7 +9,7 @@ what it receives is fitted to what it was made for. How far the weights may move
 its fit did not see.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.inputs import Call, Calls
 from profilesearch.networks.names import INPUTS
+from profilesearch.system.progress import Progress
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Pulls towards the weights as cut, relative to the mean square of the inputs, to choose from."""
@@ -40,7 +41,7 @@ def refit(
     images: Tensor,
     inputs: str = "sequential",
     ridges: Sequence[float] = RIDGES,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[str, ...]:
     """Fits the weights of a pruned network so that its layers give what those of the full network give.
 

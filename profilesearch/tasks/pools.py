@@ -14,12 +14,13 @@ from profilesearch.networks.architectures import build, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_fitting, load_metadata, load_network, save_network
 from profilesearch.networks.identity import code_identity
 from profilesearch.networks.names import folder_name
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import Progress, accuracy, suited, train
+from profilesearch.tasks.training import accuracy, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]

@@ -12,6 +12,7 @@ from torch.nn import functional
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.identity import network_identity
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.augment import augment
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
@@ -23,8 +24,6 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step, check_trains
 from profilesearch.tasks.unfinished import State, Unfinished
 
-Progress = Callable[[int, int, str], None]
-"""Called with batches done, batches in all, and a short note."""
 Hook = Callable[[int, int], None]
 """Called with the number of a step, from 0, and the number of all steps."""
 
