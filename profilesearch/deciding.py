@@ -102,21 +102,22 @@ def decide(store: Path, budget: Budget, scope: Scope, pixels: int) -> Decision:
         return Decision("uniform", "no policy for any network is stored")
     missing = [_unfit(policy, budget, scope, pixels) for policy in policies]
     if all(missing):
-        return Decision("uniform", f"the policy {missing[0]}")
+        return Decision("uniform", f"the policy for any network is not used, since it {missing[0]}")
     policy = policies[missing.index("")]
     evidence = policy.about.get("evidence", {})
     gains = evidence.get("gains", {})
     if not gains:
-        return Decision("uniform", "the policy was not measured on families that it did not learn from")
+        unknown = "it was not measured on families that it did not learn from"
+        return Decision("uniform", f"the policy for any network is not used, since {unknown}")
     where = f"{evidence.get('families', 0)} families ({', '.join(evidence.get('data', ['unknown data']))})"
     over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in ("uniform", "widest") if rival in gains)
-    said = f"on {where} that it did not learn from, the policy gained {over}"
+    said = f"on {where} that it did not learn from, the policy for any network gained {over}"
     if all(_low(policy.about, rival) > 0 for rival in ("uniform", "widest")):
         return Decision(POLICY, said, policy)
     better = [rule for rule in _RULES if _low(policy.about, f"{rule} over uniform") > 0 and budget.keep_params is None]
     rule = max(better, key=lambda name: gains[f"{name} over uniform"]["mean"], default="uniform")
     more = f", and {rule} {_points(gains[f'{rule} over uniform'])} over uniform" if better else ""
-    return Decision(rule, f"{said}{more}")
+    return Decision(rule, f"{said}, too little or too uncertain to use it{more}")
 
 
 def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:

@@ -39,6 +39,7 @@ class Smaller:
         macs: Multiply-adds of one image, before and after.
         params: Parameters, before and after.
         refitted: Names of the weights that were fitted anew on images.
+        image_shape: Of the inputs that multiply-adds are counted for, (C, H, W).
     """
 
     network: nn.Module
@@ -48,6 +49,7 @@ class Smaller:
     macs: tuple[int, int]
     params: tuple[int, int]
     refitted: tuple[str, ...]
+    image_shape: tuple[int, int, int]
 
     def save(self, path: str | Path) -> None:
         """Writes the network; `load_pruned(path, network=FULL)` gives it back, where FULL may be untrained.
@@ -63,12 +65,13 @@ class Smaller:
     def __str__(self) -> str:
         """One line on the change."""
         (full, left), (params, fewer) = self.macs, self.params
-        count = len(self.refitted)
-        refitted = f"{count} weights refitted" if count else "no weights refitted: give images, or fine-tune before use"
+        count, (_, height, width) = len(self.refitted), self.image_shape
+        missing = "nothing was cut" if fewer == params else "give images, or fine-tune before use"
+        refitted = f"{count} weights refitted" if count else f"no weights refitted: {missing}"
         return (
-            f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}), {fewer / 1e6:.3f} M of "
-            f"{params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}, since {self.why}; "
-            + refitted
+            f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}) at {height} by {width} pixels"
+            f", {fewer / 1e6:.3f} M of {params / 1e6:.3f} M parameters ({fewer / params:.1%}); profile: {self.source}, "
+            f"since {self.why}; {refitted}"
         )
 
 
@@ -131,7 +134,7 @@ def prune(
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
     refitted = _refitted(pruned, full, network, images, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
-    return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted)
+    return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)
 
 
 def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:

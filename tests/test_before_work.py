@@ -69,7 +69,7 @@ def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: 
     apply.main([*ARCH, "--checkpoint", "net 2.pth", "--data", "photos", "--image-size", "16", "--profile", "uniform"])
     out = capsys.readouterr().out
     first, second, third = out.splitlines()[:3]
-    assert "12 test images right, at 16 by 16 pixels (photos@16)" in first
+    assert "12 test images right, at 16 by 16 pixels (photos@16; mean 0.485 0.456 0.406, std 0.229 " in first
     assert second.startswith("photos@16 came without test images")
     assert third.startswith("is this your accuracy? saying the most frequent class each time gives ")
     assert "--image-size N" in third
@@ -86,7 +86,7 @@ def test_a_good_network_is_asked_about_only_at_another_size(
     apply.main(options)
     out = capsys.readouterr().out
     assert out.startswith("digits-seed0, unpruned: 9")
-    assert "359 test images right, at 8 by 8 pixels (digits)" in out
+    assert "359 test images right, at 8 by 8 pixels (digits; mean 0.305, std 0.376)" in out
     assert "is this your accuracy" not in out
     apply.main([*options, "--image-size", "12"])
     assert "says that it was trained on digits; if the network was trained on images of another size than 12 by 12" in (
@@ -96,7 +96,7 @@ def test_a_good_network_is_asked_about_only_at_another_size(
 
 def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) -> None:
     pool.main([*ARCH, "--data", "digits", "--image-size", "12", "--checkpoint", "net 0.pth", "digits=net 1.pth"])
-    assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12)") == 2
+    assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12; ") == 2
     with pytest.raises(UsageError, match="'digits@9' says 9 pixels, but `image_size=12`; give one of them"):
         pool.main([*ARCH, "--data", "digits@9", "--image-size", "12", "--checkpoint", "net 0.pth"])
     with pytest.raises(UsageError, match="must be from 1 to 9999 pixels, got 0"):

@@ -27,7 +27,7 @@ from profilesearch.tasks import contents, decoded
 from profilesearch.tasks.decoding import FORMATS, bring_to, decode, quiet
 from profilesearch.tasks.files import FileImages, for_network, load_folder
 from profilesearch.tasks.pools import foreign_member
-from profilesearch.tasks.sources import open_data
+from profilesearch.tasks.sources import open_data, open_for
 
 SIZE = 8
 GREY = np.round(np.linspace(0, 1, 30 * 20).reshape(30, 20) * 255).astype(np.uint8)
@@ -435,6 +435,13 @@ def test_small_images_that_are_enlarged_unasked_are_named(tmp_path: Path) -> Non
     (remark,) = open_data(str(root)).remarks
     assert f"images of {root} have about 9 pixels a side and are enlarged to 224" in remark
     assert f"{root}@9" in remark
+    own = open_for("mynets:net", str(root))
+    assert own.image_shape == (3, 9, 9)
+    assert (
+        f"are taken at 9 by 9; for a network that was trained on them enlarged to 224, name it {root}@224"
+        in own.remarks[0]
+    )
+    assert open_for("resnet18", str(root)).image_shape == (3, 224, 224)
     large = folder_of(tmp_path / "large", lambda _: saved(Image.new("RGB", (300, 200)), "BMP"), "bmp", 10)
     assert open_data(str(large)).remarks == ()
 

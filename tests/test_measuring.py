@@ -54,3 +54,10 @@ def test_no_network_is_called_slow_for_one_slow_round() -> None:
     assert noisy.part(full, 1) == pytest.approx((1.2, 0.7, 1.3))
     assert not_faster(full, noisy) == ""
     assert "120% at batch 1 of" in not_faster(full, Speed({**noisy.rounds, 1: (1.1, 1.2, 1.3, 1.2, 1.1)}))
+
+
+def test_the_part_is_that_of_the_times_beside_it() -> None:
+    one, other = Speed({1: (1.0, 3.0, 2.0)}), Speed({1: (3.0, 1.0, 4.0)})
+    part, low, high = one.part(other, 1)
+    assert part == pytest.approx(one.median(1) / other.median(1))
+    assert (low, high) == pytest.approx((1 / 3, 3))

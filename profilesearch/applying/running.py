@@ -61,13 +61,15 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     data = workspace.data(workspace.names[0])
     if settings.finetune:
         tuning(settings, data)  # finds mistakes
-    asked, given = [settings], [chosen_profile(settings, data, output, searching)]
+    other = _check_rival(settings)
+    member = workspace.foreign([settings.checkpoint])[0] if settings.checkpoint else None
+    given = [chosen_profile(settings, data, output, searching)]
+    settings = _with_rival(settings, given[0], other, output)
+    asked = [settings]
     if settings.against:
-        _check_rival(settings, given[0])
         asked.append(_of_rival(settings, given[0]))
         given.append(chosen_profile(asked[1], data, output, searching))
-    file = settings.checkpoint
-    member = workspace.trained(data.name, 0) if file is None else workspace.foreign([file])[0]
+    member = member or workspace.trained(data.name, 0)
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
@@ -92,18 +94,30 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
             write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
 
 
-def _check_rival(settings: Applying, given: Profile | Decision) -> None:
-    """Checks that the rival is not the profile itself, whether that was asked for or decided.
+def _check_rival(settings: Applying) -> str:
+    """Returns the name of another rival than the one that is asked for.
 
     Raises:
-        UsageError: It is; the message names another one.
+        UsageError: That is the profile itself; the message names another one.
     """
-    if settings.against in (settings.profile, getattr(given, "name", None)):
-        other = next(name for name in UNSEARCHED if name != settings.against)
+    other = next(name for name in UNSEARCHED if name != settings.against)
+    if settings.against and settings.against == settings.profile:
         raise UsageError(
             f"--against {settings.against} is the very profile that is applied; name another one, such as "
             f"--against {other}"
         )
+    return other
+
+
+def _with_rival(settings: Applying, given: Profile | Decision, other: str, output: Output) -> Applying:
+    """Returns the settings, without the rival where that was decided to be the profile, which is said."""
+    if settings.against is None or settings.against != getattr(given, "name", None):
+        return settings
+    output.say(
+        f"--against {settings.against} is the very profile that is applied, so there is nothing to hold it against; "
+        f"--against {other} is another one"
+    )
+    return replace(settings, against=None)
 
 
 def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:

@@ -39,15 +39,30 @@ def state(
     """
     height, width = data.image_shape[1:]
     size = f"{height} by {width} pixels"
-    output.say(f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name})")
+    normalized = f"mean {_numbers(data.mean)}, std {_numbers(data.std)}"
+    output.say(
+        f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name}; "
+        f"{normalized})"
+    )
     if images is data.test and (seen := perhaps_seen(member, data)):
         output.say(seen)
-    why = _doubt(member, reached, images, data, known)
-    if why:
+    chance = _chance(reached, images)
+    why = chance or _doubt(member, reached, images, data, known)
+    if chance and _trained_so(member, reached, images):
+        output.say(
+            f"{chance}: its training reached no more, and nothing that is made of it can be judged; train it longer, "
+            "with `pool --epochs N` in another --pool-dir"
+        )
+    elif why:
         output.say(
             f"is this your accuracy? {why}; if the network was trained on images of another size than {size}, give it "
             "with --image-size N, and if with another normalization, with --mean and --std"
         )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Returns one number where all channels have the same."""
+    return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 def perhaps_seen(member: Member, data: DataSet) -> str:
@@ -73,12 +88,23 @@ def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSe
             )
 
 
-def _doubt(member: Member, reached: float, images: Images, data: DataSet, known: Sequence[float]) -> str:
-    """Returns why an accuracy can hardly be the network's own; nothing where it can."""
+def _trained_so(member: Member, reached: float, images: Images) -> bool:
+    """Says whether an accuracy is what the network had on held-out images at the end of its training here."""
+    said = load_metadata(member.path).get("held_out_accuracy")
     low, high = accuracy_interval(reached, len(images))
+    return isinstance(said, int | float) and low <= said <= high
+
+
+def _chance(reached: float, images: Images) -> str:
+    """Says what needs no network, where that is as good; nothing elsewhere."""
     chance = int(torch.bincount(images.labels).max()) / len(images)
-    if low <= chance:
-        return f"saying the most frequent class each time gives {chance:.2%}"
+    near = accuracy_interval(reached, len(images))[0] <= chance
+    return f"saying the most frequent class each time gives {chance:.2%}" if near else ""
+
+
+def _doubt(member: Member, reached: float, images: Images, data: DataSet, known: Sequence[float]) -> str:
+    """Returns why an accuracy can hardly be the network's own, though it is above chance; nothing where it can."""
+    low, high = accuracy_interval(reached, len(images))
     metadata = load_metadata(member.path)
     trained = metadata.get("data")
     if trained is not None and trained != data.name:

@@ -31,7 +31,7 @@ ARCH = (
     "NAME",
 )
 IMAGE_SIZE = (
-    "height and width of all images, as NAME@N for each data set (default: their own; 224 for those from files)",
+    "height and width of all images, as NAME@N for each data set (default: their own; 224 for large ones from files)",
     "N",
     int,
 )

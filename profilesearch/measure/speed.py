@@ -40,13 +40,14 @@ class Speed:
         return float(np.median(self.rounds[batch]))
 
     def part(self, full: "Speed", batch: int) -> tuple[float, float, float]:
-        """Returns the part of another network's time that this one takes, and the ends of its interval.
+        """Returns the part of another network's time that this one takes, by their medians, and its interval.
 
-        Both were timed in turns. The interval is from the smallest to the largest part of a round, which holds the
-        median of all rounds that there could be in 94 % of the cases, for five rounds (the sign test's).
+        Both were timed in turns. The interval is from the smallest to the largest part of a round: what lies between
+        for every round does so for the medians, and it holds the part of all rounds that there could be in 94 % of the
+        cases, for five rounds (the sign test's).
         """
         parts = [one / other for one, other in zip(self.rounds[batch], full.rounds[batch], strict=True)]
-        return float(np.median(parts)), min(parts), max(parts)
+        return self.median(batch) / full.median(batch), min(parts), max(parts)
 
     def to_json(self) -> dict[str, float]:
         """Returns rounded milliseconds."""

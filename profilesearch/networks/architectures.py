@@ -178,7 +178,12 @@ def _own(name: str, wanted: dict[str, int]) -> nn.Module:
     try:
         network = made(**_taken(made, wanted))
     except Exception as error:
-        raise UsageError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
+        fix = (
+            "; name a function without arguments that returns the network (num_classes and in_channels are passed to "
+            "what takes them)"
+        )
+        missing = isinstance(error, TypeError) and "required" in str(error)
+        raise UsageError(f"{name} cannot be built: {type(error).__name__}: {error}{fix if missing else ''}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{name} returns a {type(network).__name__}; it must return a torch.nn.Module")
     lazy = next((where for where, each in network.named_parameters() if is_lazy(each)), None)

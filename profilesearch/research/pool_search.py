@@ -111,3 +111,11 @@ def show(output: Output, problem: Problem, result: Result, found: Provenance) ->
             f"what is stored is the {found['chosen']} profile, which needs no search: none of {found['evaluations']} "
             f"that {result.searcher} tried held up better on other images"
         )
+        return
+    ahead = {name: score[f"{name}_fresh"] - result.winner.fresh for name in rivals_of(space)}
+    best = max(ahead, key=lambda name: ahead[name])
+    if ahead[best] > 0:
+        output.say(
+            f"on fresh images {best} is ahead of what is stored, by {ahead[best]:.3f}: that was best on the images "
+            f"that chose it; `apply --against {best}` shows on test images whether the two can be told apart"
+        )

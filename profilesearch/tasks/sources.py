@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import published_normalization
+from profilesearch.networks.architectures import TIMM, is_torchvisions, published_normalization
 from profilesearch.networks.checkpoints import load_matched
 from profilesearch.tasks.catalogue import DATA_SETS, IMAGENET, NAMES, SMALLNORB, check_data, parts_of
 from profilesearch.tasks.data import DataSet, load_data
@@ -21,15 +21,16 @@ _SMALL = 0.6
 """Part of that height below which images are rather meant for another size."""
 
 
-def open_data(text: str, folder: str | Path | None = None, download: bool = False) -> DataSet:
+def open_data(text: str, folder: str | Path | None = None, download: bool = False, enlarge: bool = True) -> DataSet:
     """Loads a data set.
 
     Args:
         text: One of `NAMES`, or a folder of images with one subfolder a class;
-            with `@SIZE` where images are to have another height and width than their own (224 for those from files).
+            with `@SIZE` where images are to have another height and width than their own (224 for folders).
             `imagenet` is the folder of that name in `folder`, with `train` and `val`.
         folder: Where named data sets lie.
         download: Fetches missing files into `folder`.
+        enlarge: Whether small images of a folder are enlarged to 224 where no size is given.
 
     Raises:
         UsageError: The name is unknown, or files are missing or damaged.
@@ -39,7 +40,7 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
         data = load_data(name, folder, download)
         return replace(data, name=text, size=size) if size else data
     if name not in NAMES or (folder is None and Path(name).is_dir()):
-        return load_folder(Path(name), size) if size else _enlarged(load_folder(Path(name), FILE_SIZE), name)
+        return load_folder(Path(name), size) if size else _unsized(name, enlarge)
     if folder is None:
         raise UsageError(f"{name} needs a folder: give `folder`")
     if name == SMALLNORB:
@@ -49,15 +50,20 @@ def open_data(text: str, folder: str | Path | None = None, download: bool = Fals
     return load_named(name, Path(folder), download, size)
 
 
-def _enlarged(data: DataSet, folder: str) -> DataSet:
-    """Returns a folder's data set, with a remark where its images were enlarged though nobody asked for that."""
+def _unsized(folder: str, enlarge: bool) -> DataSet:
+    """Returns a folder's data set at a size that nobody gave, with a remark where its images are small."""
+    data = load_folder(Path(folder), FILE_SIZE)
     assert isinstance(data.train, FileImages)  # noqa: S101  it is a folder
     side = data.train.shorter_side()
     if side is None or side > _SMALL * FILE_SIZE:
         return data
+    if not enlarge:
+        data = load_folder(Path(folder), side)
+    used = f"enlarged to {FILE_SIZE}" if enlarge else f"taken at {side} by {side}"
+    other = (side, "as they are") if enlarge else (FILE_SIZE, f"enlarged to {FILE_SIZE}")
     remark = (
-        f"images of {folder} have about {side} pixels a side and are enlarged to {FILE_SIZE}; for a network that "
-        f"was trained on them as they are, name it {shlex.quote(f'{folder}@{side}')}"
+        f"images of {folder} have about {side} pixels a side and are {used}; for a network that was trained on them "
+        f"{other[1]}, name it {shlex.quote(f'{folder}@{other[0]}')}"
     )
     return replace(data, remarks=(*data.remarks, remark))
 
@@ -73,7 +79,7 @@ def open_for(
     """Loads a data set as networks of an architecture take it.
 
     Args:
-        architecture: Its name.
+        architecture: Its name; published networks take small images of folders enlarged.
         text: As for `open_data`.
         folder: Likewise.
         download: Likewise.
@@ -84,7 +90,7 @@ def open_for(
     Raises:
         UsageError: As `open_data`, or the normalization does not fit.
     """
-    data = open_data(text, folder, download)
+    data = open_data(text, folder, download, architecture.startswith(TIMM) or is_torchvisions(architecture))
     published = published_normalization(architecture) if isinstance(data.train, FileImages) else None
     own, deviation = published or (None, None)
     return data.renormalize(own if mean is None else mean, deviation if std is None else std)
