@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -108,6 +109,18 @@ def test_distillation_pulls_towards_the_teacher(members: list[Member], digits: D
     model = build("resnet20", 10, 1)
     train(model, digits, wrong.train, Recipe(epochs=5, lr=0.05, batch=64, shift=1, distill=1.0), teacher)
     assert accuracy(model, digits, digits.test) > 0.8
+
+
+def test_statistics_keep_up_with_short_trainings(digits: DataSet) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8, momentum=3e-4)  # as torchvision's MNASNet has it
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    train(network, digits, digits.train, Recipe(2, batch=64, shift=0))
+    with torch.no_grad():
+        seen = network[0](digits.normalize(digits.train.pixels))
+    assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=0.15)
+    assert norm.momentum == 3e-4
+    assert accuracy(network, digits, digits.test) > 0.85
 
 
 def test_auxiliary_classifiers_learn_too(digits: DataSet) -> None:

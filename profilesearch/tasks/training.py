@@ -18,6 +18,7 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
+from profilesearch.tasks.momentum import keeping_up
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
@@ -90,7 +91,8 @@ def train(
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
-                _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook, shape[0], order)
+                with keeping_up(model, recipe.epochs * _steps(images, recipe)):
+                    _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook, shape[0], order)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
@@ -193,6 +195,11 @@ def _over(
         return fitting(work, say)
 
 
+def _steps(images: Images, recipe: Recipe) -> int:
+    """Returns those of an epoch: the last, smaller batch is dropped, since BatchNorm would suffer."""
+    return max(1, len(images) // recipe.batch)
+
+
 def _epoch(
     model: nn.Module,
     data: DataSet,
@@ -209,8 +216,7 @@ def _epoch(
     model.train()
     generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
     order = torch.randperm(len(images), generator=generator)
-    count = max(1, len(images) // recipe.batch)  # the last, smaller batch is dropped: BatchNorm would suffer
-    total = 0.0
+    count, total = _steps(images, recipe), 0.0
     for index in range(count):
         number = epoch * count + index
         if hook:
