@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,10 @@ def family_of(architecture: str) -> str:
 
 
 def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:
-    """Measures what a policy decides for one architecture, beside rivals; every score once, through the ledger."""
+    """Measures what a policy decides for one architecture, beside rivals; every score once, through the ledger.
+
+    Whatever a search scores by, what comes of it is judged by accuracy.
+    """
     rows = []
     for keep in sizes.keeps:
         low, _ = problem.space.reach()
@@ -62,7 +65,8 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
             continue
         there = problem.with_budget(Budget(problem.space.budget.metric, keep))
         widths = _profiles(there, policy, sizes, seed)
-        worth = there.fitness(there.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
+        judge = there.with_settings(replace(there.settings, measure="accuracy"))
+        worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
         params = {name: there.space.relative_params(each) for name, each in widths.items()}
         scores = dict(zip(widths, map(float, worth), strict=True))
         rows.append(Row(family, problem.space.architecture, keep, scores, params))
