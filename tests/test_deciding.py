@@ -1,5 +1,6 @@
 """Which profile is used where no search was made: a stored one, the policy for any network, a rule, or uniform."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.profiles import Budget
-from profilesearch.research.policy.left_out import Row, evidence_of, family_of
+from profilesearch.research.policy.left_out import Row, evidence_of, family_of, measure
+from profilesearch.research.policy.sizes import Sizes
+from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
 
 BUDGET = Budget("macs", 0.5)
@@ -149,6 +152,17 @@ def test_evidence_counts_each_family_once() -> None:
 )
 def test_families_are_named_by_what_names_begin_with(name: str, family: str) -> None:
     assert family_of(name) == family
+
+
+@pytest.mark.full
+def test_whatever_scores_a_search_accuracy_judges_its_profiles(problem: Problem, tmp_path: Path) -> None:
+    (policy,) = stored_policies(tmp_path)
+    found = [
+        measure(problem.with_settings(replace(problem.settings, measure=kind)), policy, "resnet", Sizes((0.5,), 2, 0))
+        for kind in ("accuracy", "divergence")
+    ]
+    for name in ("policy", "uniform", "widest"):
+        assert found[0][0].scores[name] == found[1][0].scores[name] > 0.2
 
 
 def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) -> None:
