@@ -1,5 +1,6 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def prune(
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
-        scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` has no channel group.
+        scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` cannot be cut so far.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, where None with images.
         refit: `sequential`, `full`, `none`, or `auto`: what is closest to the network on a fifth of the images.
         seed: Of the criterion `random`, and of the profile `random`.
@@ -129,12 +130,21 @@ def prune(
     if given:
         chosen, source, why = given, "given", "it was asked for"
     else:
-        within = scope or ("block" if plan.table.within("block").groups else "all")
-        chosen, source, why = _chosen(plan, Budget(metric, keep), within, Path(store), named, seed)
+        budget = Budget(metric, keep)
+        chosen, source, why = _chosen(plan, budget, scope or _scope(plan, budget), Path(store), named, seed)
     pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
     refitted = _refitted(pruned, full, network, images, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)
+
+
+def _scope(plan: Plan, budget: Budget) -> Scope:
+    """Returns the first scope that has profiles under a budget; the first one, which says why, where none has."""
+    for scope in SCOPES:
+        with suppress(UsageError):
+            plan.space(budget, scope)
+            return scope
+    return SCOPES[0]
 
 
 def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:
