@@ -61,10 +61,10 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     data = workspace.data(workspace.names[0])
     if settings.finetune:
         tuning(settings, data)  # finds mistakes
-    other = _check_rival(settings)
+    _check_rival(settings)
     member = workspace.foreign([settings.checkpoint])[0] if settings.checkpoint else None
     given = [chosen_profile(settings, data, output, searching)]
-    settings = _with_rival(settings, given[0], other, output)
+    settings = _with_rival(settings, given[0], output)
     asked = [settings]
     if settings.against:
         asked.append(_of_rival(settings, given[0]))
@@ -94,30 +94,32 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
             write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
 
 
-def _check_rival(settings: Applying) -> str:
-    """Returns the name of another rival than the one that is asked for.
-
-    Raises:
-        UsageError: That is the profile itself; the message names another one.
-    """
-    other = next(name for name in UNSEARCHED if name != settings.against)
-    if settings.against and settings.against == settings.profile:
-        raise UsageError(
-            f"--against {settings.against} is the very profile that is applied; name another one, such as "
-            f"--against {other}"
-        )
-    return other
-
-
-def _with_rival(settings: Applying, given: Profile | Decision, other: str, output: Output) -> Applying:
+def _with_rival(settings: Applying, given: Profile | Decision, output: Output) -> Applying:
     """Returns the settings, without the rival where that was decided to be the profile, which is said."""
     if settings.against is None or settings.against != getattr(given, "name", None):
         return settings
     output.say(
         f"--against {settings.against} is the very profile that is applied, so there is nothing to hold it against; "
-        f"--against {other} is another one"
+        f"--against {_other(settings.against)} is another one"
     )
     return replace(settings, against=None)
+
+
+def _check_rival(settings: Applying) -> None:
+    """Checks that the rival is not asked to be the profile itself.
+
+    Raises:
+        UsageError: It is; the message names another one.
+    """
+    if settings.against and settings.against == settings.profile:
+        raise UsageError(
+            f"--against {settings.against} is the very profile that is applied; name another one, such as "
+            f"--against {_other(settings.against)}"
+        )
+
+
+def _other(name: str) -> str:
+    return next(each for each in UNSEARCHED if each != name)
 
 
 def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:

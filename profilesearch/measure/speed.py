@@ -42,8 +42,8 @@ class Speed:
     def part(self, full: "Speed", batch: int) -> tuple[float, float, float]:
         """Returns the part of another network's time that this one takes, by their medians, and its interval.
 
-        Both were timed in turns. The interval is from the smallest to the largest part of a round: what lies between
-        for every round does so for the medians, and it holds the part of all rounds that there could be in 94 % of the
+        Both were timed in turns. The interval is from the smallest to the largest part of a round: the part of the
+        medians never lies outside, and the median part of all rounds that there could be lies inside in 94 % of the
         cases, for five rounds (the sign test's).
         """
         parts = [one / other for one, other in zip(self.rounds[batch], full.rounds[batch], strict=True)]

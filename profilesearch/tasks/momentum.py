@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics in trainings of few steps."""
+"""Running statistics, of BatchNorm and InstanceNorm, in trainings of few steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def keeping_up(model: nn.Module, steps: int) -> Iterator[None]:
     own = {
         module: module.momentum
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum and module.momentum < least
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.momentum and module.momentum < least
     }
     try:
         for module in own:
