@@ -29,7 +29,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet, load_data
-from profilesearch.tasks.pools import Member, default_recipe, train_member
+from profilesearch.tasks.pools import Member, default_recipe, foreign_member, train_member
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -53,7 +53,7 @@ def pytest_runtest_setup() -> None:
 
 
 EPOCHS = 12
-"""Of the two members: enough for 95 % of the images, and under half of the default."""
+"""Of the members: enough for 95 % of the images, and under half of the default."""
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +67,28 @@ def pool_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def members(digits: DataSet, pool_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    """Two ResNet-20s, trained on digits in a few seconds: once for all workers, each of which has its own copy."""
+def train_once(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Trains a network on digits in a few seconds: once for all workers."""
     worker, base = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
     shared = (base.parent if worker else base) / "trained"
     shared.mkdir(exist_ok=True)
-    for seed in (1, 0) if worker == "gw1" else (0, 1):  # so that two workers train one each
-        with (shared / f"{seed}.lock").open("w") as lock:
+
+    def train(name: str, seed: int) -> Path:
+        with (shared / f"{name}-{seed}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            train_member("resnet20", digits, seed, shared, replace(default_recipe(digits), epochs=EPOCHS))
-    shutil.copytree(shared / "resnet20", pool_dir / "resnet20", dirs_exist_ok=True)
-    return [train_member("resnet20", digits, seed, pool_dir) for seed in (0, 1)]
+            return train_member(name, digits, seed, shared, replace(default_recipe(digits), epochs=EPOCHS)).path
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def members(digits: DataSet, pool_dir: Path, train_once: Callable[[str, int], Path]) -> list[Member]:
+    """Two ResNet-8s, of which each worker has its own copy."""
+    first = int(os.environ.get("PYTEST_XDIST_WORKER") == "gw1")  # so that two workers train one each
+    (pool_dir / "resnet8").mkdir()
+    for seed in (first, 1 - first):
+        shutil.copy(train_once("resnet8", seed), pool_dir / "resnet8")
+    return [train_member("resnet8", digits, seed, pool_dir) for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +125,13 @@ def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: py
 @pytest.fixture(scope="session")
 def problem(members: list[Member], digits: DataSet) -> Problem:
     return Problem(members[:1], {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
+
+
+@pytest.fixture(scope="session")
+def deeper(train_once: Callable[[str, int], Path], digits: DataSet) -> Problem:
+    """The same around a ResNet-20, where the number of groups matters."""
+    member = foreign_member("resnet20", train_once("resnet20", 0), digits)
+    return Problem([member], {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
 
 
 @pytest.fixture(scope="session")

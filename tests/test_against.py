@@ -29,7 +29,7 @@ from profilesearch.tasks.training import NotFinite
 
 pytestmark = pytest.mark.xdist_group("against")  # what they share is made once
 
-OPTIONS = ["--arch", "resnet20", "--data", "digits", "--keep", "0.4"]
+OPTIONS = ["--arch", "resnet8", "--data", "digits", "--keep", "0.4"]
 
 
 def test_the_interval_of_a_difference_is_that_of_pairs() -> None:
@@ -92,7 +92,7 @@ def test_both_are_made_alike_and_stand_side_by_side(
 
 def widened(file: Path) -> Path:
     """Another profile on the budget of the uniform one."""
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
     random = space.sample(1, np.random.default_rng(0))[0]
     space.profile(random, {"searcher": "random"}).save(file)
     return file
@@ -150,12 +150,10 @@ def test_a_rival_that_the_profiles_budget_has_no_room_for_is_refused_before_any_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5, 0.5))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5, 0.5))
     space.profile(space.uniform(), {"searcher": "random"}).save("two.json")
     with pytest.raises(UsageError, match=r"a budget of 0\.5 of the macs and 0\.5 of the params fixes these"):
-        apply.main(
-            ["--arch", "resnet20", "--data", "digits", "--profile", "two.json", "--against", "widest", "--quiet"]
-        )
+        apply.main(["--arch", "resnet8", "--data", "digits", "--profile", "two.json", "--against", "widest", "--quiet"])
     assert not Path("pools").exists()
 
 
@@ -174,7 +172,7 @@ def test_the_same_name_twice_is_found_before_anything_is_trained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="the very profile that is applied"):
-        apply.main(["--arch", "resnet20", "--data", "digits", "--profile", "taper", "--against", "taper", "--quiet"])
+        apply.main(["--arch", "resnet8", "--data", "digits", "--profile", "taper", "--against", "taper", "--quiet"])
     assert not Path("pools").exists()
 
 
@@ -206,7 +204,7 @@ def test_the_page_shows_what_changed_and_its_commands_can_be_given(
     mine.write_bytes(members[0].path.read_bytes())
     given = [
         "--arch",
-        "resnet20",
+        "resnet8",
         "--data",
         "digits",
         "--checkpoint",

@@ -62,7 +62,7 @@ def said(capsys: Captured) -> dict[str, Any]:
 
 
 def stored_profile(**found: Any) -> Profile:
-    return Profile("resnet20", "block", "x", {"layer1.0.conv1": 0.5}, Budget(), 0.5, found)
+    return Profile("resnet8", "block", "x", {"layer1.0.conv1": 0.5}, Budget(), 0.5, found)
 
 
 def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: Captured) -> None:
@@ -82,7 +82,7 @@ def test_a_wrong_image_size_is_asked_about_before_the_table(here: Path, capsys: 
 def test_a_good_network_is_asked_about_only_at_another_size(
     place: Path, members: list[Member], capsys: Captured
 ) -> None:
-    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--profile", "uniform"]
+    options = ["--arch", "resnet8", "--data", "digits", "--checkpoint", str(members[0].path), "--profile", "uniform"]
     apply.main(options)
     out = capsys.readouterr().out
     assert out.startswith("digits-seed0, unpruned: 9")
@@ -212,11 +212,11 @@ def test_files_are_read_before_anything_is_trained(here: Path) -> None:
 
 
 def test_members_that_were_trained_otherwise_are_named(place: Path, capsys: Captured) -> None:
-    options = ["--arch", "resnet20", "--data", "digits", "--seeds", "0"]
+    options = ["--arch", "resnet8", "--data", "digits", "--seeds", "0"]
     pool.main([*options, "--epochs", "40"])
     out = capsys.readouterr().out
-    assert "resnet20-digits-seed0 is there already and was trained with epochs 12, not epochs 40" in out
-    assert "remove pools/resnet20/digits-seed0.safetensors to train it anew, or give another --pool-dir" in out
+    assert "resnet8-digits-seed0 is there already and was trained with epochs 12, not epochs 40" in out
+    assert "remove pools/resnet8/digits-seed0.safetensors to train it anew, or give another --pool-dir" in out
     pool.main([*options, "--epochs", "12"])
     assert "is there already" not in capsys.readouterr().out
 
@@ -243,8 +243,8 @@ def test_a_profile_that_transfer_wrote_is_shown(tmp_path: Path) -> None:
     part = read_part(tmp_path / "cifar100.json")
     assert part.blocks[0].rows == (("m", "cifar100", "", "50.00%", ""),)
     assert [point[:2] for point in part.points.values()] == [(0.5, 0.5)]
-    assert "It does not fit resnet20" in part.blocks[0].text[1]
-    assert "no keep ratio for group 'layer1.1.conv1'" in part.blocks[0].text[1]
+    assert "It does not fit resnet8" in part.blocks[0].text[1]
+    assert "no keep ratio for group 'layer2.0.conv1'" in part.blocks[0].text[1]
 
 
 def test_a_study_of_an_architecture_with_a_colon_lies_in_one_folder(tmp_path: Path) -> None:

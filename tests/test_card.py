@@ -15,7 +15,7 @@ from profilesearch.tasks.pools import Member
 
 def test_the_card_has_the_reports_figures_and_a_command_that_makes_it_again(place: Path, members: list[Member]) -> None:
     (place / "my net.safetensors").symlink_to(members[0].path)
-    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", "my net.safetensors", "--profile", "uniform"]
+    options = ["--arch", "resnet8", "--data", "digits", "--checkpoint", "my net.safetensors", "--profile", "uniform"]
     apply.main([*options, "--finetune", "1", "--card"])
     card = (place / "applied" / "README.md").read_text()
     report = json.loads((place / "applied" / APPLIED).read_text())
@@ -33,6 +33,6 @@ def test_the_card_has_the_reports_figures_and_a_command_that_makes_it_again(plac
 
 
 def test_without_being_asked_for_there_is_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    apply.main(["--arch", "resnet20", "--data", "digits", "--profile", "uniform"])
+    apply.main(["--arch", "resnet8", "--data", "digits", "--profile", "uniform"])
     assert not (place / "applied" / "README.md").exists()
     assert "README.md" not in capsys.readouterr().out

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import start
 from rich.console import Console
 
 from profilesearch import __version__
@@ -54,7 +54,7 @@ def place(tmp_path: Path, pool_dir: Path, members: list[Member], monkeypatch: py
 
 
 EVALUATIONS = 20  # two updates of PPO
-TRAIN: Arguments = ["--arch", "resnet20", "--evaluations", str(EVALUATIONS), "--images", "50"]
+TRAIN: Arguments = ["--arch", "resnet8", "--evaluations", str(EVALUATIONS), "--images", "50"]
 
 
 def train(capsys: pytest.CaptureFixture[str], *more: str | Path) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def train(capsys: pytest.CaptureFixture[str], *more: str | Path) -> dict[str, An
 
 @pytest.fixture
 def uniform(place: Path) -> Path:
-    """A profile of ResNet-20."""
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    """A profile of ResNet-8."""
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
     space.profile(space.uniform(), {}).save(place / "uniform.json")
     return place / "uniform.json"
 
@@ -75,7 +75,7 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
     call("train", *TRAIN, "--json")
     out, err = capsys.readouterr()
     result = json.loads(out)
-    assert "python -m profilesearch.train --arch resnet20 --data cifar10 --data-dir data --download" in err
+    assert "python -m profilesearch.train --arch resnet8 --data cifar10 --data-dir data --download" in err
     assert "smallest" in err
     assert "uniform" in err
     profile = json.loads(Path(result["profile"]).read_text())
@@ -92,13 +92,13 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
 
 def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     straight = Path(train(capsys, "--runs", "straight", "--store", "straight")["profile"]).read_bytes()
-    arguments = [sys.executable, "-m", "profilesearch.train", *TRAIN, "--runs", "killed", "--store", "killed"]
     ledger = place / "killed" / "ledger.jsonl"
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and (not ledger.exists() or ledger.read_bytes().count(b"\n") < 30):
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
+    process = start("train", [*map(str, TRAIN), "--runs", "killed", "--store", "killed", "--quiet"], place)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not ledger.exists() or ledger.read_bytes().count(b"\n") < 30):
+        time.sleep(0.005)
+    process.kill()
+    process.join()
     done = ledger.read_bytes()
     assert not list((place / "killed").glob("*/*.json"))
     resumed = Path(train(capsys, "--runs", "killed", "--store", "killed")["profile"]).read_bytes()
@@ -112,7 +112,7 @@ def test_apply_writes_a_network_that_a_fresh_process_loads_bit_for_bit(
     uniform: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
 ) -> None:
     options: Arguments = ["--data", "digits", "--checkpoint", members[1].path, "--profile", uniform]
-    call("apply", "--arch", "resnet20", *options, "--json")
+    call("apply", "--arch", "resnet8", *options, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
     assert report["after"]["bytes"] < report["before"]["bytes"]
@@ -136,10 +136,9 @@ def test_a_torchvision_network_on_a_folder_of_images_is_pruned_tuned_and_exporte
 ) -> None:
     write_images(place / "photos", ["cat", "dog"], 20)
     torch.manual_seed(0)
-    torch.save(build("resnet18", 2).state_dict(), place / "mine.pth")
+    torch.save(build("squeezenet1_1", 2).state_dict(), place / "mine.pth")
     options: Arguments = ["--checkpoint", "mine.pth", "--data", "photos@32", "--profile", "uniform", "--finetune", "1"]
-    options += ["--criterion", "l1"]  # the default takes minutes for a network of this width
-    call("apply", "--arch", "resnet18", *options, "--lr", "0.01", "--export", "onnx", "pt2", "--json")
+    call("apply", "--arch", "squeezenet1_1", *options, "--lr", "0.01", "--export", "onnx", "pt2", "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
     assert report["after"]["peak_memory"] < report["before"]["peak_memory"]
@@ -152,7 +151,7 @@ def test_a_latency_budget_is_searched_and_applied(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     monkeypatch.setattr(latency, "pass_times", pass_times)  # one round alone may be far off: prices then leave gaps
-    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--metric", "latency", "--keep", "0.95"]
+    options: Arguments = ["--arch", "resnet8", "--data", "digits", "--metric", "latency", "--keep", "0.95"]
     call("train", *options, "--seeds", "0", "--evaluations", "16", "--searcher", "random", "--json")
     captured = capsys.readouterr()
     assert "really pruned" in captured.err
@@ -166,7 +165,7 @@ def test_a_latency_budget_is_searched_and_applied(
 
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_finetune_as_one(place: Path, members: list[Member], capsys: pytest.CaptureFixture[str]) -> None:
-    options: Arguments = ["--arch", "resnet20", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "2"]
+    options: Arguments = ["--arch", "resnet8", "--data", "digits", "--checkpoint", members[0].path, "--finetune", "2"]
     options += ["--profile", "uniform", "--keep", "0.3", "--criterion", "l1", "--refit", "none", "--json"]
     call("apply", *options, "--out", "one")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "profilesearch.apply"]
@@ -188,7 +187,7 @@ def test_a_profile_serves_a_relative_when_asked(uniform: Path, capsys: pytest.Ca
     assert "--map-by-position" in capsys.readouterr().err
     call("apply", *options, "--map-by-position", "--json")
     report = json.loads(capsys.readouterr().out)
-    assert report["profile"]["found"]["mapped_from"]["architecture"] == "resnet20"
+    assert report["profile"]["found"]["mapped_from"]["architecture"] == "resnet8"
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.5, rel=0.005)
 
 
@@ -196,7 +195,7 @@ def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     call(
         "apply",
         "--arch",
-        "resnet20",
+        "resnet8",
         "--profile",
         "uniform",
         "--keep",
@@ -218,11 +217,11 @@ def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: 
     searchers += ["--evaluations", str(evaluations), "--profile", uniform]
     call("compare", *TRAIN, "--seeds", "0", "--json", *searchers)
     report = json.loads(capsys.readouterr().out)
-    assert [target["name"] for target in report["targets"]] == ["resnet20-digits-seed1"]
+    assert [target["name"] for target in report["targets"]] == ["resnet8-digits-seed1"]
     rows = {row["name"]: row for row in report["rows"]}
     assert {"unpruned", "uniform", "random, median", "ppo", "random", "exhaustive"} <= rows.keys()
     for name, row in rows.items():
-        assert name == "unpruned" or row["cost"] == pytest.approx(0.5, rel=0.005)
+        assert name == "unpruned" or row["cost"] == pytest.approx(0.5, rel=0.01)
     assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == evaluations
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] == pytest.approx(mean_interval(rows["ppo"]["runs"])[1])
@@ -234,12 +233,12 @@ def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: 
 def test_pool_lists_own_and_foreign_members(
     place: Path, capsys: pytest.CaptureFixture[str], members: list[Member]
 ) -> None:
-    call("pool", "--arch", "resnet20", "--data", "digits", "--list", "--json")
+    call("pool", "--arch", "resnet8", "--data", "digits", "--list", "--json")
     listed = json.loads(capsys.readouterr().out)["members"]
-    assert [row["name"] for row in listed] == ["resnet20-digits-seed0", "resnet20-digits-seed1"]
+    assert [row["name"] for row in listed] == ["resnet8-digits-seed0", "resnet8-digits-seed1"]
     foreign = place / "foreign.th"
     torch.save({"state_dict": members[0].load().state_dict()}, foreign)
-    call("pool", "--arch", "resnet20", "--data", "digits", "--checkpoint", f"digits={foreign}", "--json")
+    call("pool", "--arch", "resnet8", "--data", "digits", "--checkpoint", f"digits={foreign}", "--json")
     (row,) = json.loads(capsys.readouterr().out)["members"]
     assert row["trained_on"] == "every training image"
     assert row["held_out_accuracy"] == pytest.approx(listed[0]["held_out_accuracy"], abs=0.01)
@@ -258,7 +257,7 @@ def test_help_reads_like_a_manual_page(verb: str, capsys: pytest.CaptureFixture[
 
 
 def test_groups_say_what_can_be_pruned_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
-    call("groups", "--arch", "resnet20", "--json")
+    call("groups", "--arch", "resnet8", "--json")
     shown = json.loads(capsys.readouterr().out)
     assert {group["scope"] for group in shown["groups"]} == {"block", "all"}
     assert "padding" in shown["excluded"][0]["reason"]
@@ -339,7 +338,7 @@ MISTAKES: dict[str, tuple[str, Arguments]] = {
     "the reachable range is 0.1": ("train", [*TRAIN, "--keep", "0.05"]),
     "--multiple-of must be at least 1": ("train", [*TRAIN, "--multiple-of", "0"]),
     "unknown device 'gpu'; choose from cpu, cuda": ("train", [*TRAIN, "--device", "gpu"]),
-    "there is no device 'cuda:99' here": ("apply", ["--arch", "resnet20", "--device", "cuda:99"]),
+    "there is no device 'cuda:99' here": ("apply", ["--arch", "resnet8", "--device", "cuda:99"]),
     "unknown engine 'rai'; did you mean ray": ("train", [*TRAIN, "--engine", "rai"]),
     "--storage is for Optuna's searchers": ("train", [*TRAIN, "--storage", "sqlite:///x.db"]),
     "at least 1 evaluation": ("train", [*TRAIN, "--evaluations", "0"]),
@@ -351,20 +350,20 @@ MISTAKES: dict[str, tuple[str, Arguments]] = {
     "cannot name a stored profile": ("train", [*TRAIN, "--name", "../x"]),
     "is no ledger of this version": ("train", [*TRAIN, "--runs", "foreign"]),
     "cannot write file:": ("train", [*TRAIN, "--store", "file"]),
-    "cannot write file/applied:": ("apply", ["--arch", "resnet20", "--out", "file/applied"]),
-    "broken JSON": ("apply", ["--arch", "resnet20", "--profile", "broken.json"]),
-    "cannot read the profile nowhere.json": ("apply", ["--arch", "resnet20", "--profile", "nowhere.json"]),
-    "--finetune must be 0 or more": ("apply", ["--arch", "resnet20", "--finetune", "-1"]),
-    "unknown schedule": ("apply", ["--arch", "resnet20", "--schedule", "step"]),
+    "cannot write file/applied:": ("apply", ["--arch", "resnet8", "--out", "file/applied"]),
+    "broken JSON": ("apply", ["--arch", "resnet8", "--profile", "broken.json"]),
+    "cannot read the profile nowhere.json": ("apply", ["--arch", "resnet8", "--profile", "nowhere.json"]),
+    "--finetune must be 0 or more": ("apply", ["--arch", "resnet8", "--finetune", "-1"]),
+    "unknown schedule": ("apply", ["--arch", "resnet8", "--schedule", "step"]),
     "a target must be a model that the search does not see": (
         "compare",
-        [*TRAIN, "--data", "digits", "--target", "pools/resnet20/digits-seed0.safetensors"],
+        [*TRAIN, "--data", "digits", "--target", "pools/resnet8/digits-seed0.safetensors"],
     ),
     "does not see with --target FILE": (
         "compare",
-        [*TRAIN, "--checkpoint", "pools/resnet20/digits-seed0.safetensors"],
+        [*TRAIN, "--checkpoint", "pools/resnet8/digits-seed0.safetensors"],
     ),
-    "at least 1 epoch": ("pool", ["--arch", "resnet20", "--data", "digits", "--seeds", "9", "--epochs", "0"]),
+    "at least 1 epoch": ("pool", ["--arch", "resnet8", "--data", "digits", "--seeds", "9", "--epochs", "0"]),
 }
 
 
@@ -373,7 +372,7 @@ def test_mistakes_give_one_sentence_and_exit_code_2(
     place: Path, capsys: pytest.CaptureFixture[str], message: str
 ) -> None:
     torch.save(build("resnet32", 10, 1).state_dict(), "other.th")
-    torch.save(build("resnet20", 7, 1).state_dict(), "classes.th")
+    torch.save(build("resnet8", 7, 1).state_dict(), "classes.th")
     Path("broken.json").write_text('{"schema": 1, "keep"')
     Path("file").write_text("no folder")
     Path("foreign").mkdir()
@@ -391,7 +390,7 @@ def test_mistakes_give_one_sentence_and_exit_code_2(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_apply_tunes_and_measures_on_a_gpu(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--finetune", "2"]
+    options = ["--arch", "resnet8", "--data", "digits", "--profile", "uniform", "--finetune", "2"]
     call("apply", *options, "--device", "cuda", "--export", "pt2", "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["after"]["accuracy"] > 0.9
@@ -414,4 +413,4 @@ def test_a_profile_of_another_architecture_is_refused(uniform: Path, capsys: pyt
     torch.save(build("resnet32", 10, 1).state_dict(), "other.th")
     with pytest.raises(SystemExit, match="2"):
         call("apply", "--arch", "resnet32", "--data", "digits", "--checkpoint", "other.th", "--profile", uniform)
-    assert "no keep ratio for group 'layer1.3.conv1'" in capsys.readouterr().err
+    assert "no keep ratio for group 'layer1.1.conv1'" in capsys.readouterr().err

@@ -67,7 +67,7 @@ every = settings(
 
 @cache
 def space() -> ProfileSpace:
-    return Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
+    return Plan("resnet8", build("resnet8", 10), (3, 32, 32)).space(Budget("macs", 0.5))
 
 
 def stored_profile(seed: int = 0) -> Profile:
@@ -125,8 +125,8 @@ def test_a_damaged_checkpoint_is_refused_or_the_same(folder: Path, half: bool, d
     whole, path = folder / f"whole{half}.safetensors", folder / f"damaged{half}.safetensors"
     if not whole.exists():
         torch.manual_seed(0)
-        about = {"architecture": "resnet20", "num_classes": 10, "in_channels": 1, "held_out_accuracy": 0.651}
-        save_network(whole, build("resnet20", 10, 1), about, half=half)
+        about = {"architecture": "resnet8", "num_classes": 10, "in_channels": 1, "held_out_accuracy": 0.651}
+        save_network(whole, build("resnet8", 10, 1), about, half=half)
     path.write_bytes(damage(whole.read_bytes()))
     try:
         tensors, metadata = load_tensors(path)
@@ -155,7 +155,7 @@ def test_two_processes_lose_no_profile_of_the_same_name(tmp_path: Path) -> None:
         for first in (0, 1)
     ]
     assert [writer.wait(300) for writer in writers] == [0, 0]
-    there = list(Store(tmp_path / "kept").profiles("resnet20"))
+    there = list(Store(tmp_path / "kept").profiles("resnet8"))
     own = {s.profile.found["seed"] for s in there if s.path.parent.parent == tmp_path / "kept"}
     assert own == set(range(8))
     assert not list((tmp_path / "kept").glob("*/.*"))
@@ -183,12 +183,12 @@ def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, pr
     with filling.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
             file.write(b"x" * 4096)
-    network = build("resnet20", 10)
+    network = build("resnet8", 10)
     figure = profile_figure(["a"], np.array([4]), np.array([2]), "")
     writers: dict[str, Callable[[], object]] = {
         "old.json": lambda: write_json(small_disk / "old.json", {"much": "x" * 9000}),
         "profile.json": lambda: profile.save(small_disk / "profile.json"),
-        "resnet20": lambda: Store(small_disk).add(profile, "name"),
+        "resnet8": lambda: Store(small_disk).add(profile, "name"),
         "network.safetensors": lambda: save_network(small_disk / "network.safetensors", network, {}),
         "picture.png": lambda: save_figure(figure, small_disk / "picture.png"),
         "ledger.jsonl": lambda: [ledger.put(f"key{index}", 0.5, about="x" * 500) for index in range(100)],
@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_sentence_for_every_kind_of_file(small_disk: Path, pr
         "old.json",
         "ledger.jsonl",
         "rows.csv",
-        "resnet20",
+        "resnet8",
     }
     assert (small_disk / "old.json").read_text() == "{}\n"
     filling.unlink()
@@ -231,7 +231,7 @@ def full_disk(small_disk: Path) -> Path:
 @pytest.mark.full
 def test_an_export_to_a_full_disk_is_one_sentence(full_disk: Path, digits: DataSet) -> None:
     with pytest.raises(UsageError, match=r"cannot write .*pruned\.pt2: No space left"):
-        export(build("resnet20", 10, 1), "pt2", full_disk / "pruned.pt2", digits, digits.test[:2])
+        export(build("resnet8", 10, 1), "pt2", full_disk / "pruned.pt2", digits, digits.test[:2])
     assert [path.name for path in full_disk.iterdir()] == ["filling"]
 
 
@@ -289,7 +289,7 @@ def test_a_locked_folder_is_one_sentence(tmp_path: Path, somebody: None) -> None
         shutil.rmtree(locked)
 
 
-@pytest.mark.parametrize("verb", [["list", "--store"], ["report"], ["study", "--arch", "resnet20", "--results"]])
+@pytest.mark.parametrize("verb", [["list", "--store"], ["report"], ["study", "--arch", "resnet8", "--results"]])
 def test_a_name_that_is_too_long_is_one_sentence(
     verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,9 +306,9 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--epochs", "4"]
+    options = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--epochs", "4"]
     command = [sys.executable, "-m", "profilesearch.pool", *options]
-    pool = tmp_path / "pools" / "resnet20"
+    pool = tmp_path / "pools" / "resnet8"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, it would be inherited
     try:
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

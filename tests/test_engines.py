@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import start
 
 from agents import RandomSearcher, make_searcher
 from agents.base import Result
@@ -142,9 +143,13 @@ def test_a_study_goes_on_when_a_worker_dies_and_repeats_nothing_that_was_finishe
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import threading, time; from profilesearch.system.processes import Workers\n"
+        "import signal, threading, time; from multiprocessing import forkserver; from pathlib import Path\n"
+        "from profilesearch.system.processes import Workers\n"
         "if __name__ == '__main__':\n"
         "    workers = Workers(2)\n"
+        "    workers._running('time')\n"
+        "    status = Path('/proc', str(forkserver._forkserver._forkserver_pid), 'status').read_text()\n"
+        "    print(int(status.split('SigIgn:')[1].split()[0], 16) >> signal.SIGINT - 1 & 1)\n"
         "    threading.Thread(target=lambda: list(workers.results(time.sleep, [(600,)] * 2)), daemon=True).start()\n"
         "    while len(workers.numbers) < 2:\n"
         "        time.sleep(0.1)\n"
@@ -155,6 +160,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script.write_text(code)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
+        deaf = parent.stdout.readline()
         workers = [int(number) for number in parent.stdout.readline().split()]
         time.sleep(3)  # they have started
         parent.kill()
@@ -163,6 +169,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert len(workers) == 2
+    assert deaf == "1\n"  # what they come from ignores Ctrl-C while it imports
 
 
 class _Deadly:
@@ -210,17 +217,16 @@ def test_two_processes_share_one_optuna_study(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--json"]
+    options = ["--arch", "resnet8", "--data", "digits", "--checkpoint", str(members[0].path), "--json"]
     options += ["--searcher", "tpe", "--evaluations", "6", "--images", "50", "--storage", storage]
-    command = [sys.executable, "-m", "profilesearch.train", *options]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads of two processes on few cores wait for one another
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads of two processes on few cores wait for one another
+    said = [tmp_path / f"said{i}" for i in range(2)]
     started = [
-        subprocess.Popen(
-            [*command, "--runs", f"runs{i}", "--store", f"store{i}"], cwd=tmp_path, stdout=subprocess.PIPE, env=alone
-        )
-        for i in range(2)
+        start("train", [*options, "--runs", f"runs{i}", "--store", f"store{i}"], tmp_path, said[i]) for i in range(2)
     ]
-    results = [json.loads(process.communicate(timeout=300)[0]) for process in started]
+    for process in started:
+        process.join(300)
+    results = [json.loads(path.read_text()) for path in said]
     histories = [(tmp_path / result["run"] / "history.csv").read_text() for result in results]
     assert histories[0] == histories[1]
     assert len(histories[0].splitlines()) == 1 + 6
@@ -249,7 +255,7 @@ def test_curves_of_a_search_for_tensorboard(
     members: list[Member], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    common = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--quiet"]
+    common = ["--arch", "resnet8", "--data", "digits", "--checkpoint", str(members[0].path), "--quiet"]
     folders = ["--store", f"{tmp_path}/s", "--runs", f"{tmp_path}/r", "--tensorboard", f"{tmp_path}/t"]
     train.main([*common, "--evaluations", "20", "--images", "50", *folders])
     assert capfd.readouterr() == ("", "")

@@ -24,6 +24,11 @@ from profilesearch.tasks.pools import Member, train_member
 from profilesearch.tasks.recipe import Recipe
 
 
+@pytest.fixture(scope="module")
+def problem(deeper: Problem) -> Problem:
+    return deeper
+
+
 def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], float, dict[str, object]]:
     observations = [env.reset(seed=0)[0]]
     for action in actions:
@@ -139,13 +144,14 @@ def test_the_twin_draws_the_budget_of_the_next_episodes(problem: Problem) -> Non
     assert seen == pytest.approx([0.3, 0.7, 0.4])
 
 
-def test_a_reset_with_options_puts_back_what_they_leave_out(problem: Problem, members: list[Member]) -> None:
+def test_a_reset_with_options_puts_back_what_they_leave_out(problem: Problem) -> None:
+    name = problem.members[0].name
     env, twin = LayerWiseEnv(problem), LayerWiseVectorEnv(2, problem)
-    first, other = env.reset()[0], env.reset(options={"keep": 0.3, "model": members[0].name})[0]
+    first, other = env.reset()[0], env.reset(options={"keep": 0.3, "model": name})[0]
     assert first[4] == pytest.approx(0.5)
     assert other[4] == pytest.approx(0.3)
     assert np.array_equal(env.reset()[0], other)
-    assert np.array_equal(env.reset(options={"model": members[0].name})[0], first)
+    assert np.array_equal(env.reset(options={"model": name})[0], first)
     env.reset(options={"keep": 0.3})
     assert np.array_equal(env.reset(options={})[0], first)
     assert twin.reset(options={"keep": 0.3})[0][0, 4] == pytest.approx(0.3)

@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.full
 def test_every_proposal_lands_on_a_latency_budget(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "pass_times", pass_times)  # one round alone may be far off: prices then leave gaps
-    space = Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("latency", 0.8))
+    space = Plan("resnet8", build("resnet8", 10), (3, 32, 32)).space(Budget("latency", 0.8))
     assert cache.exists()
     widths = space.sample(20, np.random.default_rng(0))
     assert space.relative(widths) == pytest.approx(np.full(20, 0.8), rel=0.02)
@@ -52,7 +52,7 @@ def test_layers_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_damaged_table_is_measured_anew(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("[1, 2")
-    Plan("resnet20", build("resnet20", 10), (3, 8, 8)).space(Budget("latency", 0.9))
+    Plan("resnet8", build("resnet8", 10), (3, 8, 8)).space(Budget("latency", 0.9))
     assert cache.read_text().startswith("{")
 
 
@@ -96,7 +96,7 @@ def test_prices_are_what_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_multiple_is_chosen_by_measurement_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, file = Plan("resnet20", build("resnet20", 10), (3, 8, 8)), tmp_path / "multiples.json"
+    plan, file = Plan("resnet8", build("resnet8", 10), (3, 8, 8)), tmp_path / "multiples.json"
     monkeypatch.setattr(multiples, "MULTIPLES", (1, 4, 32))
     times = multiple_times(plan, Budget("macs", 0.5), "block", file)
     assert times.keys() == {1, 4}  # 32 leaves the groups of 16 and 32 channels whole: half is out of reach
@@ -107,7 +107,7 @@ def test_a_multiple_is_chosen_by_measurement_once(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_multiples_are_timed_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, file, cuda = Plan("resnet20", build("resnet20", 10), (3, 8, 8)), tmp_path / "times.json", torch.device("cuda")
+    plan, file, cuda = Plan("resnet8", build("resnet8", 10), (3, 8, 8)), tmp_path / "times.json", torch.device("cuda")
     monkeypatch.setattr(multiples, "MULTIPLES", (1, 4))
     assert multiple_times(plan, Budget("macs", 0.5), "block", file, cuda).keys() == {1, 4}
     assert torch.cuda.get_device_name() in file.read_text()

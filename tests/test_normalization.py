@@ -67,13 +67,13 @@ def test_a_member_and_its_pruned_network_keep_their_normalization(
     digits: DataSet, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     halves = digits.renormalize([0.5], [0.5])
-    member = train_member("resnet20", halves, 7, place / "own", Recipe(epochs=1, lr=0.05, batch=64, shift=1))
-    assert trained_member("resnet20", halves, 7, place / "own") == member
+    member = train_member("resnet8", halves, 7, place / "own", Recipe(epochs=1, lr=0.05, batch=64, shift=1))
+    assert trained_member("resnet8", halves, 7, place / "own") == member
     with pytest.raises(UsageError, match=r"other normalization; give `mean=\[0.5\]` `std=\[0.5\]`"):
-        trained_member("resnet20", digits, 7, place / "own")
+        trained_member("resnet8", digits, 7, place / "own")
     with pytest.raises(UsageError, match=r"other normalization; give `mean=\[0.5\]` `std=\[0.5\]`"):
-        foreign_member("resnet20", member.path, digits)
-    command = ["apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--checkpoint", member.path]
+        foreign_member("resnet8", member.path, digits)
+    command = ["apply", "--arch", "resnet8", "--data", "digits", "--profile", "uniform", "--checkpoint", member.path]
     call(*command, "--mean", "0.5", "--std", "0.5", "--out", place / "out")
     assert load_tensors(place / "out" / "pruned.safetensors")[1]["mean"] == [0.5]
     base = json.loads((place / "out" / "report.json").read_text())["before"]["accuracy"]

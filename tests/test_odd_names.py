@@ -34,7 +34,7 @@ def odd(tmp_path: Path, write_images: Callable[..., Path], monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / f"{ODD}photos", ["dark", f"light{ODD}"], 40)
     torch.manual_seed(0)
-    torch.save(build("resnet20", 2, 3).state_dict(), "weights.pth")
+    torch.save(build("resnet8", 2, 3).state_dict(), "weights.pth")
     Path("weights.pth").rename(f"{ODD}.pth")
     return tmp_path
 
@@ -49,7 +49,7 @@ def said(capsys: pytest.CaptureFixture[str], main: Callable[[Any], None], *argum
 
 @pytest.mark.full
 def test_odd_names_are_used_and_only_show(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["--arch", "resnet20", "--data", f"./{ODD}photos@8", "--checkpoint", f"./{ODD}.pth"]
+    common = ["--arch", "resnet8", "--data", f"./{ODD}photos@8", "--checkpoint", f"./{ODD}.pth"]
     made = said(capsys, apply.main, *common, "--profile", "uniform", f"--out={ODD}out")
     assert made["after"]["macs"] < made["before"]["macs"]
     search = ["--searcher", "random", "--evaluations", "2", "--images", "4"]
@@ -66,7 +66,7 @@ def test_names_in_tables_and_records_are_one_line(odd: Path) -> None:
     data = open_data(text)
     assert data.name.isprintable()
     assert data.name.endswith("photos@8")
-    assert foreign_member("resnet20", Path(f"{ODD}.pth"), data).name.isprintable()
+    assert foreign_member("resnet8", Path(f"{ODD}.pth"), data).name.isprintable()
 
 
 def test_a_picture_shows_names_as_they_are(tmp_path: Path) -> None:

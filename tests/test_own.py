@@ -121,9 +121,9 @@ def test_checkpoints_load_whatever_the_order_of_their_tensors(tmp_path: Path, na
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
 def test_wrappers_prefixes_are_taken_off(tmp_path: Path, prefix: str) -> None:
-    tensors = {f"{prefix}{name}": tensor for name, tensor in build("resnet20", 10).state_dict().items()}
+    tensors = {f"{prefix}{name}": tensor for name, tensor in build("resnet8", 10).state_dict().items()}
     torch.save({"model_state_dict": tensors, "epoch": 3}, tmp_path / "own.pt")
-    assert load_network("resnet20", tmp_path / "own.pt")(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+    assert load_network("resnet8", tmp_path / "own.pt")(torch.rand(1, 3, 32, 32)).shape == (1, 10)
 
 
 @pytest.mark.full
@@ -173,7 +173,7 @@ def test_modules_with_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_profile_file_never_makes_a_module_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.chdir(tmp_path)
-    plan = Plan("resnet20", build("resnet20", 10), (3, 32, 32))
+    plan = Plan("resnet8", build("resnet8", 10), (3, 32, 32))
     space = plan.space(Budget("macs", 0.5))
     foreign = replace(space.profile(space.uniform(), {}), architecture="evil_module:net")
     with pytest.raises(UsageError, match="somebody's own code"):
@@ -209,11 +209,11 @@ def test_a_part_of_imagenet_serves_a_network_of_its_own_classes(place: Path, wri
         write_images(place / "part" / part, wnids)
     data = open_data("part@8")
     assert (data.num_classes, data.train.labels.unique().tolist()) == (2, [0, 1])
-    sure = build("resnet20", 2)
+    sure = build("resnet8", 2)
     with torch.no_grad():
         sure.linear.bias.copy_(torch.tensor([0.0, 99.0]))  # type: ignore[union-attr, operator]
     torch.save(sure.state_dict(), "two.pth")
-    call("apply", "--arch", "resnet20", "--checkpoint", "two.pth", "--data", "part@8", "--profile", "uniform")
+    call("apply", "--arch", "resnet8", "--checkpoint", "two.pth", "--data", "part@8", "--profile", "uniform")
     report = json.loads((place / "applied" / "report.json").read_text())
     assert report["before"]["accuracy"] == report["after"]["accuracy"] == 0.5  # the second class, each time
 
@@ -374,7 +374,7 @@ def test_a_diverged_training_goes_back_to_its_last_good_epoch(digits: DataSet, t
 def test_apply_saves_the_last_good_network(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform", "--out", place / "out"]
+    command = ["apply", "--arch", "resnet8", "--data", "digits", "--profile", "uniform", "--out", place / "out"]
     monkeypatch.setattr(Recipe, "rate", lambda _, step, steps: 0.01 if step < steps // 2 else 1e20)
     with pytest.raises(SystemExit, match="2"):
         call(*command, "--finetune", "2")
@@ -400,27 +400,27 @@ def test_another_programs_variables_give_one_sentence(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit, match="2"):
-        call("apply", "--arch", "resnet20", "--data", "digits", "--profile", "uniform")
+        call("apply", "--arch", "resnet8", "--data", "digits", "--profile", "uniform")
     assert "start processes with torchrun" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8))
+    plan = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8))
     space = plan.space(Budget("macs", 0.7))
     space.profile(space.uniform(), {}).save(place / "mine.json")
-    call("apply", "--arch", "resnet20", "--data", "digits", "--profile", "mine.json", "--keep", "0.3", "--json")
+    call("apply", "--arch", "resnet8", "--data", "digits", "--profile", "mine.json", "--keep", "0.3", "--json")
     said = capsys.readouterr()
-    assert "of resnet20 in scope 'block', whatever --keep" in said.err
-    assert "the profile keeps 69.9% of the macs of this network" in said.err
+    assert "of resnet8 in scope 'block', whatever --keep" in said.err
+    assert "the profile keeps 70.1% of the macs of this network" in said.err
     report = json.loads(said.out)
     assert report["after"]["macs"] / report["before"]["macs"] == pytest.approx(0.7, abs=0.02)
 
 
 @pytest.mark.parametrize("which", ["uniform", "mine.json"])
 def test_a_given_profile_is_rounded_to_multiples(place: Path, capsys: pytest.CaptureFixture[str], which: str) -> None:
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
     space.profile(space.sample(1, np.random.default_rng(0))[0], {}).save(place / "mine.json")
-    command = ["--arch", "resnet20", "--data", "digits", "--profile", which, "--multiple-of", "8", "--json"]
+    command = ["--arch", "resnet8", "--data", "digits", "--profile", which, "--multiple-of", "8", "--json"]
     call("apply", *command)
     report = json.loads(capsys.readouterr().out)
     assert {width % 8 for width in report["widths"]} == {0}

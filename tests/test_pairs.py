@@ -1,6 +1,7 @@
 """Budgets with two metrics: both are met, by any network, any proposal and any pair of values that can be met."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,7 @@ def space_of(name: str, scope: Scope, keep: float) -> ProfileSpace:
 
 
 @pytest.mark.full
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(which=st.sampled_from(NETWORKS), place=st.floats(0.01, 0.99), seed=st.integers(0, 2**32 - 1))
 def test_any_proposal_meets_both_costs(which: tuple[str, Scope, float], place: float, seed: int) -> None:
     space = space_of(*which)
@@ -91,7 +92,7 @@ def test_a_pair_out_of_reach_names_the_range_of_parameters(place: Path, capsys: 
     for verb in ("train", "compare", "apply"):
         more = ["--profile", "uniform"] if verb == "apply" else ["--evaluations", "2"]
         with pytest.raises(SystemExit, match="2"):
-            call(verb, "--arch", "resnet20", "--data", "digits", "--keep-params", "0.1", *more)
+            call(verb, "--arch", "resnet8", "--data", "digits", "--keep-params", "0.1", *more)
         last = capsys.readouterr().err.strip().splitlines()[-1]
         assert "cannot keep 0.5 of the macs and 0.1 of the params together" in last
     with pytest.raises(UsageError, match="parameters are the budget's metric already"):
@@ -132,10 +133,10 @@ def test_scores_of_two_budgets_are_shared_but_their_searches_are_not(members: li
 
 
 def test_a_search_and_its_use_under_two_metrics(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--arch", "resnet20", "--keep", "0.5", "--keep-params", "0.6", "--json"]
+    options = ["--arch", "resnet8", "--keep", "0.5", "--keep-params", "0.6", "--json"]
     call("train", *options, "--data", "digits", "--seeds", "0", "--evaluations", "10")
     out, err = capsys.readouterr()
-    assert "and 60.0% of the params, reachable there 20." in err
+    assert re.search(r"and 60\.0% of the params, reachable there \d+\.\d% to \d\d\.\d%", err)
     path = Path(json.loads(out)["profile"])
     assert path.stem.startswith("macs0.5-params0.6-digits-ppo10")
     call("apply", *options, "--data", "digits")

@@ -134,10 +134,10 @@ def test_refit_needs_images_and_a_way(images: Tensor) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_a_trained_network_is_better_refitted_than_with_statistics(
-    problem: Problem, digits: DataSet, inputs: str
+    deeper: Problem, digits: DataSet, inputs: str
 ) -> None:
-    full, learn = problem.members[0].load(), digits.train[:500]
-    profile = problem.space.profile(problem.space.uniform(), {})
+    full, learn = deeper.members[0].load(), digits.train[:500]
+    profile = deeper.space.profile(deeper.space.uniform(), {})
     pruned, other = (prune_with_profile(full, profile, (1, 8, 8)) for _ in range(2))
     reestimate_statistics(other.network, digits, learn)
     before = {name: tensor.clone() for name, tensor in full.state_dict().items()}
@@ -207,7 +207,7 @@ def test_apply_refits_unless_told_otherwise(place: Path, capsys: pytest.CaptureF
     for name in ("sequential", "full", "none"):
         command = [
             "--arch",
-            "resnet20",
+            "resnet8",
             "--data",
             "digits",
             "--profile",
@@ -224,4 +224,4 @@ def test_apply_refits_unless_told_otherwise(place: Path, capsys: pytest.CaptureF
     assert found["sequential"] > found["none"] + 0.02
     assert found["full"] > found["none"]
     with pytest.raises(UsageError, match="unknown refit 'all'"):
-        apply.main(["--arch", "resnet20", "--data", "digits", "--refit", "all"])
+        apply.main(["--arch", "resnet8", "--data", "digits", "--refit", "all"])

@@ -28,15 +28,15 @@ STUDY = Path(__file__).parent.parent / "docs" / "results" / "resnet20"
 def runs(members: list[Member], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Folders that train (two searchers), compare and apply wrote."""
     work = tmp_path_factory.mktemp("report")
-    common = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(members[0].path), "--runs", f"{work}/runs"]
+    common = ["--arch", "resnet8", "--data", "digits", "--checkpoint", str(members[0].path), "--runs", f"{work}/runs"]
     search = [*common, "--evaluations", "12", "--images", "50"]
     for searcher in ("ppo", "random"):
         train.main([*search, "--searcher", searcher, "--store", f"{work}/store", "--name", searcher])
     compare.main([*search, "--target", str(members[1].path), "--searchers", "random", "--repeats", "2"])
-    out = ["--out", str(work / "applied"), "--profile", str(work / "store" / "resnet20" / "ppo.json")]
+    out = ["--out", str(work / "applied"), "--profile", str(work / "store" / "resnet8" / "ppo.json")]
     apply.main([*common[:6], *out])
     return [
-        *(work / "runs" / "resnet20" / name for name in ("ppo", "random", "compare-macs0.5-digits-12-seed0")),
+        *(work / "runs" / "resnet8" / name for name in ("ppo", "random", "compare-macs0.5-digits-12-seed0")),
         work / "applied",
     ]
 

@@ -98,8 +98,8 @@ def test_taper_rises_or_falls_with_depth_on_the_budget(metric: Metric, slope: fl
 
 
 @pytest.mark.full
-def test_the_pool_chooses_the_slope(problem: Problem) -> None:
-    result = TaperSearcher().search(problem, 40)
+def test_the_pool_chooses_the_slope(deeper: Problem) -> None:
+    result = TaperSearcher().search(deeper, 40)
     slopes = [np.log2(e.widths[-3:].sum() / e.widths[:3].sum() / 4) for e in result.history]
     assert len(slopes) == 13
     assert max(slopes) > 1 > -1 > min(slopes)
@@ -107,16 +107,16 @@ def test_the_pool_chooses_the_slope(problem: Problem) -> None:
 
 
 @pytest.mark.full
-def test_a_search_ends_with_a_rival_where_it_found_nothing_better(problem: Problem) -> None:
-    result = RandomSearcher().search(problem, 30, seed=1)
+def test_a_search_ends_with_a_rival_where_it_found_nothing_better(deeper: Problem) -> None:
+    result = RandomSearcher().search(deeper, 30, seed=1)
     origins = [finalist.origin for finalist in result.finalists]
     assert origins.count("uniform") == origins.count("widest") == 1
     assert len(result.history) == 30  # the rivals cost no evaluation
-    rivals = rivals_of(problem.space)
+    rivals = rivals_of(deeper.space)
     for finalist in result.finalists:
         if finalist.origin in rivals:
             assert np.array_equal(finalist.evaluation.widths, rivals[finalist.origin])
-    assert [f.origin for f in UniformSearcher().search(problem, 5).finalists] == ["uniform"]
+    assert [f.origin for f in UniformSearcher().search(deeper, 5).finalists] == ["uniform"]
 
 
 @pytest.mark.full
@@ -130,7 +130,7 @@ def test_the_rivals_are_scored_once(members: list[Member], digits: DataSet, tmp_
 
 
 def test_train_says_that_what_it_stores_needed_no_search(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--arch", "resnet20", "--seeds", "0", "--searcher", "random", "--evaluations", "1", "--keep", "0.3"]
+    options = ["--arch", "resnet8", "--seeds", "0", "--searcher", "random", "--evaluations", "1", "--keep", "0.3"]
     call("train", *options, "--json")
     out, err = capsys.readouterr()
     found = json.loads(out)
@@ -146,10 +146,10 @@ def test_train_says_that_what_it_stores_needed_no_search(place: Path, capsys: py
 
 @pytest.mark.parametrize("rival", ["widest", "random"])
 def test_apply_takes_a_rival_by_name(place: Path, capsys: pytest.CaptureFixture[str], rival: str) -> None:
-    call("apply", "--arch", "resnet20", "--data", "digits", "--profile", rival, "--json")
+    call("apply", "--arch", "resnet8", "--data", "digits", "--profile", rival, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["profile"]["found"]["searcher"] == rival
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
     assert report["widths"] == RIVALS[rival](space, 0).tolist()
     assert report["after"]["macs"] < 0.51 * report["before"]["macs"]
 
@@ -157,7 +157,7 @@ def test_apply_takes_a_rival_by_name(place: Path, capsys: pytest.CaptureFixture[
 def test_compare_has_the_rivals_and_the_parameters_of_every_row(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--arch", "resnet20", "--seeds", "0", "--evaluations", "2", "--random-sample", "3", "--keep", "0.3"]
+    options = ["--arch", "resnet8", "--seeds", "0", "--evaluations", "2", "--random-sample", "3", "--keep", "0.3"]
     call("compare", *options, "--searchers", "random", "widest", "taper", "--json")
     out, err = capsys.readouterr()
     rows = {row["name"]: row for row in json.loads(out)["rows"]}
@@ -166,7 +166,7 @@ def test_compare_has_the_rivals_and_the_parameters_of_every_row(
     assert rows["widest"]["params"] > rows["uniform"]["params"] > 0
     assert f"{rows['widest']['params'] / 1e3:.1f} k ({rows['widest']['params_share']:.1%})" in err
     assert rows["taper"]["evaluations"] == 2
-    assert rows["random"]["origins"] == ["uniform"] or "some ended with what needs none" not in err
+    assert rows["random"]["origins"] in (["uniform"], ["widest"]) or "some ended with what needs none" not in err
 
 
 def test_there_is_no_widest_profile_where_the_parameters_are_given() -> None:

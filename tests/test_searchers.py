@@ -26,6 +26,11 @@ def searcher(request: pytest.FixtureRequest) -> Iterator[Searcher]:
     yield SEARCHERS[request.param]()
 
 
+@pytest.fixture(scope="module")
+def problem(deeper: Problem) -> Problem:
+    return deeper
+
+
 class TestEverySearcher(SearcherBehaviour):
     def uses_all(self, searcher: Searcher) -> bool:
         return searcher.name not in ("uniform", "widest", "taper", "exhaustive")

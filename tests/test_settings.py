@@ -34,7 +34,7 @@ def every_kind() -> Iterator[type[Settings]]:
 @pytest.mark.parametrize("kind", list(every_kind()), ids=lambda kind: kind.verb)
 def test_settings_are_what_their_parser_says_without_options(kind: type[Settings]) -> None:
     words = REQUIRED.get(kind.verb, [])
-    needed = [] if kind.verb in ("list", "groups", "report") else ["--arch", "resnet20"]
+    needed = [] if kind.verb in ("list", "groups", "report") else ["--arch", "resnet8"]
     settings = kind.read([*needed, *words])
     assert kind.words(vars(settings), without=("arch", "downstream")) == ""  # all else is as by default
     hash(settings)  # frozen through and through: no list in it
@@ -46,11 +46,11 @@ def test_settings_are_what_their_parser_says_without_options(kind: type[Settings
 
 COMMANDS: list[tuple[type[Settings], str]] = [
     (Training, "--arch 'my net:small' --data a 'b c@8' --keep 0.3 --multiple-of auto --mean 0.5 0.25 --seeds 3 4"),
-    (Training, "--arch resnet20 --refit-scores --runs 'other runs' --ppo learning_rate=3e-4 epochs=2"),
-    (Comparing, "--arch resnet20 --searchers random --profile a.json b.json --random-sample 3"),
-    (Applying, "--arch resnet20 --data 'my photos' --export onnx pt2 --card --label-smoothing 0.1"),
-    (Studying, "--arch resnet20 --only ranks --keeps 0.3 0.5 --quick"),
-    (Transferring, "--arch resnet20 --downstream digits --level 0.5 0.8"),
+    (Training, "--arch resnet8 --refit-scores --runs 'other runs' --ppo learning_rate=3e-4 epochs=2"),
+    (Comparing, "--arch resnet8 --searchers random --profile a.json b.json --random-sample 3"),
+    (Applying, "--arch resnet8 --data 'my photos' --export onnx pt2 --card --label-smoothing 0.1"),
+    (Studying, "--arch resnet8 --only ranks --keeps 0.3 0.5 --quick"),
+    (Transferring, "--arch resnet8 --downstream digits --level 0.5 0.8"),
 ]
 
 
@@ -63,9 +63,7 @@ def test_a_suggested_command_says_the_same_settings(kind: type[Settings], words:
 
 
 def test_one_commands_settings_become_anothers_words() -> None:
-    settings = Applying.read(
-        shlex.split("--arch resnet20 --data photos --checkpoint 'a b.th' --export onnx --keep 0.4")
-    )
+    settings = Applying.read(shlex.split("--arch resnet8 --data photos --checkpoint 'a b.th' --export onnx --keep 0.4"))
     values = vars(replace(settings, keep=0.7)) | {"checkpoint": ("a b.th",)}
     same = " --data photos --checkpoint 'a b.th' --keep 0.7"
     assert Training.words(values, without=("arch",)) == f"{same} --criterion reconstruction"  # not the default of train
@@ -74,9 +72,9 @@ def test_one_commands_settings_become_anothers_words() -> None:
 
 def test_the_data_folder_of_the_environment_is_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROFILESEARCH_DATA", "/somewhere")
-    settings = Training.read(["--arch", "resnet20"])
+    settings = Training.read(["--arch", "resnet8"])
     assert settings.data_dir == Path("/somewhere")
-    assert settings.words(vars(settings)) == " --arch resnet20"
+    assert settings.words(vars(settings)) == " --arch resnet8"
 
 
 def test_fields_of_a_new_kind_become_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +107,7 @@ def test_an_argument_without_a_name_may_have_a_default() -> None:
 
 def test_an_option_of_several_values_may_be_given_several_times() -> None:
     words = ["--checkpoint", "a", "--seeds", "3", "--checkpoint", "b", "c", "--keep", "0.3", "--keep", "0.4"]
-    told = Training.read(["--arch", "resnet20", *words])
+    told = Training.read(["--arch", "resnet8", *words])
     assert (told.checkpoint, told.seeds, told.keep) == (("a", "b", "c"), (3,), 0.4)
 
 
@@ -126,7 +124,7 @@ def test_an_option_of_several_values_may_be_given_several_times() -> None:
 )
 def test_a_wrong_hyperparameter_is_refused(word: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Training.read(["--arch", "resnet20", "--ppo", word])
+        Training.read(["--arch", "resnet8", "--ppo", word])
 
 
 def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +132,7 @@ def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(UsageError, match="for the searcher ppo, not for random; leave out `ppo`"):
         make_searcher("random", ppo=PpoSettings(epochs=4))
     with pytest.raises(SystemExit):
-        call("compare", "--arch", "resnet20", "--searchers", "random", "--ppo", "epochs=4")
+        call("compare", "--arch", "resnet8", "--searchers", "random", "--ppo", "epochs=4")
     assert "--ppo is for the searcher ppo, which is not among --searchers" in capsys.readouterr().err
 
 

@@ -2,9 +2,6 @@
 
 import json
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +11,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
+from forked import start
 from test_commands import call
 
 from profilesearch.errors import UsageError
@@ -136,9 +134,9 @@ def test_records_survive_a_half_written_line_and_refuse_other_columns(tmp_path: 
 @pytest.mark.full
 @pytest.mark.parametrize("importance", IMPORTANCES)
 def test_torch_prunings_threshold_is_held_to_our_groups_and_macs(importance: str) -> None:
-    space = space_of("resnet20")
+    space = space_of("resnet8")
     torch.manual_seed(0)
-    network = build("resnet20", 10).eval()
+    network = build("resnet8", 10).eval()
     example = torch.rand(1, 3, 32, 32)
     batch = torch.rand(16, 3, 32, 32), torch.randint(10, (16,))
     before = [tensor.clone() for tensor in network.state_dict().values()]
@@ -165,7 +163,7 @@ def test_mapping_by_place_keeps_stages_and_order() -> None:
 
 
 def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Path) -> None:
-    space = space_of("resnet20")
+    space = space_of("resnet8")
     plain = space.profile(space.uniform(), {"pool": [{"data": "cifar10"}], "score": {"fresh": 0.9}})
     store = Store(tmp_path, tmp_path)
     store.replace(plain, "unproven")
@@ -173,8 +171,8 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
         entry = {"data": "cifar10", "gain": value, "gain_interval": [0.0, 0.05]}
         store.replace(replace(plain, evidence=(entry,)), name)
     store.replace(replace(plain, evidence=(entry | {"data": "cifar100", "gain": 0.02},)), "elsewhere")
-    assert store.best("resnet20", 0.5, "macs", "cifar10").name == "strong"
-    assert gains(store.best("resnet20", 0.5, "macs", "cifar10").profile) == {"cifar10": Gain(0.03, 0.0, 0.05)}
+    assert store.best("resnet8", 0.5, "macs", "cifar10").name == "strong"
+    assert gains(store.best("resnet8", 0.5, "macs", "cifar10").profile) == {"cifar10": Gain(0.03, 0.0, 0.05)}
     twice = (
         {"data": "a", "gain": 0.125, "gain_interval": [0.0, 0.2]},
         {"data": "a", "gain": 0.375, "gain_interval": [0.1, 0.5]},
@@ -183,20 +181,19 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
     assert gains(plain) == {}
 
 
-STUDY = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]
+STUDY = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]
 
 
 def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = place / "results" / "resnet20" / "finetunes.csv"
-    command = [sys.executable, "-m", "profilesearch.study", *STUDY, "--only", "spread"]
-    process = subprocess.Popen(command, cwd=place)
+    rows = place / "results" / "resnet8" / "finetunes.csv"
+    process = start("study", [*STUDY, "--only", "spread"], place)
     deadline = time.monotonic() + 240
     while not (rows.exists() and rows.read_text().count("\n") > 3):
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = rows.read_text()
     call("study", *STUDY, "--only", "spread", "ranks")
     after = rows.read_text()
@@ -206,15 +203,15 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     page = (place / "results.md").read_text()
     assert "| spread.1 | uniform |" in page
     assert "C3: the top profiles" in page
-    assert (place / "results" / "resnet20" / "spread.png").stat().st_size > 5000
+    assert (place / "results" / "resnet8" / "spread.png").stat().st_size > 5000
 
-    entries = place / "results" / "resnet20" / "sections.json"
+    entries = place / "results" / "resnet8" / "sections.json"
     entries.write_text(entries.read_text().replace("PyTorch ", "PyTorch of another day, "))
     call("study", *STUDY, "--only", "spread", "ranks")
     assert rows.read_text() == after
     assert (place / "results.md").read_text() == page.replace("PyTorch ", "PyTorch of another day, ")
 
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.5))
     widest = next(row for row in Records(rows.with_name("profiles.csv"), PROFILES).rows()
                   if row["widths"] == "-".join(map(str, widest_profile(space))))  # fmt: skip
     assert f"| widest | {parameters(space, [widest_profile(space)])}" in re.sub(r"\| \d+\.\d+% ", "", page)
@@ -249,8 +246,8 @@ def test_the_page_keeps_the_budgets_that_are_on_record(place: Path) -> None:
 
 def test_one_policy_ships_profiles_for_the_budgets_between(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call("study", *STUDY, "--only", "budgets")
-    assert "| budgets.1 | 0.6 | resnet20-digits-seed1 (digits) |" in (place / "results.md").read_text()
-    profile = Store(place / "profiles", place / "profiles").best("resnet20", 0.6, "macs", "digits").profile
+    assert "| budgets.1 | 0.6 | resnet8-digits-seed1 (digits) |" in (place / "results.md").read_text()
+    profile = Store(place / "profiles", place / "profiles").best("resnet8", 0.6, "macs", "digits").profile
     assert profile.found["family"] == [0.6]
     assert profile.found["evaluations"] == QUICK.evaluations
     assert profile.reached == pytest.approx(0.6, rel=TOLERANCE)
@@ -259,17 +256,17 @@ def test_one_policy_ships_profiles_for_the_budgets_between(place: Path, capsys: 
     old = replace(profile, found={**profile.found, "date": "2026-01-01"})
     Store(place / "profiles").replace(old, "macs0.6-family")
     call("study", *STUDY, "--only", "budgets")
-    again = Store(place / "profiles", place / "profiles").best("resnet20", 0.6, "macs", "digits").profile
+    again = Store(place / "profiles", place / "profiles").best("resnet8", 0.6, "macs", "digits").profile
     assert again == old
 
 
 def test_other_weights_under_a_recorded_name_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = place / "results" / "resnet20" / "models.csv"
+    known = place / "results" / "resnet8" / "models.csv"
     known.parent.mkdir(parents=True)
-    known.write_text("model,data,weights\nresnet20-digits-seed1,digits,0123\n")
+    known.write_text("model,data,weights\nresnet8-digits-seed1,digits,0123\n")
     with pytest.raises(SystemExit):
         call("study", *STUDY, "--only", "ranks")
-    assert "has other weights than the resnet20-digits-seed1 of the records" in capsys.readouterr().err
+    assert "has other weights than the resnet8-digits-seed1 of the records" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -293,16 +290,16 @@ def test_mistakes_in_a_study_end_in_one_sentence(
 
 
 def test_list_shows_the_store_with_its_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    space = space_of("resnet20")
+    space = space_of("resnet8")
     entry = {"data": "cifar10", "model": "m", "gain": 0.0123, "gain_interval": [0.01, 0.02], "pruned_accuracy": 0.7}
     profile = space.profile(space.uniform(), {"searcher": "ppo", "pool": [{"data": "cifar10"}]})
     Store(tmp_path).replace(profile.with_evidence(entry), "mine")
-    call("list", "--arch", "resnet20", "--store", tmp_path, "--json")
+    call("list", "--arch", "resnet8", "--store", tmp_path, "--json")
     captured = capsys.readouterr()
     assert "mine" in captured.err
     assert "+1.23" in captured.err
     files = {Path(p["file"]).stem: p for p in json.loads(captured.out)["profiles"]}
-    assert Profile.load(tmp_path / "resnet20" / "mine.json").evidence == (entry,)
+    assert Profile.load(tmp_path / "resnet8" / "mine.json").evidence == (entry,)
     assert files["mine"]["evidence"] == [entry]
     call("list", "--store", tmp_path, "--evidence")
     assert "+1.23 (+1.00 to" in capsys.readouterr().out

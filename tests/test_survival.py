@@ -27,12 +27,12 @@ class Victim:
     kills: int
 
 
-COMMON = ["--arch", "resnet20", "--data", "digits"]
+COMMON = ["--arch", "resnet8", "--data", "digits"]
 VICTIMS = {
     "train": Victim([*COMMON, "--evaluations", "60"], ["profiles/**/*.json", "runs/**/*.csv", "runs/**/*.json"], 14),
-    "pool": Victim([*COMMON, "--seeds", "7", "--epochs", "5"], ["pools/resnet20/digits-seed7.safetensors"], 12),
+    "pool": Victim([*COMMON, "--seeds", "7", "--epochs", "5"], ["pools/resnet8/digits-seed7.safetensors"], 12),
     "study": Victim(
-        [*COMMON, "--quick", "--only", "spread", "--workers", "1"], ["results/resnet20/*.csv", "results.md"], 12
+        [*COMMON, "--quick", "--only", "spread", "--workers", "1"], ["results/resnet8/*.csv", "results.md"], 12
     ),
     "apply": Victim([*COMMON, "--profile", "uniform", "--finetune", "3"], ["applied/*.safetensors"], 12),
 }

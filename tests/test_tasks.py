@@ -69,7 +69,7 @@ def test_training_learns_digits(members: list[Member], digits: DataSet) -> None:
 def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, lr=0.05, batch=64, shift=1, distill=0.5, label_smoothing=0.1)
     torch.manual_seed(1)
-    teacher = build("resnet20", 10, 1).eval()
+    teacher = build("resnet8", 10, 1).eval()
     state = Unfinished(tmp_path / "state")
 
     class Stop(Exception):  # noqa: N818
@@ -77,7 +77,7 @@ def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp
 
     def weights(stop_at: int | None) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        model = build("resnet20", 10, 1)
+        model = build("resnet8", 10, 1)
 
         def progress(done: int, total: int, note: str) -> None:
             if done == stop_at:
@@ -96,7 +96,7 @@ def test_interrupted_training_continues_to_the_same_weights(digits: DataSet, tmp
 
 def test_diverging_training_says_which_rate_to_try(digits: DataSet) -> None:
     torch.manual_seed(0)
-    model = build("resnet20", 10, 1)
+    model = build("resnet8", 10, 1)
     with pytest.raises(UsageError, match=r"no longer finite.*try a learning rate of"):
         train(model, digits, digits.train, Recipe(epochs=5, lr=1e20, batch=64))
 
@@ -106,7 +106,7 @@ def test_distillation_pulls_towards_the_teacher(members: list[Member], digits: D
     teacher = members[0].load()
     wrong = replace(digits, train=replace(digits.train, labels=(digits.train.labels + 1) % 10))
     torch.manual_seed(0)
-    model = build("resnet20", 10, 1)
+    model = build("resnet8", 10, 1)
     train(model, digits, wrong.train, Recipe(epochs=5, lr=0.05, batch=64, shift=1, distill=1.0), teacher)
     assert accuracy(model, digits, digits.test) > 0.8
 
@@ -138,16 +138,16 @@ def test_too_few_images_to_search_on_give_one_sentence(digits: DataSet) -> None:
 
 
 def test_members_are_trained_once(digits: DataSet, members: list[Member], pool_dir: Path) -> None:
-    path = pool_path(pool_dir, "resnet20", "digits", 0)
+    path = pool_path(pool_dir, "resnet8", "digits", 0)
     before = path.stat().st_mtime_ns
-    again = train_member("resnet20", digits, 0, pool_dir)
+    again = train_member("resnet8", digits, 0, pool_dir)
     assert again == members[0]
     assert path.stat().st_mtime_ns == before
 
 
 @pytest.mark.full
 def test_a_relative_starts_from_weights_of_another_task(members: list[Member]) -> None:
-    model = build("resnet20", 7, 1)
+    model = build("resnet8", 7, 1)
     anew = load_fitting(model, members[0].path)
     ours, theirs = model.state_dict(), members[0].load().state_dict()
     assert set(anew) == {name for name in ours if ours[name].shape != theirs[name].shape} != set()
@@ -157,9 +157,9 @@ def test_a_relative_starts_from_weights_of_another_task(members: list[Member]) -
 
 
 def test_checkpoints_with_other_classes_are_refused(digits: DataSet, tmp_path: Path) -> None:
-    torch.save(build("resnet20", 100, 1).state_dict(), tmp_path / "w.th")
+    torch.save(build("resnet8", 100, 1).state_dict(), tmp_path / "w.th")
     with pytest.raises(UsageError, match="100 classes, but digits has 10"):
-        foreign_member("resnet20", tmp_path / "w.th", digits)
+        foreign_member("resnet8", tmp_path / "w.th", digits)
 
 
 def test_a_folder_of_classes_is_split_once_and_decoded_late(tmp_path: Path, write_images: Callable[..., Path]) -> None:
@@ -221,12 +221,12 @@ def test_a_gpu_trains_and_resumes(digits: DataSet, tmp_path: Path) -> None:
     cuda, learned = torch.device("cuda"), []
     for _ in range(2):
         torch.manual_seed(0)
-        network = build("resnet20", 10, 1).to(cuda)
+        network = build("resnet8", 10, 1).to(cuda)
         train(network, digits, digits.train, Recipe(epochs=2, lr=0.05, batch=64, shift=1))
         learned.append(accuracy(network, digits, digits.train))
     assert learned[0] == pytest.approx(learned[1], abs=0.02)
     assert accuracy(network, digits, digits.test) == pytest.approx(
         accuracy(network.cpu(), digits, digits.test), abs=0.02
     )
-    member = train_member("resnet20", digits, 0, tmp_path, Recipe(epochs=2, lr=0.05, batch=64, shift=1), device=cuda)
+    member = train_member("resnet8", digits, 0, tmp_path, Recipe(epochs=2, lr=0.05, batch=64, shift=1), device=cuda)
     assert accuracy(member.load(), digits, digits.test) > 0.5

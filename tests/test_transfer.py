@@ -3,9 +3,6 @@
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import start
 from sklearn.linear_model import LogisticRegression
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -115,16 +113,26 @@ def test_incomplete_tables_are_refused() -> None:
 
 
 LEVEL = 0.6
-COMMAND = ["--arch", "resnet20", "--upstream", "digits", "--downstream", "digits"]
+COMMAND = ["--arch", "resnet8", "--upstream", "digits", "--downstream", "digits"]
 COMMAND += ["--upstream-epochs", "1", "--scratch-epochs", "1", "--epochs", "1", "--workers", "1"]
 AT_LEVEL = [*COMMAND, "--level", str(LEVEL)]
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth of the epochs of a classifier on features that are extracted once."""
+    """Half of the epochs of a classifier on features that are extracted once."""
     for module in (downstream, running):
-        monkeypatch.setattr(module, "LINEAR_EPOCHS", 6)
+        monkeypatch.setattr(module, "LINEAR_EPOCHS", 15)
+
+
+@pytest.fixture
+def place(place: Path) -> Path:
+    """With a stored profile for either metric."""
+    for metric in ("params", "macs"):
+        space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget(metric, 0.5))
+        profile = space.profile(space.sample(1, np.random.default_rng(0))[0], {})
+        Store(place / "profiles").add(profile, f"{metric}0.5-mine")
+    return place
 
 
 @pytest.fixture
@@ -160,12 +168,12 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
         else:
             assert zeros == round(LEVEL * total)
         if name != "dense" and method.structured:
-            full = sum(layer.weight.numel() for layer in prunable_layers(build("resnet20", 10, 1)).values())
-            assert total / full == pytest.approx(1 - LEVEL, rel=0.005)
+            full = sum(layer.weight.numel() for layer in prunable_layers(build("resnet8", 10, 1)).values())
+            assert total / full == pytest.approx(1 - LEVEL, rel=0.01)
     page = (place / "transferred" / "transfer.md").read_text()
     assert "| ticket-late | 0.6 | 1 | 40.00% |" in page
     assert (
-        "`python -m profilesearch.pool --arch resnet20 --data digits --seeds 0 --epochs 12 --lr 0.05` trains it" in page
+        "`python -m profilesearch.pool --arch resnet8 --data digits --seeds 0 --epochs 12 --lr 0.05` trains it" in page
     )
     with (place / "transferred" / "speeds.csv").open(encoding="utf-8") as file:
         timed = [row["method"] for row in csv.DictReader(file)]
@@ -176,7 +184,7 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     assert [entry["seeds"] for entry in carried.evidence] == [[0], [1]]
     assert carried.reached > 1 - LEVEL  # of all parameters; the classifier is as large as before
     assert carried.budget.keep == pytest.approx(carried.reached, abs=1e-6)
-    assert carried.found["projected_from"] == {"architecture": "resnet20", "profile": "params0.5-ppo"}
+    assert carried.found["projected_from"] == {"architecture": "resnet8", "profile": "params0.5-mine"}
 
 
 def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
@@ -184,13 +192,13 @@ def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
     for name in ("uniform", "profile"):
         (path,) = (place / "transferred" / "networks").glob(f"*/{name}-0.5*.safetensors")
         counts = []
-        for network in (load_pruned(path), build("resnet20", 10, 1)):
+        for network in (load_pruned(path), build("resnet8", 10, 1)):
             with FlopCounterMode(display=False) as counter:
                 network.eval()(torch.zeros(1, 1, 8, 8))
             counts.append(counter.get_total_flops())
         assert counts[0] / counts[1] == pytest.approx(0.5, rel=0.005)
     carried = Profile.load(place / "transferred" / "profile-0.5.json")
-    stored = Store(Path("profiles")).best("resnet20", 0.5, "macs", "digits").profile
+    stored = Store(Path("profiles")).best("resnet8", 0.5, "macs", "digits").profile
     assert carried.budget == Budget("macs", 0.5)
     assert carried.keep == pytest.approx(stored.keep, abs=0.05)
     assert "projected onto 50% of the multiply-adds" in (place / "transferred" / "transfer.md").read_text()
@@ -200,7 +208,7 @@ def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
 
 @pytest.mark.parametrize("zeros", [1, 3, 7, 18])
 def test_a_few_zeros_by_chance_are_not_taken_for_weights_that_came_back(zeros: int, digits: DataSet) -> None:
-    model = build("resnet20", 10, 1)
+    model = build("resnet8", 10, 1)
     first = next(iter(prunable_layers(model).values()))
     with torch.no_grad():
         first.weight.view(-1)[:zeros] = 0
@@ -247,14 +255,14 @@ def test_methods_go_on_from_the_source_and_learn_from_its_answers_alone(
 def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
     arguments = [*AT_LEVEL, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
     rows = place / "transferred" / "rows.csv"
-    process = subprocess.Popen([sys.executable, "-m", "profilesearch.transfer", *arguments], cwd=place)
+    process = start("transfer", arguments, place)
     deadline = time.monotonic() + 240
     while not (rows.exists() and rows.read_text().count("\n") > 3):
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = rows.read_text()
     made = {path: path.stat().st_mtime_ns for path in (place / "transferred" / "networks").glob("*/*.safetensors")}
     main(arguments)
@@ -294,7 +302,7 @@ def test_the_fisher_diagonal_is_the_mean_squared_gradient_of_single_images(upstr
         torch.nn.functional.cross_entropy(model.eval()(pixels), images.labels[index : index + 1]).backward()
         assert layer.weight.grad is not None
         expected += layer.weight.grad.square() / 3
-    assert torch.allclose(found["layer2.0.conv1"], expected, rtol=1e-4, atol=1e-12)
+    assert torch.allclose(found["layer2.0.conv1"], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
@@ -371,12 +379,12 @@ def test_mistakes_end_in_one_sentence(place: Path, arguments: list[str], message
 
 
 def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*AT_LEVEL, "--method", "dense", "profile", "--seeds", "0", "--store", "own", "--json"]
+    arguments = [*AT_LEVEL, "--method", "dense", "profile", "--seeds", "0", "--json"]
     main(arguments)
-    space = Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
+    space = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8)).space(Budget("macs", 0.4))
     better = space.profile(space.sample(1, np.random.default_rng(0))[0], {})
     better = better.with_evidence({"data": "digits", "gain": 0.5, "gain_interval": [0.4, 0.6]})
-    Store(Path("own")).add(better, "mine")
+    Store(Path("profiles")).add(better, "mine")
     main(arguments)
     first, second = (json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines())
     assert first[0] == second[0]  # dense
@@ -385,7 +393,7 @@ def test_another_stored_profile_is_measured_anew(place: Path, capsys: pytest.Cap
 
 
 def test_a_profile_searched_for_what_levels_are_of_comes_first(upstream: Upstream) -> None:
-    table = Plan("resnet20", upstream.trained(), (1, 8, 8))
+    table = Plan("resnet8", upstream.trained(), (1, 8, 8))
     for metric, keep in (("macs", 0.4), ("macs", 0.25), ("params", 0.4)):
         space = table.space(Budget(metric, keep))
         upstream.store.add(space.profile(space.uniform(), {}), f"mine-{metric}-{keep}")
@@ -431,7 +439,7 @@ def test_uniform_prunes_every_block_alike(upstream: Upstream) -> None:
         for name, weight in pruned.named_parameters()
         if name.endswith("conv1.weight") and "layer" in name
     ]
-    assert len(shares) == 9
+    assert len(shares) == 3
     assert max(shares) - min(shares) <= 1 / 16
     assert max(shares) < 1
     assert all(

@@ -108,9 +108,9 @@ def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digit
     for number in range(2):
         path = tmp_path / str(number) / "mine.safetensors"
         path.parent.mkdir()
-        save_network(path, build("resnet20", 10, in_channels=1), {})
-        member = Member("mine", "resnet20", "digits", path, "all")
-        sources = Sources("resnet20", (member,), None, tmp_path / "work")
+        save_network(path, build("resnet8", 10, in_channels=1), {})
+        member = Member("mine", "resnet8", "digits", path, "all")
+        sources = Sources("resnet8", (member,), None, tmp_path / "work")
         paths.append(elastic_member(sources, Score("mine", "search", (), elastic=1)).path)
     assert paths[0] != paths[1]
     assert all(path.exists() for path in paths)
@@ -144,7 +144,7 @@ def test_measurements_keep_the_names_that_they_had() -> None:
 def test_elastic_weights_serve_narrow_networks(sandwich: bool, digits: DataSet, members: list[Member]) -> None:
     full = members[0].load()
     network = copy.deepcopy(full)
-    table = Plan("resnet20", network, (1, *digits.image_shape[1:])).table.within("block")
+    table = Plan("resnet8", network, (1, *digits.image_shape[1:])).table.within("block")
     recipe, images = in_steps(tuning_recipe(digits, 1, distill=1.0), digits.train, 30)
     elastic = Elastic(network, table, sandwich)
     train(elastic, digits, images, recipe, full, hook=elastic.count)
@@ -167,7 +167,7 @@ def test_elastic_steps_train_what_the_pruned_network_uses_and_nothing_else(
     digits: DataSet, members: list[Member]
 ) -> None:
     network = members[0].load()
-    table = Plan("resnet20", network, (1, *digits.image_shape[1:])).table.within("block")
+    table = Plan("resnet8", network, (1, *digits.image_shape[1:])).table.within("block")
     pruner = Pruner(network, table)
     keep = keep_channels(rank_channels(network, table, "l1"), table, table.channels // 2)
     made = torch.func.functional_call(
@@ -205,7 +205,7 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
     few = {"images": 100, "image_counts": (50,), "elastic": (4,), "distilled": (2,), "truth_pool": 6}
     monkeypatch.setattr(studying, "QUICK", replace(QUICK, **few, truth_epochs=(1, 1)))
     monkeypatch.setattr(refitting, "_REFIT_IMAGES", 40)
-    arguments = ["--arch", "resnet20", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
+    arguments = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick",
                  "--workers", "1", "--only", "truth", "--profiles", "4"]  # fmt: skip
     study.main(arguments)
     page = (place / "results.md").read_text()
@@ -213,19 +213,19 @@ def test_the_bench_correlates_scores_with_what_comes_of_profiles(
     names = [row[2] for row in rows]
     assert {"accuracy", "refitted, divergence", "parameters", "elastic, 4 steps, sandwich, accuracy"} <= set(names)
     assert names[-1] == "the truth, of another seed"
-    tuned = (place / "results/resnet20/finetunes.csv").read_text().splitlines()
+    tuned = (place / "results/resnet8/finetunes.csv").read_text().splitlines()
     assert len(tuned) == 1 + 4 + 2  # all of them with one seed, the better half with another, too
     capsys.readouterr()
     study.main(arguments)
-    assert (place / "results/resnet20/finetunes.csv").read_text().splitlines() == tuned
+    assert (place / "results/resnet8/finetunes.csv").read_text().splitlines() == tuned
 
 
 def test_a_search_by_divergence_of_refitted_networks_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--arch", "resnet20", "--data", "digits", "--searcher", "random", "--evaluations", "4", "--images", "50"]
+    options = ["--arch", "resnet8", "--data", "digits", "--searcher", "random", "--evaluations", "4", "--images", "50"]
     train_command.main([*options, "--score", "divergence", "--refit-scores"])
     said = capsys.readouterr().out
     assert "exp(-divergence) relative to the unpruned models" in said
     assert re.search(r"unpruned: (9\d|100)\.\d\d% of 50 held-out images right", said)  # the accuracy first, as always
-    (path,) = (place / "profiles/resnet20").glob("*.json")
+    (path,) = (place / "profiles/resnet8").glob("*.json")
     settings = Profile.load(path).found["score_settings"]
     assert (settings["measure"], settings["refit"]) == ("divergence", True)

@@ -63,12 +63,12 @@ def test_a_member_that_was_stopped_while_it_was_measured_is_not_trained_again(
 ) -> None:
     for name in ("accuracy", "save_network"):
         with killed(monkeypatch, pools, name):
-            train_member("resnet20", small, 0, tmp_path, SHORT)
+            train_member("resnet8", small, 0, tmp_path, SHORT)
     assert epochs == [0, 1]
-    member = train_member("resnet20", small, 0, tmp_path, SHORT)
+    member = train_member("resnet8", small, 0, tmp_path, SHORT)
     assert epochs == [0, 1]
     assert [path.name for path in member.path.parent.iterdir()] == [member.path.name]
-    straight = train_member("resnet20", small, 0, tmp_path / "straight", SHORT)
+    straight = train_member("resnet8", small, 0, tmp_path / "straight", SHORT)
     assert straight.path.read_bytes() == member.path.read_bytes()
 
 
@@ -78,14 +78,14 @@ def test_trainings_of_other_settings_stand_side_by_side(
 ) -> None:
     for recipe in (SHORT, replace(SHORT, epochs=1), replace(SHORT, lr=0.01)):
         with killed(monkeypatch, pools, "save_network"):
-            train_member("resnet20", small, 0, tmp_path, recipe)
+            train_member("resnet8", small, 0, tmp_path, recipe)
     other = replace(small, mean=(0.2,))
     with killed(monkeypatch, pools, "save_network"):
-        train_member("resnet20", other, 0, tmp_path, SHORT)
+        train_member("resnet8", other, 0, tmp_path, SHORT)
     assert epochs == [0, 1, 0, 0, 1, 0, 1]
-    path = pool_path(tmp_path, "resnet20", "digits", 0)
+    path = pool_path(tmp_path, "resnet8", "digits", 0)
     assert len(list(path.parent.iterdir())) == 4
-    train_member("resnet20", small, 0, tmp_path, SHORT)
+    train_member("resnet8", small, 0, tmp_path, SHORT)
     assert len(epochs) == 7
     assert len(list(path.parent.iterdir())) == 4  # the member, and the three that are not finished
 
@@ -93,7 +93,7 @@ def test_trainings_of_other_settings_stand_side_by_side(
 def test_another_teacher_is_another_training(small: DataSet, tmp_path: Path, epochs: list[int]) -> None:
     def network(seed: int) -> torch.nn.Module:
         torch.manual_seed(seed)
-        return build("resnet20", 10, 1)
+        return build("resnet8", 10, 1)
 
     recipe = replace(SHORT, epochs=1, distill=0.5)
     for teacher in (1, 2, 1):
@@ -105,7 +105,7 @@ def test_another_teacher_is_another_training(small: DataSet, tmp_path: Path, epo
 def member(small: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Member:
     """A poor network in a folder without anything else, which is the current one."""
     monkeypatch.chdir(tmp_path)
-    return train_member("resnet20", small, 0, tmp_path / "poor", replace(SHORT, epochs=1))
+    return train_member("resnet8", small, 0, tmp_path / "poor", replace(SHORT, epochs=1))
 
 
 @pytest.mark.full
@@ -113,7 +113,7 @@ def test_apply_stopped_after_its_training_does_not_repeat_it(
     member: Member, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs.clear()
-    command = ["--arch", "resnet20", "--data", "digits", "--checkpoint", str(member.path), "--profile", "uniform"]
+    command = ["--arch", "resnet8", "--data", "digits", "--checkpoint", str(member.path), "--profile", "uniform"]
     command += ["--finetune", "1", "--quiet"]
     monkeypatch.setattr(making, "not_faster", lambda *_: "")
     monkeypatch.setattr(making, "measure_speed", lambda *_: ())
@@ -132,7 +132,7 @@ def test_a_studys_training_is_kept_until_its_row_is_written(
     member: Member, tmp_path: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs.clear()
-    sources = Sources("resnet20", (member,), None, tmp_path / "work")
+    sources = Sources("resnet8", (member,), None, tmp_path / "work")
     output = Output(False, Console(quiet=True))
     lab = Lab(sources, (member.name,), (member.name,), tmp_path, QUICK, 1, output, tmp_path)
     job = FineTune(member.name, tuple(lab.space(0.5).uniform().tolist()))

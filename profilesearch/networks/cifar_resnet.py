@@ -48,7 +48,7 @@ class CifarResNet(nn.Module):
     """A ResNet of depth 6 n + 2 for small images.
 
     Args:
-        depth: 20, 32, 44, 56, 110, or any other 6 n + 2.
+        depth: 8, 20, 32, 44, 56, 110, or any other 6 n + 2.
         num_classes: Outputs of the last layer.
         in_channels: 3 for colour images, 1 for grey ones.
 
@@ -85,7 +85,7 @@ def _stage(blocks: int, channels_in: int, channels_out: int, stride: int) -> nn.
     return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(blocks - 1)))
 
 
-DEPTHS = (20, 32, 44, 56, 110)
+DEPTHS = (8, 20, 32, 44, 56, 110)
 CIFAR_RESNETS: dict[str, Callable[..., CifarResNet]] = {f"resnet{d}": partial(CifarResNet, d) for d in DEPTHS}
 
 

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from tempfile import gettempdir
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ import torch
 from profilesearch.errors import UsageError
 from profilesearch.system.allocator import keep_freed_memory
 
+_LONGEST_PLACE = 64
+"""Characters of the folder for temporary files: addresses of sockets in it have 108 at most."""
 RESTARTS = 3
 """How often workers may die in a row, with no result between, before their work is given up."""
 
@@ -21,7 +25,9 @@ RESTARTS = 3
 class Workers:
     """Fresh processes that share the processor's threads; those that die are replaced, and what they were at is redone.
 
-    They start with the first call, and end with this process, even if it is killed; Ctrl-C is its matter alone.
+    They start with the first call, and end with this process, even if it is killed; Ctrl-C is its matter alone. Where
+    the system can, they are forked from a process that has imported what they need and done nothing else, so that
+    the imports, seconds of them, are made once.
 
     Args:
         count: How many.
@@ -52,7 +58,7 @@ class Workers:
             died: BrokenProcessPool | None = None
             try:
                 for index, call in left.items():
-                    futures[self._running().submit(function, *call)] = index
+                    futures[self._running(function.__module__).submit(function, *call)] = index
             except BrokenProcessPool as error:
                 died = error
             for future in as_completed(futures):
@@ -72,10 +78,16 @@ class Workers:
                     "worker processes die again and again, perhaps for lack of memory; use fewer `workers`"
                 ) from died
 
-    def _running(self) -> ProcessPoolExecutor:
+    def _running(self, module: str) -> ProcessPoolExecutor:
         if self._executor is None:
             threads = max(1, torch.get_num_threads() // self._count)
-            self._executor = ProcessPoolExecutor(self._count, get_context("spawn"), _prepare, (threads,))
+            forks = "forkserver" in get_all_start_methods() and len(gettempdir()) < _LONGEST_PLACE
+            context = get_context("forkserver" if forks else "spawn")
+            context.set_forkserver_preload([__name__, module])
+            if forks:
+                with _deaf():
+                    forkserver.ensure_running()
+            self._executor = ProcessPoolExecutor(self._count, context, _prepare, (threads,))
         return self._executor
 
     def close(self) -> None:
@@ -87,6 +99,19 @@ class Workers:
         for process in processes:
             process.terminate()
         self._executor = None
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started inside does not hear Ctrl-C, from its first moment on."""
+    if threading.current_thread() is not threading.main_thread():  # others may not choose what is heard
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _prepare(threads: int) -> None:
