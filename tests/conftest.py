@@ -67,22 +67,22 @@ def pool_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def train_once(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+def train_once(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Trains a network on digits in a few seconds: once for all workers."""
     worker, base = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
     shared = (base.parent if worker else base) / "trained"
     shared.mkdir(exist_ok=True)
 
-    def train(name: str, seed: int) -> Path:
+    def train(name: str, seed: int, epochs: int = EPOCHS) -> Path:
         with (shared / f"{name}-{seed}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return train_member(name, digits, seed, shared, replace(default_recipe(digits), epochs=EPOCHS)).path
+            return train_member(name, digits, seed, shared, replace(default_recipe(digits), epochs=epochs)).path
 
     return train
 
 
 @pytest.fixture(scope="session")
-def members(digits: DataSet, pool_dir: Path, train_once: Callable[[str, int], Path]) -> list[Member]:
+def members(digits: DataSet, pool_dir: Path, train_once: Callable[..., Path]) -> list[Member]:
     """Two ResNet-8s, of which each worker has its own copy."""
     first = int(os.environ.get("PYTEST_XDIST_WORKER") == "gw1")  # so that two workers train one each
     (pool_dir / "resnet8").mkdir()
@@ -128,9 +128,9 @@ def problem(members: list[Member], digits: DataSet) -> Problem:
 
 
 @pytest.fixture(scope="session")
-def deeper(train_once: Callable[[str, int], Path], digits: DataSet) -> Problem:
+def deeper(train_once: Callable[..., Path], digits: DataSet) -> Problem:
     """The same around a ResNet-20, where the number of groups matters."""
-    member = foreign_member("resnet20", train_once("resnet20", 0), digits)
+    member = foreign_member("resnet20", train_once("resnet20", 0, 5), digits)
     return Problem([member], {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
 
 
