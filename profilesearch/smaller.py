@@ -1,5 +1,6 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from profilesearch.evidence import provenance
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.criteria import MOST_SEEN, Batch
+from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.names import AUTO, NAMED, REFITS, SEEING
 from profilesearch.networks.plan import Plan
@@ -101,8 +103,9 @@ def prune(
         network: Trained; never changed. Outputs, one or several in tuples, lists, dictionaries, keep their shapes.
         keep: Part of the cost to keep, in (0, 1]; like `scope` and `metric`, a given `profile` has its own.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
-        images: Normalized as for training, floating point, (N, C, H, W), two or more; the first 500 of them, at most,
-            are what weights are refitted on. Without any, weights stay as they were: fine-tune before use.
+        images: Normalized as for training (a warning says where they look otherwise), floating point, (N, C, H, W), two
+            or more; weights are refitted on the first 500 of them, at most. Without any, weights stay as they were:
+            fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
@@ -176,6 +179,8 @@ def _refitted(
 ) -> tuple[str, ...]:
     """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
 
+    Warns where the images look unlike those of the training.
+
     Args:
         pruned: What is left of the full network.
         full: A copy of the given network.
@@ -186,7 +191,11 @@ def _refitted(
     device = next(each.device for each in network.parameters() if each.is_floating_point())
     full.to(device)
     pruned.network.to(device)
-    return () if images is None or refit == "none" else refit_on(pruned, full, images.float(), refit).weights
+    if images is None:
+        return ()
+    if strange := unfamiliar(full, images[:MOST_SEEN].to(device).float()):
+        warnings.warn(strange, stacklevel=3)
+    return () if refit == "none" else refit_on(pruned, full, images.float(), refit).weights
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:

@@ -404,6 +404,13 @@ def test_another_programs_variables_give_one_sentence(
     assert "start processes with torchrun" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_grey_images_for_a_network_of_colours_are_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build("resnet8", 10).state_dict(), "colours.pth")
+    options = ["--checkpoint", "colours.pth", "--profile", "uniform", "--criterion", "l1", "--refit", "none"]
+    call("apply", "--arch", "resnet8", "--data", "digits", *options)
+    assert "(digits; mean 0.305, std 0.376; grey, repeated for its 3 channels)" in capsys.readouterr().out
+
+
 def test_what_a_given_profile_overrides_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = Plan("resnet8", build("resnet8", 10, 1), (1, 8, 8))
     space = plan.space(Budget("macs", 0.7))

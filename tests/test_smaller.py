@@ -1,5 +1,6 @@
 """`prune`: any network with image inputs, in one call; real networks of torchvision, of timm and one's own."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -351,3 +352,17 @@ def test_mistakes_are_one_sentence(message: str) -> None:
         prune(network(), **{"image_shape": (3, 40, 48), **settings} if "images" not in settings else settings)
     assert message in str(said.value)
     assert "\n" not in str(said.value)
+
+
+def test_images_that_are_not_normalized_are_not_silently_refitted_on(members: list[Member], digits: DataSet) -> None:
+    full, pixels = members[0].load(), digits.train[:60].pixels
+    normalized = digits.normalize(pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for known in (normalized, digits.normalize(digits.test.pixels)[-40:], normalized[:2]):
+            prune(full, 0.5, images=known, criterion="l1")
+        prune(build("resnet8", 10, 1), 0.5, images=200 * normalized, criterion="l1")  # it never saw any
+    for strange in (pixels.float(), pixels.float() / 2550, normalized + 5):
+        with pytest.warns(UserWarning, match=r"images look unlike those .* normalized as for training\?$"):
+            prune(full, 0.5, images=strange, criterion="l1")
+    assert not any(module._forward_pre_hooks for module in full.modules())

@@ -172,6 +172,7 @@ def _base(
         for entry in profile.evidence
         if (entry.get("model"), entry.get("data")) == (member.name, data.name) and "base_accuracy" in entry
     ]
-    state(output, member, right_part(predicted, data.test), data.test, "test", data, known)
+    right, channels = right_part(predicted, data.test), example_shape(full, data)[0]
+    state(output, member, right, data.test, "test", data, channels, known)
     full.cpu()
     return predicted

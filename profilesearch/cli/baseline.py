@@ -24,6 +24,7 @@ def state(
     images: Images,
     what: str,
     data: DataSet,
+    channels: int,
     known: Sequence[float] = (),
 ) -> None:
     """Says what a full network reaches and at which image size; asks where that is hardly what it was trained to.
@@ -35,11 +36,12 @@ def state(
         images: That it was measured on.
         what: Kind of these images, in words.
         data: Their data set.
+        channels: That the network takes.
         known: Its accuracies by earlier reports.
     """
     height, width = data.image_shape[1:]
     size = f"{height} by {width} pixels"
-    normalized = f"mean {_numbers(data.mean)}, std {_numbers(data.std)}"
+    normalized = f"mean {_numbers(data.mean)}, std {_numbers(data.std)}{_turned(data.image_shape[0], channels)}"
     output.say(
         f"{member.name}, unpruned: {reached:.2%} of {len(images)} {what} images right, at {size} ({data.name}; "
         f"{normalized})"
@@ -60,6 +62,12 @@ def state(
         )
 
 
+def _turned(own: int, channels: int) -> str:
+    if own == channels:
+        return ""
+    return f"; grey, repeated for its {channels} channels" if own == 1 else "; colours turned to grey"
+
+
 def _numbers(values: Sequence[float]) -> str:
     """Returns one number where all channels have the same."""
     return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
@@ -78,10 +86,10 @@ def perhaps_seen(member: Member, data: DataSet) -> str:
 def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSet]) -> None:
     """Says it of a pool, as searches score its unpruned members: their accuracy, whatever else is measured."""
     problem = problem.with_settings(replace(problem.settings, measure="accuracy"))
-    for member, reached in zip(problem.members, problem.base(), strict=True):
+    for member, channels, reached in zip(problem.members, problem.channels, problem.base(), strict=True):
         data = data_of(member.data)
         images = split(data, member.split_seed).images(data, "search")[: problem.settings.images]
-        state(output, member, float(reached), images, "held-out", data)
+        state(output, member, float(reached), images, "held-out", data, channels)
         if len(images) < problem.settings.images:
             output.say(
                 f"scores look at these {len(images)}, not {problem.settings.images}: all that are held out to search on"

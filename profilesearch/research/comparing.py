@@ -87,7 +87,7 @@ def search_all(
     tests = [TestProblem(t, workspace.data(t.data), table, judged, ledger, device) for t in targets]
     for target, test in zip(targets, tests, strict=True):
         data = workspace.data(target.data)
-        state(output, target, test.score(table.channels), data.test, "test", data)
+        state(output, target, test.score(table.channels), data.test, "test", data, test.image_shape[0])
     results = {name: _searches(name, problem, settings, output) for name in names}
     sample = problem.space.sample(settings.random_sample, np.random.default_rng([settings.seed, 1]))
     rows = table_rows(problem, tests, results, profiles, sample, output)

@@ -53,6 +53,7 @@ class Problem:
     Attributes:
         space: The profile space, G groups.
         members, settings, engine: As given.
+        channels: Of the images that each member takes.
 
     Raises:
         UsageError: The pool is empty or of mixed structure, or the budget is out of reach.
@@ -82,6 +83,7 @@ class Problem:
             for member, (network, its_data) in zip(members, self._networks, strict=True)
         ]
         self.space: ProfileSpace = plans[0].space(budget, scope, multiple)
+        self.channels = tuple(plan.image_shape[0] for plan in plans)
         self._tables = [plan.table.within(scope) for plan in plans]
         for member, table in zip(members, self._tables, strict=True):
             if table.fingerprint != self.space.table.fingerprint:

@@ -12,7 +12,7 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.showing.settings import Pooling
 from profilesearch.system.files import check_writable
-from profilesearch.tasks.pools import Member, default_recipe, held_out_accuracy
+from profilesearch.tasks.pools import Member, default_recipe, example_shape, held_out_accuracy
 from profilesearch.tasks.splits import split
 
 
@@ -87,7 +87,8 @@ def row_of(member: Member, workspace: Workspace, output: Output) -> dict[str, st
     if accuracy is None:
         data = workspace.data(member.data)
         accuracy = held_out_accuracy(member, data)
-        state(output, member, accuracy, split(data, member.split_seed).images(data, "fresh"), "held-out", data)
+        fresh, channels = split(data, member.split_seed).images(data, "fresh"), example_shape(member.load(), data)[0]
+        state(output, member, accuracy, fresh, "held-out", data, channels)
     learned = "its train part" if member.trained_on == "train" else "every training image"
     return {
         "name": member.name,
