@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from profilesearch.networks.cost import evaluating
 
-_ENOUGH = 64
-"""Images to look at."""
-_FAR = 8.0
+_FEW, _ENOUGH = 8, 64
+"""Images to look at: of fewer, nothing is said, since two may differ by chance."""
+_FAR = 3.0
 """Times more or less variance, in half of the channels, than in training."""
 _AWAY = 2.0
 """Standard deviations of training, in half of the channels, between the means."""
@@ -16,13 +16,16 @@ _AWAY = 2.0
 def unfamiliar(network: nn.Module, images: Tensor) -> str:
     """Says how images differ from those of the training, behind the first layers; nothing where they hardly do.
 
-    Nor where it cannot be told: in networks without BatchNorm, or whose layers never saw a batch. Images in [0, 1] for
-    a network that was trained on normalized ones have a twentieth of the variance, those in [0, 255] thousandfold.
+    Nor where it cannot be told: in networks without BatchNorm, or whose layers never saw a batch. Images in [0, 1] have
+    a fifth to a twentieth of the variance of normalized ones. Other data sets, normalized, had 0.6 to 0.9 times that of
+    training in a ResNet-20 of CIFAR-10.
 
     Args:
         network: Not changed.
         images: As it takes them, (N, C, H, W), two or more, on its device; some of the first are looked at.
     """
+    if len(images) < _FEW:
+        return ""
     seen: list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]] = []
 
     def stop(norm: nn.modules.batchnorm._BatchNorm, given: tuple[Tensor, ...]) -> None:
