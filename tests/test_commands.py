@@ -90,6 +90,7 @@ def test_train_stores_a_profile_that_says_where_it_comes_from(place: Path, capsy
     assert len((folder / "history.csv").read_text().splitlines()) == 1 + EVALUATIONS
 
 
+@pytest.mark.xdist_group("engines")
 def test_a_killed_search_resumes_to_the_same_profile(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     straight = Path(train(capsys, "--runs", "straight", "--store", "straight")["profile"]).read_bytes()
     ledger = place / "killed" / "ledger.jsonl"

@@ -33,7 +33,7 @@ Make = Callable[[Engine, Ledger], Problem]
 pytestmark = [
     pytest.mark.full,
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.xdist_group("engines"),  # one cluster at a time, whose workers are killed
+    pytest.mark.xdist_group("engines"),  # one cluster at a time, whose workers are killed; forked commands: one import
 ]
 
 

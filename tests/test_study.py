@@ -184,6 +184,7 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
 STUDY = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--target", "digits:1", "--quick", "--workers", "1"]
 
 
+@pytest.mark.xdist_group("engines")
 def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = place / "results" / "resnet8" / "finetunes.csv"
     process = start("study", [*STUDY, "--only", "spread"], place)
@@ -195,19 +196,18 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     process.kill()
     process.join()
     before = rows.read_text()
-    call("study", *STUDY, "--only", "spread", "ranks")
+    call("study", *STUDY, "--only", "spread")
     after = rows.read_text()
     assert after.startswith(before[: before.rfind("\n") + 1])
     names = [line.split(",")[0] for line in after.splitlines()]
     assert len(names) == len(set(names))
     page = (place / "results.md").read_text()
     assert "| spread.1 | uniform |" in page
-    assert "C3: the top profiles" in page
     assert (place / "results" / "resnet8" / "spread.png").stat().st_size > 5000
 
     entries = place / "results" / "resnet8" / "sections.json"
     entries.write_text(entries.read_text().replace("PyTorch ", "PyTorch of another day, "))
-    call("study", *STUDY, "--only", "spread", "ranks")
+    call("study", *STUDY, "--only", "spread")
     assert rows.read_text() == after
     assert (place / "results.md").read_text() == page.replace("PyTorch ", "PyTorch of another day, ")
 

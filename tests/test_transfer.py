@@ -252,6 +252,7 @@ def test_methods_go_on_from_the_source_and_learn_from_its_answers_alone(
         main([*AT_LEVEL, "--downstream", "digits@12", "--finetune", "none"])
 
 
+@pytest.mark.xdist_group("engines")
 def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
     arguments = [*AT_LEVEL, "--method", "dense", "magnitude", "ticket-late", "--finetune", "full"]
     rows = place / "transferred" / "rows.csv"

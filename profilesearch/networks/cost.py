@@ -86,13 +86,16 @@ class CostModel:
 
     def cost(self, widths: IntArray | FloatArray, metric: Metric) -> IntArray:
         """Returns the cost in the given metric for widths of shape (..., G), as whole numbers of shape (...)."""
+        whole: IntArray = np.rint(self._cost(widths, metric)).astype(np.int64)
+        return whole
+
+    def _cost(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
         removed = np.asarray(self._channels - widths, dtype=np.float64)
         # (..., T, D) sizes of the leading dimensions of each of T tensors; exact in float64 below 2^53
         dims = self._sizes - np.einsum("...g,tdg->...td", removed, self._slopes, optimize=True)
         factor = self._factors[:, 0 if metric == "macs" else 1]
-        total = (dims.prod(axis=-1) * factor).sum(axis=-1) + self._fixed[metric]
-        whole: IntArray = np.rint(total).astype(np.int64)
-        return whole
+        total: FloatArray = (dims.prod(axis=-1) * factor).sum(axis=-1) + self._fixed[metric]
+        return total
 
     def dimensions(self, tensor: str, widths: IntArray | FloatArray) -> tuple[FloatArray, FloatArray]:
         """Returns the sizes of a weight tensor's two leading dimensions for widths (..., G), each of shape (...)."""
@@ -102,10 +105,14 @@ class CostModel:
         return one.reshape(removed.shape[:-1]), other.reshape(removed.shape[:-1])
 
     def relative(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
-        """Returns the cost as a fraction of the full network's, in (0, 1], shape (...)."""
+        """Returns the cost as a fraction of the full network's, in (0, 1], shape (...).
+
+        That of widths that are not whole is not rounded either: equations are solved for it.
+        """
         if metric not in self._full:
             self._full[metric] = self.cost(self._channels, metric)
-        return self.cost(widths, metric) / self._full[metric]
+        whole = np.issubdtype(np.asarray(widths).dtype, np.integer)
+        return (self.cost if whole else self._cost)(widths, metric) / self._full[metric]
 
     def shares(self, metric: Metric) -> FloatArray:
         """Returns the fraction of the cost that vanishes with each group alone, shape (G,)."""
