@@ -469,5 +469,5 @@ def test_test_images_that_a_network_may_have_learned_from_are_said_to_be(
             write_images(tmp_path / folder / part, ["a", "b"])
         data = load_folder(tmp_path / folder, 32)
         member = foreign_member("resnet20", tmp_path / "mine.safetensors", data)
-        state(output, member, 0.9, data.test, "test", data)
+        state(output, member, 0.9, data.test, "test", data, 3)
         assert ("flat@32 came without test images" in capsys.readouterr().out) == said

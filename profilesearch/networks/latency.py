@@ -88,12 +88,8 @@ class LatencyModel(CostModel):
         self._scale = 1.0
         self._scale = pass_times([model], example)[0] / float(self._nanoseconds(self._channels))
 
-    def cost(self, widths: IntArray | FloatArray, metric: Metric) -> IntArray:
-        """Returns the cost in the given metric for widths of shape (..., G), as shape (...)."""
-        if metric != "latency":
-            return super().cost(widths, metric)
-        whole: IntArray = np.rint(self._nanoseconds(widths)).astype(np.int64)
-        return whole
+    def _cost(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
+        return self._nanoseconds(widths) if metric == "latency" else super()._cost(widths, metric)
 
     def _nanoseconds(self, widths: IntArray | FloatArray) -> FloatArray:
         total: FloatArray = np.zeros(np.asarray(widths).shape[:-1])
