@@ -49,7 +49,7 @@ def space_of(name: str, scope: Scope, keep: float) -> ProfileSpace:
 
 
 @pytest.mark.full
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(which=st.sampled_from(NETWORKS), place=st.floats(0.01, 0.99), seed=st.integers(0, 2**32 - 1))
 def test_any_proposal_meets_both_costs(which: tuple[str, Scope, float], place: float, seed: int) -> None:
     space = space_of(*which)
