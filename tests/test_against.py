@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -179,14 +179,14 @@ def test_the_same_name_twice_is_found_before_anything_is_trained(
 @pytest.mark.full
 def test_a_kill_while_the_rival_is_tuned_repeats_nothing(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     epochs: list[int] = []
-    real: Callable[..., None] = training._epoch
+    real: Callable[..., Iterator[None]] = training._epoch
 
-    def count(model: Any, data: Any, images: Any, recipe: Any, epoch: int, *rest: Any) -> None:
+    def count(step: Any, batches: Any, epoch: int, *rest: Any) -> Iterator[None]:
         if len(epochs) == 3:
             epochs.append(-1)
             raise KeyboardInterrupt
         epochs.append(epoch)
-        real(model, data, images[:128], recipe, epoch, *rest)
+        return real(step, replace(batches, images=batches.images[:128]), epoch, *rest)
 
     monkeypatch.setattr(training, "_epoch", count)
     options = [*small, "--quiet", "--finetune", "2", "--against", "taper"]

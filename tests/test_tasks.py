@@ -1,17 +1,18 @@
 """Data, splits, augmentation and the training loop."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_fitting
-from profilesearch.tasks.augment import augment
+from profilesearch.tasks.augment import drawn, moved
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.files import for_network
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
@@ -19,6 +20,7 @@ from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.turns import in_turns
 from profilesearch.tasks.unfinished import Unfinished
 
 
@@ -43,10 +45,10 @@ def test_unknown_and_missing_data_say_the_fix(tmp_path: Path) -> None:
 
 def test_augmentation_shifts_and_mirrors() -> None:
     images = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5) + 1
-    same = augment(images, torch.Generator().manual_seed(0), shift=0, flips=False)
-    assert torch.equal(same, images)
     generator = torch.Generator().manual_seed(0)
-    many = augment(images[:1].expand(200, -1, -1, -1), generator, shift=1, flips=True)
+    same = moved(images, drawn(len(images), generator, shift=0, flips=False), shift=0)
+    assert torch.equal(same, images)
+    many = moved(images[:1].expand(200, -1, -1, -1), drawn(200, generator, shift=1, flips=True), shift=1)
     seen = {tuple(image.flatten().tolist()) for image in many}
     assert len(seen) == 2 * 3 * 3
     assert tuple(images[0].flip(2).flatten().tolist()) in seen
@@ -214,6 +216,54 @@ def test_small_images_are_enlarged_when_they_are_normalized(digits: DataSet) -> 
     assert (large.name, large.image_shape) == ("digits@24", (1, 24, 24))
     assert large.normalize(large.train.pixels[:2]).shape == (2, 1, 24, 24)
     assert torch.equal(large.train.pixels, digits.train.pixels)
+
+
+def test_trainings_take_turns_and_no_more_than_asked_at_a_time() -> None:
+    running, most = 0, 0
+
+    def one(number: int) -> Iterator[None]:
+        nonlocal running, most
+        running += 1
+        for _ in range(number + 2):
+            most = max(most, running)
+            yield
+        running -= 1
+        return number  # type: ignore[return-value]
+
+    several = [one(3), None, one(0), one(1), None, one(2)]
+    assert list(in_turns(iter(several), 2)) == [0, 3, 1, 2]  # type: ignore[arg-type]
+    assert (running, most) == (0, 2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_repeats_a_recorded_step(digits: DataSet) -> None:
+    recipe = Recipe(epochs=2, lr=0.05, batch=64, shift=1, precision="fp32", distill=0.5)
+    first, teacher = build("resnet8", 10, 1), build("resnet8", 10, 1).to("cuda").eval()
+    learned = []
+    for hook in (None, lambda *_: None):  # a training with a hook is not recorded
+        network = copy.deepcopy(first).to("cuda")
+        train(network, digits, digits.train, recipe, teacher, hook=hook)
+        learned.append(nn.utils.parameters_to_vector(network.parameters()).cpu())
+    far = float((learned[0] - nn.utils.parameters_to_vector(first.parameters())).norm())
+    assert float((learned[0] - learned[1]).norm()) < 0.05 * far
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_what_cannot_be_recorded(digits: DataSet) -> None:
+    class Waiting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = build("resnet8", 10, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            scores: Tensor = self.network(images)
+            return scores * (1.0 if float(images.sum()) else 0.0)
+
+    said: list[str] = []
+    network = Waiting().to("cuda")
+    train(network, digits, digits.train, Recipe(epochs=3, lr=0.05, batch=64, shift=1), say=said.append)
+    assert [line for line in said if "a training step cannot be recorded" in line]
+    assert accuracy(network, digits, digits.test) > 0.5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -24,6 +24,7 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.research.study import settings as studying
+from profilesearch.research.study import tuning
 from profilesearch.research.study.analysis import correlation
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.research.study.rivals import elastic_member
@@ -37,6 +38,7 @@ from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.pools import Member, tuning_recipe
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.turns import in_turns
 
 
 def test_measures_are_what_they_are_called() -> None:
@@ -114,6 +116,17 @@ def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digit
         paths.append(elastic_member(sources, Score("mine", "search", (), elastic=1)).path)
     assert paths[0] != paths[1]
     assert all(path.exists() for path in paths)
+
+
+def test_fine_tunings_in_turns_are_those_one_after_the_other(tmp_path: Path, digits: DataSet) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_network(path, build("resnet8", 10, in_channels=1), {})
+    member = Member("mine", "resnet8", "digits", path, "all")
+    sources = Sources("resnet8", (member,), None, tmp_path / "work")
+    jobs = [FineTune("mine", (8, 16, 32), epochs=1, seed=seed, distill=0.5, refit="full") for seed in range(2)]
+    jobs.append(FineTune("mine", (4, 16, 32), criterion="random", epochs=0))
+    turns = dict(in_turns(tuning._ready(sources, jobs, 1), 2))
+    assert turns == {job: tuning.run_finetune(sources, job) for job in jobs}
 
 
 def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(

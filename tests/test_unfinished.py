@@ -49,9 +49,9 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     begun: list[int] = []
     real = training._epoch
 
-    def epoch(*arguments: object) -> None:
-        begun.append(arguments[4])  # type: ignore[arg-type]
-        real(*arguments)  # type: ignore[arg-type]
+    def epoch(*arguments: object) -> Iterator[None]:
+        begun.append(arguments[2])  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "_epoch", epoch)
     return begun

@@ -7,7 +7,7 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class Images:
 
     def __getitem__(self, index: Tensor | slice) -> "Images":
         return Images(self.pixels[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "Images":
+        """Returns the images on a device; those that are there already are not copied."""
+        return Images(self.pixels.to(device), self.labels.to(device))
 
     @cached_property
     def digest(self) -> str:
@@ -163,9 +167,8 @@ class DataSet:
         Raises:
             UsageError: The network takes another number of channels.
         """
-        shape = (1, -1, 1, 1)
-        scaled = pixels.float().div_(255).sub_(torch.tensor(self.mean).view(shape))
-        scaled = scaled.div_(torch.tensor(self.std).view(shape))
+        mean, std, luma = _constants(self.mean, self.std, pixels.device)
+        scaled = pixels.float().div_(255).sub_(mean).div_(std)
         if self.size not in (0, scaled.shape[-1]):
             scaled = functional.interpolate(scaled, size=(self.size, self.size), mode="bilinear", antialias=True)
         if in_channels in (None, scaled.shape[1]):
@@ -173,10 +176,17 @@ class DataSet:
         if scaled.shape[1] == 1 and in_channels is not None:
             return scaled.expand(-1, in_channels, -1, -1)
         if scaled.shape[1] == 3 and in_channels == 1:
-            return (scaled * torch.tensor(_LUMA).view(shape)).sum(dim=1, keepdim=True)
+            return (scaled * luma).sum(dim=1, keepdim=True)
         raise UsageError(
             f"the network takes {in_channels} channels, but {self.name} has {scaled.shape[1]}; give its own `data`"
         )
+
+
+@cache
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what images are scaled by, where they are, each of shape (1, C, 1, 1)."""
+    shape = (1, -1, 1, 1)
+    return tuple(torch.tensor(values, device=device).view(shape) for values in (mean, std, _LUMA))  # type: ignore
 
 
 def load_data(name: str, folder: str | Path | None = None, download: bool = False) -> DataSet:

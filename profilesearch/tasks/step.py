@@ -87,8 +87,8 @@ class Step:
         self._say = say
         self._world = world or World()
 
-    def __call__(self, pixels: Tensor, labels: Tensor) -> float:
-        """Makes a step on images (N, C, H, W) with labels (N,); returns the loss.
+    def __call__(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Makes a step on images (N, C, H, W) with labels (N,); returns the loss, shape ().
 
         Raises:
             UsageError: Memory does not suffice for two images at a time.
@@ -101,8 +101,9 @@ class Step:
                 self._optimizer.step()
                 return loss
             except RuntimeError as error:
-                if self._world.size > 1 or not any(text in str(error) for text in NO_MEMORY):
-                    raise  # one process alone cannot change its number of parts
+                alone = self._world.size == 1 and not _recorded(labels.device)
+                if not alone or not any(text in str(error) for text in NO_MEMORY):
+                    raise  # one process of several, or a recorded step, cannot change its number of parts
                 self._halve(len(labels))
 
     def _halve(self, batch: int) -> None:
@@ -112,13 +113,17 @@ class Step:
         if self._say:
             self._say(f"out of memory; going on with {-(-batch // self.parts)} images at a time")
 
-    def _gradients(self, pixels: Tensor, labels: Tensor) -> float:
-        total = 0.0
+    def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        total = torch.zeros((), device=labels.device)
         for part, right in zip(*(each.tensor_split(self.parts) for each in (pixels, labels)), strict=True):
             loss = _loss(self._model, self._teacher, part, right, self._recipe) * (len(right) / len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total += loss.detach()
         return total
+
+
+def _recorded(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

@@ -1,20 +1,20 @@
 """One training loop, for pools and for fine-tuning."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.identity import network_identity
 from profilesearch.system.progress import Progress
-from profilesearch.tasks.augment import augment
+from profilesearch.tasks.augment import Moves
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.epoch import Batches, smaller
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
@@ -22,9 +22,12 @@ from profilesearch.tasks.momentum import keeping_up
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.replay import Replay, fits
 from profilesearch.tasks.step import Step, check_trains
 from profilesearch.tasks.unfinished import State, Unfinished
 
+_LOOK = 50
+"""Steps on a CUDA device between two signs of life."""
 Hook = Callable[[int, int], None]
 """Called with the number of a step, from 0, and the number of all steps."""
 
@@ -73,6 +76,30 @@ def train(
             state was kept.
         UsageError: There are fewer than two images, or the state cannot be written.
     """
+    for _ in training(model, data, images, recipe, teacher, progress, resume, say, world, hook):
+        pass
+
+
+def training(
+    model: nn.Module,
+    data: DataSet,
+    images: Images,
+    recipe: Recipe,
+    teacher: nn.Module | None = None,
+    progress: Progress | None = None,
+    resume: Unfinished | None = None,
+    say: Callable[[str], None] | None = None,
+    world: World | None = None,
+    hook: Hook | None = None,
+) -> Iterator[torch.cuda.Event | None]:
+    """Trains a network as `train` does, and yields after every step, so that several trainings can take turns.
+
+    On a CUDA device a step is recorded and repeated (see `Replay`) where it is always the same and the device holds
+    the images.
+
+    Yields:
+        What tells when the device has finished the step; None where it has.
+    """
     if len(images) < 2:
         raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
     shape = (input_channels(model, data.image_shape), *data.image_shape[1:])
@@ -87,12 +114,22 @@ def train(
     start = world.agree(state.load(), optimizer)
     devices = [world.device] if world.device.type == "cuda" else []
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
+    batches = Batches(data, images, recipe, shape[0], order)
+    replay = None
+    if world.size == 1 and not hook and not recipe.small and fits(images, device_of(model)):
+        batches = replace(batches, images=images.to(device_of(model)))
+        replay = Replay(step, batches, optimizer, start * batches.steps, say)
     for epoch in range(start, recipe.epochs):
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
-                with keeping_up(model, recipe.epochs * _steps(images, recipe)):
-                    _epoch(model, data, images, recipe, epoch, optimizer, step, progress, hook, shape[0], order)
+                with keeping_up(model, recipe.epochs * batches.steps):
+                    model.train()
+                    if replay:
+                        yield from _replayed(replay, batches, epoch, progress)
+                    else:
+                        yield from _epoch(step, batches, epoch, optimizer, progress, hook)
+                    _check_finite(model, recipe, epoch)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
@@ -107,6 +144,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
+        fused=device_of(model).type == "cuda",
     )
 
 
@@ -114,14 +152,10 @@ def suited(recipe: Recipe, model: nn.Module, data: DataSet) -> Recipe:
     """Returns the recipe, without smaller images in its first epochs where the network takes one size alone."""
     pixels = data.normalize(data.train[:2].pixels, input_channels(model, data.image_shape))
     try:
-        check_trains(model, _smaller(pixels), data.num_classes)
+        check_trains(model, smaller(pixels), data.num_classes)
     except UsageError:
         return replace(recipe, small=0.0)  # if anything else is wrong, `train` says it
     return recipe
-
-
-def _smaller(pixels: Tensor) -> Tensor:
-    return functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
 
 
 def accuracy(
@@ -138,7 +172,7 @@ def accuracy(
 
 def right_part(predicted: Tensor, images: Images) -> float:
     """Returns the fraction of images whose predicted class is theirs."""
-    return int((predicted == images.labels).sum()) / len(images)
+    return int((predicted == images.labels.cpu()).sum()) / len(images)
 
 
 def predictions(
@@ -186,57 +220,65 @@ def _over(
         found = []
         for part in batches(len(images), size):
             pixels = arrange(data.normalize(images[part].pixels, channels), order).to(device)
-            found.append(take(model(pixels)).cpu())
+            found.append(take(model(pixels)))
             if progress:
                 progress(part.stop, len(images), "")
-        return torch.cat(found)
+        return torch.cat(found).cpu()
 
     with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         return fitting(work, say)
 
 
-def _steps(images: Images, recipe: Recipe) -> int:
-    """Returns those of an epoch: the last, smaller batch is dropped, since BatchNorm would suffer."""
-    return max(1, len(images) // recipe.batch)
-
-
 def _epoch(
-    model: nn.Module,
-    data: DataSet,
-    images: Images,
-    recipe: Recipe,
+    step: Step,
+    batches: Batches,
     epoch: int,
     optimizer: torch.optim.SGD,
-    step: Step,
     progress: Progress | None,
     hook: Hook | None,
-    channels: int,
-    memory_order: torch.memory_format,
-) -> None:
-    model.train()
-    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-    order = torch.randperm(len(images), generator=generator)
-    count, total = _steps(images, recipe), 0.0
+) -> Iterator[None]:
+    recipe, count, total = batches.recipe, batches.steps, 0.0
+    there = batches.images.labels.device
+    chosen, *moves = (each.to(there) for each in batches.drawn(epoch))
     for index in range(count):
         number = epoch * count + index
         if hook:
             hook(number, count * recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(number, count * recipe.epochs)
-        batch = images[order[index * recipe.batch : (index + 1) * recipe.batch]]
-        grey = 1 if channels == 1 else None  # of coloured images; grey ones are repeated last
-        pixels = augment(data.normalize(batch.pixels, grey), generator, recipe.shift, data.flips)
-        if epoch < recipe.small * recipe.epochs:
-            pixels = _smaller(pixels)
-        pixels = arrange(pixels.expand(-1, channels, -1, -1), memory_order)
-        total += step(pixels, batch.labels)
-        if not math.isfinite(total):
-            raise NotFinite(
-                f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
-            )
+        moved = Moves(*(each[index] for each in moves))
+        total += float(step(*batches.batch(chosen[index], moved, epoch < recipe.small * recipe.epochs)))
+        _check_loss(total, recipe, epoch)
         if progress:
             progress(number + 1, count * recipe.epochs, f"epoch {epoch + 1}, loss {total / (index + 1):.3f}")
-    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        yield
+
+
+def _replayed(
+    replay: Replay, batches: Batches, epoch: int, progress: Progress | None
+) -> Iterator[torch.cuda.Event | None]:
+    count, steps = batches.steps, batches.steps * batches.recipe.epochs
+    replay.begin(epoch)
+    for index in range(count):
+        yield replay()
+        if progress and index % _LOOK == 0 and index + 1 < count:
+            progress(epoch * count + index + 1, steps, f"epoch {epoch + 1}")
+    total = replay.total
+    _check_loss(total, batches.recipe, epoch)
+    if progress:
+        progress((epoch + 1) * count, steps, f"epoch {epoch + 1}, loss {total / count:.3f}")
+
+
+def _check_loss(total: float, recipe: Recipe, epoch: int) -> None:
+    if not math.isfinite(total):
+        raise NotFinite(
+            f"the loss is no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}"
+        )
+
+
+def _check_finite(model: nn.Module, recipe: Recipe, epoch: int) -> None:
+    finite = [tensor.isfinite().all() for tensor in model.state_dict().values()]
+    if not bool(torch.stack(finite).all()):
         raise NotFinite(
             f"some weights are no longer finite in epoch {epoch + 1}; try a learning rate of {recipe.lr / 3:.2g}, or "
             "larger images if those of the last layers are down to one pixel"

@@ -1,6 +1,6 @@
 """The laboratory: hands measurements to worker processes, keeps every result, never takes one twice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -34,10 +34,11 @@ from profilesearch.research.study.jobs import (
     Widths,
     identity,
 )
-from profilesearch.research.study.measuring import run_family, run_finetune, run_scores, run_search, unfinished
+from profilesearch.research.study.measuring import run_family, run_scores, run_search
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.rivals import elastic_of, run_elastic
 from profilesearch.research.study.sizes import Sizes
+from profilesearch.research.study.tuning import finetuned, run_finetune, unfinished
 from profilesearch.research.study.workers import results
 from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.pools import Member, example_shape
@@ -209,7 +210,8 @@ class Lab:
             self._tuned.put(rows.of_finetune(job, tuned, self._name, self.sources.precision))
             unfinished(self.sources, job).remove_all()
 
-        self._work("fine-tuning", run_finetune, self._missing(jobs, self._tuned), record)
+        missing = self._missing(jobs, self._tuned)
+        self._take("fine-tuning", finetuned(self.sources, missing, self.workers), len(missing), record)
         return [rows.as_tuned(job, self._row(self._tuned, job), self._widths) for job in jobs]
 
     def searches(self, jobs: Sequence[Search]) -> list[Found]:
@@ -276,13 +278,19 @@ class Lab:
         record: Callable[[Any, Any], None],
     ) -> None:
         """Runs tasks in worker processes and records each result as it comes."""
-        if not tasks:
+        self._take(what, results(function, self.sources, tasks, self.workers), len(tasks), record)
+
+    def _take(
+        self, what: str, measured: Iterable[tuple[Any, Any]], count: int, record: Callable[[Any, Any], None]
+    ) -> None:
+        """Records each of `count` results as it comes."""
+        if not count:
             return
-        with self.output.progress(what, len(tasks)) as move:
-            for done, (task, result) in enumerate(results(function, self.sources, tasks, self.workers), 1):
+        with self.output.progress(what, count) as move:
+            for done, (task, result) in enumerate(measured, 1):
                 record(task, result)
                 self.taken += 1
-                move(done, len(tasks), f"{done}/{len(tasks)}")
+                move(done, count, f"{done}/{count}")
 
     def _name(self, widths: Widths) -> str:
         """Names a profile by its hash, and keeps its widths."""

@@ -9,17 +9,14 @@ import torch
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, search_family
 from profilesearch.networks.groups import IntArray
 from profilesearch.profiles import Budget
-from profilesearch.research.study.cutting import cut, data_of
+from profilesearch.research.study.cutting import data_of
 from profilesearch.research.study.jobs import (
     FamilySearch,
-    FineTune,
     Found,
     FoundFamily,
     Score,
     Search,
     Sources,
-    Tuned,
-    identity,
 )
 from profilesearch.research.study.rivals import elastic_member, elastic_of, score_tuned
 from profilesearch.scoring.ledger import Ledger
@@ -27,9 +24,7 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.scoring.unseen import TestProblem
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import Member, learning_images, tuning_recipe
-from profilesearch.tasks.training import accuracy, train
-from profilesearch.tasks.unfinished import Unfinished
+from profilesearch.tasks.pools import Member
 
 
 def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
@@ -39,29 +34,6 @@ def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
         return [score_tuned(sources, job) for job in jobs]
     problem = _score_problem(sources, replace(first, widths=()))
     return [problem(torch.tensor(job.widths).numpy()) for job in jobs]
-
-
-def run_finetune(sources: Sources, job: FineTune) -> Tuned:
-    """Prunes, re-estimates BatchNorm statistics, fine-tunes; the last epoch's accuracy on all test images."""
-    member = sources.member(job.model)
-    data = data_of(sources, member)
-    full = member.load().to(sources.device)
-    learn = learning_images(member, data)
-    network, widths, cost = cut(sources, job, full, data)
-    before = accuracy(network, data, data.test, sources.precision)
-    after = before
-    if job.epochs:
-        recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed,
-                               precision=sources.precision)  # fmt: skip
-        teacher = full if job.distill else None
-        train(network, data, learn, recipe, teacher, None, unfinished(sources, job))
-        after = accuracy(network, data, data.test, sources.precision)
-    return Tuned(before, after, cost, widths)
-
-
-def unfinished(sources: Sources, job: FineTune) -> Unfinished:
-    """Returns what is kept of a fine-tuning until its row is written, which is the matter of who asked for it."""
-    return Unfinished(sources.work / identity(job, sources.precision))
 
 
 def run_search(sources: Sources, job: Search) -> Found:
