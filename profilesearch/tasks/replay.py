@@ -8,6 +8,7 @@ from torch import Tensor
 from profilesearch.tasks.augment import Moves
 from profilesearch.tasks.data import Images
 from profilesearch.tasks.epoch import Batches
+from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.step import Step
 
 _MOST = 4 * 2**30
@@ -36,6 +37,7 @@ class Replay:
         batches: Of images on the same device as the network.
         optimizer: Of the network's parameters; its learning rate becomes a tensor on the device.
         start: Number of the first step.
+        lessons: What the teacher says of the images, where there is one.
         say: Called with a line for people where a step cannot be recorded.
 
     Attributes:
@@ -48,12 +50,13 @@ class Replay:
         batches: Batches,
         optimizer: torch.optim.SGD,
         start: int,
+        lessons: Lessons | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         device, recipe, total = batches.images.pixels.device, batches.recipe, batches.steps * batches.recipe.epochs
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.stream.wait_stream(torch.cuda.current_stream(device))
-        self._step, self._batches, self._say = step, batches, say
+        self._step, self._batches, self._lessons, self._say = step, batches, lessons, say
         self._graph: torch.cuda.CUDAGraph | None = None
         self._taken = 0
         with torch.cuda.stream(self.stream):
@@ -68,12 +71,15 @@ class Replay:
 
     def begin(self, epoch: int) -> None:
         """Draws an epoch."""
-        drawn = self._batches.drawn(epoch)
+        drawn = [each.pin_memory() for each in self._batches.drawn(epoch)]  # or the processor waits for what is ahead
         with torch.cuda.stream(self.stream):
+            there = [each.to(self._rates.device, non_blocking=True) for each in drawn]
+            if self._lessons:
+                there.append(self._lessons.of(self._batches, epoch, there))
             if not self._drawn:
-                self._drawn = [each.to(self._rates.device) for each in drawn]
-            for there, each in zip(self._drawn, drawn, strict=True):
-                there.copy_(each)
+                self._drawn = [torch.empty_like(each) for each in there]
+            for old, new in zip(self._drawn, there, strict=True):
+                old.copy_(new)
             self._place.zero_()
             self._total.zero_()
 
@@ -115,7 +121,8 @@ class Replay:
 
     def _body(self) -> None:
         self._rate.copy_(self._rates.index_select(0, self._number)[0])
-        chosen, *moves = (each.index_select(0, self._place)[0] for each in self._drawn)
-        self._total += self._step(*self._batches.batch(chosen, Moves(*moves)))
+        chosen, down, right, mirrored, *taught = (each.index_select(0, self._place)[0] for each in self._drawn)
+        pixels, labels = self._batches.batch(chosen, Moves(down, right, mirrored))
+        self._total += self._step(pixels, labels, *taught)
         self._number += 1
         self._place += 1

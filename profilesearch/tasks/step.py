@@ -87,8 +87,13 @@ class Step:
         self._say = say
         self._world = world or World()
 
-    def __call__(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        """Makes a step on images (N, C, H, W) with labels (N,); returns the loss, shape ().
+    def __call__(self, pixels: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
+        """Makes a step; returns the loss, shape ().
+
+        Args:
+            pixels: Images (N, C, H, W).
+            labels: Of shape (N,).
+            taught: What the teacher says of them, (N, classes); it is asked where None.
 
         Raises:
             UsageError: Memory does not suffice for two images at a time.
@@ -97,7 +102,7 @@ class Step:
         while True:
             try:
                 self._optimizer.zero_grad()
-                loss = self._gradients(pixels, labels)
+                loss = self._gradients(pixels, labels, taught)
                 self._optimizer.step()
                 return loss
             except RuntimeError as error:
@@ -113,10 +118,16 @@ class Step:
         if self._say:
             self._say(f"out of memory; going on with {-(-batch // self.parts)} images at a time")
 
-    def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        total = torch.zeros((), device=labels.device)
-        for part, right in zip(*(each.tensor_split(self.parts) for each in (pixels, labels)), strict=True):
-            loss = _loss(self._model, self._teacher, part, right, self._recipe) * (len(right) / len(labels))
+    def _gradients(self, pixels: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+        total, recipe = torch.zeros((), device=labels.device), self._recipe
+        said = [None] * self.parts if taught is None else taught.tensor_split(self.parts)
+        for part, right, theirs in zip(
+            *(each.tensor_split(self.parts) for each in (pixels, labels)), said, strict=True
+        ):
+            scores = theirs
+            if theirs is None and self._teacher is not None and recipe.distill:
+                scores = _said(self._teacher, part, recipe)
+            loss = _loss(self._model, scores, part, right, recipe) * (len(right) / len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
@@ -126,12 +137,19 @@ def _recorded(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def _loss(model: nn.Module, teacher: nn.Module | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def _said(teacher: nn.Module, pixels: Tensor, recipe: Recipe) -> Tensor:
+    with torch.no_grad(), _mixed(pixels, recipe):
+        return scores_of(teacher(pixels))[0]
+
+
+def _mixed(pixels: Tensor, recipe: Recipe) -> torch.autocast:
     dtype = DTYPES[recipe.precision or best_precision(pixels.device)]
-    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+    return torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32)
+
+
+def _loss(model: nn.Module, taught: Tensor | None, pixels: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    with _mixed(pixels, recipe):
         logits, *auxiliary = scores_of(model(pixels))
-        with torch.no_grad():
-            taught = scores_of(teacher(pixels))[0] if teacher is not None and recipe.distill else None
     logits = logits.float()
     loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     for other in auxiliary:

@@ -17,6 +17,7 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.epoch import Batches, smaller
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
+from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.momentum import keeping_up
 from profilesearch.tasks.names import Precision
@@ -91,11 +92,25 @@ def training(
     say: Callable[[str], None] | None = None,
     world: World | None = None,
     hook: Hook | None = None,
+    lessons: Lessons | None = None,
 ) -> Iterator[torch.cuda.Event | None]:
     """Trains a network as `train` does, and yields after every step, so that several trainings can take turns.
 
     On a CUDA device a step is recorded and repeated (see `Replay`) where it is always the same and the device holds
-    the images.
+    the images. Whether all is finite is then looked at in the last epoch alone, if nobody watches.
+
+    Args:
+        model: As all that follows, but the last, an argument of `train`.
+        data: Likewise.
+        images: Likewise.
+        recipe: Likewise.
+        teacher: Likewise.
+        progress: Likewise.
+        resume: Likewise.
+        say: Likewise.
+        world: Likewise.
+        hook: Likewise.
+        lessons: The teacher's, where other trainings share them.
 
     Yields:
         What tells when the device has finished the step; None where it has.
@@ -118,7 +133,9 @@ def training(
     replay = None
     if world.size == 1 and not hook and not recipe.small and fits(images, device_of(model)):
         batches = replace(batches, images=images.to(device_of(model)))
-        replay = Replay(step, batches, optimizer, start * batches.steps, say)
+        if teacher is not None and recipe.distill and lessons is None:
+            lessons = Lessons(teacher)
+        replay = Replay(step, batches, optimizer, start * batches.steps, lessons, say)
     for epoch in range(start, recipe.epochs):
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
@@ -127,9 +144,12 @@ def training(
                     model.train()
                     if replay:
                         yield from _replayed(replay, batches, epoch, progress)
+                        if progress or resume or epoch + 1 == recipe.epochs:
+                            _check_loss(replay.total, recipe, epoch)
                     else:
                         yield from _epoch(step, batches, epoch, optimizer, progress, hook)
-                    _check_finite(model, recipe, epoch)
+                    if not replay or progress or resume or epoch + 1 == recipe.epochs:
+                        _check_finite(model, recipe, epoch)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
@@ -263,10 +283,8 @@ def _replayed(
         yield replay()
         if progress and index % _LOOK == 0 and index + 1 < count:
             progress(epoch * count + index + 1, steps, f"epoch {epoch + 1}")
-    total = replay.total
-    _check_loss(total, batches.recipe, epoch)
     if progress:
-        progress((epoch + 1) * count, steps, f"epoch {epoch + 1}, loss {total / count:.3f}")
+        progress((epoch + 1) * count, steps, f"epoch {epoch + 1}, loss {replay.total / count:.3f}")
 
 
 def _check_loss(total: float, recipe: Recipe, epoch: int) -> None:

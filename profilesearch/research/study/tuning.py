@@ -15,6 +15,7 @@ from profilesearch.research.study.jobs import FineTune, Sources, Tuned, Widths, 
 from profilesearch.research.study.workers import results
 from profilesearch.system.processes import Workers
 from profilesearch.tasks.data import DataSet, Images
+from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.pools import learning_images, tuning_recipe
 from profilesearch.tasks.training import accuracy, training
 from profilesearch.tasks.turns import Training, in_turns
@@ -68,7 +69,8 @@ def finetuning(sources: Sources, job: FineTune, start: Cut, resume: Unfinished |
     if job.epochs:
         recipe = tuning_recipe(data, job.epochs, lr=job.lr, distill=job.distill, seed=job.seed,
                                precision=sources.precision)  # fmt: skip
-        yield from training(network, data, learn, recipe, full if job.distill else None, None, resume)
+        teacher, lessons = (full, _lessons(sources, job.model)) if job.distill else (None, None)
+        yield from training(network, data, learn, recipe, teacher, resume=resume, lessons=lessons)
         after = accuracy(network, data, data.test, sources.precision)
     return Tuned(before, after, cost, widths)
 
@@ -80,8 +82,14 @@ def _subject(sources: Sources, model: str) -> tuple[nn.Module, DataSet, Images]:
     data = data_of(sources, member)
     full, learn = member.load().to(device), learning_images(member, data)
     if device.type == "cuda":
+        full.to(memory_format=torch.channels_last)
         data, learn = replace(data, test=data.test.to(device)), learn.to(device)
     return full, data, learn
+
+
+@cache
+def _lessons(sources: Sources, model: str) -> Lessons:
+    return Lessons(_subject(sources, model)[0])
 
 
 def _ready(

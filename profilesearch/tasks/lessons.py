@@ -1,0 +1,60 @@
+"""What a teacher says of the images of an epoch, found out once."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import torch
+from torch import Tensor, nn
+
+from profilesearch.networks.cost import evaluating
+from profilesearch.tasks.augment import Moves
+from profilesearch.tasks.epoch import Batches
+from profilesearch.tasks.hardware import DTYPES
+from profilesearch.tasks.step import scores_of
+
+_MOST = 2**29
+"""Bytes that are kept."""
+_TOGETHER = 8
+"""Batches that the teacher sees at a time."""
+
+
+class Lessons:
+    """A teacher's class scores, epoch by epoch.
+
+    Trainings of one seed see the same images in the same order, however many epochs they have: those that share a
+    teacher ask it once. Its weights must not change meanwhile.
+
+    Args:
+        teacher: On the device where the images are.
+    """
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self._teacher = teacher
+        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def of(self, batches: Batches, epoch: int, drawn: list[Tensor]) -> Tensor:
+        """Returns the scores for an epoch, shape (steps, batch, classes).
+
+        Args:
+            batches: Of the training.
+            epoch: Its number.
+            drawn: What was drawn for it, on the device.
+        """
+        recipe = batches.recipe
+        images = id(batches.images.pixels), str(batches.data.preparation), batches.channels
+        key = (*images, recipe.seed, recipe.batch, recipe.shift, recipe.precision, epoch)
+        if key not in self._kept:
+            self._kept[key] = self._scores(batches, drawn)
+        self._kept.move_to_end(key)
+        while sum(scores.nbytes for scores in self._kept.values()) > _MOST and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _scores(self, batches: Batches, drawn: list[Tensor]) -> Tensor:
+        device, dtype, found = drawn[0].device, DTYPES[batches.recipe.precision or "fp32"], []
+        mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        with evaluating(self._teacher), torch.inference_mode(), mixed:
+            for start in range(0, batches.steps, _TOGETHER):
+                chosen, *moves = (each[start : start + _TOGETHER].flatten() for each in drawn)
+                found.append(scores_of(self._teacher(batches.batch(chosen, Moves(*moves))[0]))[0].float())
+        return torch.cat(found).view(*drawn[0].shape, -1)
