@@ -128,7 +128,7 @@ def test_fine_tunings_in_turns_are_those_one_after_the_other(tmp_path: Path, mem
     for job, tuned in turns.items():
         alone = tuning.run_finetune(sources, job)
         assert (tuned.cost, tuned.widths) == (alone.cost, alone.widths)
-        assert (tuned.before, tuned.after) == pytest.approx((alone.before, alone.after), abs=0.01)
+        assert (tuned.before, tuned.after) == pytest.approx((alone.before, alone.after), abs=0.03)
 
 
 def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(

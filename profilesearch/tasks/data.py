@@ -52,8 +52,8 @@ class Images:
     @cached_property
     def digest(self) -> str:
         """Hash of pixels and labels."""
-        digest = hashlib.sha256(self.pixels.numpy().tobytes())
-        digest.update(self.labels.numpy().tobytes())
+        digest = hashlib.sha256(self.pixels.cpu().numpy().tobytes())
+        digest.update(self.labels.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 

@@ -144,16 +144,18 @@ def training(
                     model.train()
                     if replay:
                         yield from _replayed(replay, batches, epoch, progress)
-                        if progress or resume or epoch + 1 == recipe.epochs:
-                            _check_loss(replay.total, recipe, epoch)
                     else:
                         yield from _epoch(step, batches, epoch, optimizer, progress, hook)
-                    if not replay or progress or resume or epoch + 1 == recipe.epochs:
+                    looked = not replay or bool(progress) or state.due or epoch + 1 == recipe.epochs
+                    if looked and replay:
+                        _check_loss(replay.total, recipe, epoch)
+                    if looked:
                         _check_finite(model, recipe, epoch)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
-        state.save(epoch + 1)
+        if looked:
+            state.save(epoch + 1)
     model.eval()
 
 

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +29,14 @@ class Unfinished:
 
     Args:
         result: What the files' names begin with, such as the result's own path.
+        seconds: Least time between two states of a training, for those whose epochs take less than writing one.
+
+    Attributes:
+        seconds: As given.
     """
 
-    def __init__(self, result: Path) -> None:
+    def __init__(self, result: Path, seconds: float = 0.0) -> None:
+        self.seconds = seconds
         self._result = result
         self._used: set[Path] = set()
 
@@ -74,6 +80,8 @@ class State:
         self, unfinished: Unfinished | None, model: nn.Module, optimizer: torch.optim.SGD, about: Mapping[str, Any]
     ) -> None:
         self._path: Path | None = None
+        self._pause = 0.0 if unfinished is None else unfinished.seconds
+        self._last = time.monotonic()
         self._model = model
         self._optimizer = optimizer
         if unfinished is not None:
@@ -98,13 +106,18 @@ class State:
                 self._optimizer.state[parameter]["momentum_buffer"] = momentum
         return int(metadata["epoch"])
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write the state."""
+        return self._path is not None and time.monotonic() - self._last >= self._pause
+
     def save(self, epoch: int) -> None:
-        """Writes the state after `epoch` epochs.
+        """Writes the state after `epoch` epochs, if it is time to.
 
         Raises:
             UsageError: It cannot be written.
         """
-        if self._path is None:
+        if self._path is None or not self.due:
             return
         tensors = {f"weights/{name}": tensor for name, tensor in self._model.state_dict().items()}
         for name, parameter in self._model.named_parameters():
@@ -113,3 +126,4 @@ class State:
                 tensors[f"momentum/{name}"] = momentum
         metadata = {"identity": self._identity, "epoch": epoch}
         write_atomically(self._path, lambda temporary: write_tensors(temporary, tensors, metadata))
+        self._last = time.monotonic()

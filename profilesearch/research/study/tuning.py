@@ -23,6 +23,10 @@ from profilesearch.tasks.unfinished import Unfinished
 
 _LANES = 12
 """Fine-tunings on a device at a time."""
+_PAUSE = 60.0
+"""Seconds between two states of a fine-tuning on a device, which waits for the step that is written."""
+_BLOCK = 8
+"""Channels that a GPU multiplies at a time, in half precision."""
 Cut = tuple[nn.Module, Widths, float]
 """A pruned network, its widths, and its relative MACs."""
 Measured = tuple[FineTune, Tuned]
@@ -43,7 +47,8 @@ def run_finetune(sources: Sources, job: FineTune) -> Tuned:
 
 def unfinished(sources: Sources, job: FineTune) -> Unfinished:
     """Returns what is kept of a fine-tuning until its row is written, which is the matter of who asked for it."""
-    return Unfinished(sources.work / identity(job, sources.precision))
+    pause = _PAUSE if torch.device(sources.device).type == "cuda" else 0.0
+    return Unfinished(sources.work / identity(job, sources.precision), pause)
 
 
 def finetuned(sources: Sources, jobs: Sequence[FineTune], workers: int) -> Iterator[Measured]:
@@ -132,10 +137,11 @@ def _cut_all(sources: Sources, jobs: Sequence[FineTune], workers: int, made: "Si
 
 def _cut(sources: Sources, job: FineTune) -> Cut:
     full, data, _ = _subject(sources, job.model)
-    return cut(sources, job, full, data)
+    return cut(sources, job, full, data, _BLOCK)
 
 
 def _told(sources: Sources, job: FineTune, start: Cut) -> Training[Measured]:
     network, widths, cost = start
-    tuned = yield from finetuning(sources, job, (copy.deepcopy(network), widths, cost))
+    start = copy.deepcopy(network), widths, cost
+    tuned = yield from finetuning(sources, job, start, unfinished(sources, job))
     return job, tuned
