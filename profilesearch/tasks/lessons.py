@@ -1,5 +1,6 @@
 """What a teacher says of the images of an epoch, found out once."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -14,8 +15,8 @@ from profilesearch.tasks.step import scores_of
 
 _MOST = 2**29
 """Bytes that are kept."""
-_TOGETHER = 8
-"""Batches that the teacher sees at a time."""
+_TOGETHER = 2**26
+"""Bytes of images that the teacher sees at a time."""
 
 
 class Lessons:
@@ -53,8 +54,10 @@ class Lessons:
     def _scores(self, batches: Batches, drawn: list[Tensor]) -> Tensor:
         device, dtype, found = drawn[0].device, DTYPES[batches.recipe.precision or "fp32"], []
         mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        size = 4 * batches.channels * math.prod(batches.data.image_shape[1:]) * drawn[0].shape[1]
+        together = max(1, _TOGETHER // size)
         with evaluating(self._teacher), torch.inference_mode(), mixed:
-            for start in range(0, batches.steps, _TOGETHER):
-                chosen, *moves = (each[start : start + _TOGETHER].flatten() for each in drawn)
+            for start in range(0, batches.steps, together):
+                chosen, *moves = (each[start : start + together].flatten() for each in drawn)
                 found.append(scores_of(self._teacher(batches.batch(chosen, Moves(*moves))[0]))[0].float())
         return torch.cat(found).view(*drawn[0].shape, -1)
