@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_fitting
-from profilesearch.tasks.augment import drawn, moved
+from profilesearch.tasks.augment import Moves, drawn, moved
 from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.epoch import Batches
 from profilesearch.tasks.files import for_network
+from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
@@ -235,6 +237,23 @@ def test_trainings_take_turns_and_no_more_than_asked_at_a_time() -> None:
     assert (running, most) == (0, 2)
 
 
+def test_a_teacher_is_asked_once_for_trainings_that_see_the_same(digits: DataSet) -> None:
+    teacher, asked = build("resnet8", 10, 1).eval(), []
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    recipe, lessons = Recipe(epochs=1, batch=64, shift=1), Lessons(teacher)
+    batches = Batches(digits, digits.train, recipe, 1, torch.channels_last)
+    drawn = list(batches.drawn(3))
+    scores = lessons.of(batches, 3, drawn)
+    assert lessons.of(replace(batches, recipe=replace(recipe, epochs=9)), 3, drawn) is scores
+    assert len(asked) == 1
+    for other in (replace(recipe, seed=1), replace(recipe, precision="bf16")):
+        assert lessons.of(replace(batches, recipe=other), 3, drawn) is not scores
+    chosen, *moves = (each[2] for each in drawn)
+    pixels, labels = batches.batch(chosen, Moves(*moves))
+    assert torch.equal(labels, digits.train.labels[chosen])
+    torch.testing.assert_close(scores[2], teacher(pixels))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_repeats_a_recorded_step(digits: DataSet) -> None:
     recipe = Recipe(epochs=2, lr=0.05, batch=64, shift=1, precision="fp32", distill=0.5)
@@ -243,8 +262,8 @@ def test_a_gpu_repeats_a_recorded_step(digits: DataSet) -> None:
     for hook in (None, lambda *_: None):  # a training with a hook is not recorded
         network = copy.deepcopy(first).to("cuda")
         train(network, digits, digits.train, recipe, teacher, hook=hook)
-        learned.append(nn.utils.parameters_to_vector(network.parameters()).cpu())
-    far = float((learned[0] - nn.utils.parameters_to_vector(first.parameters())).norm())
+        learned.append(torch.cat([parameter.detach().cpu().flatten() for parameter in network.parameters()]))
+    far = float((learned[0] - torch.cat([parameter.detach().flatten() for parameter in first.parameters()])).norm())
     assert float((learned[0] - learned[1]).norm()) < 0.05 * far
 
 

@@ -58,11 +58,6 @@ class Pruner:
         """Returns what is left of every parameter and buffer, by name; gradients reach the full network's."""
         return {name: self._cut(name, tensor, keep) for name, tensor in self._tensors.items()}
 
-    def spots(self, keep: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns where every value of the smaller network's parameters and buffers lies in the full, flattened one."""
-        full = {name: torch.arange(tensor.numel()).view(tensor.shape) for name, tensor in self._tensors.items()}
-        return {name: self._cut(name, places, keep) for name, places in full.items()}
-
     def _cut(self, name: str, tensor: Tensor, keep: Mapping[str, Tensor]) -> Tensor:
         stays: dict[int, Tensor] = {}
         for dim, group, rows in self._follows.get(name, ()):

@@ -31,7 +31,7 @@ class Lessons:
 
     def __init__(self, teacher: nn.Module) -> None:
         self._teacher = teacher
-        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Tensor, torch.cuda.Event | None]] = OrderedDict()
 
     def of(self, batches: Batches, epoch: int, drawn: list[Tensor]) -> Tensor:
         """Returns the scores for an epoch, shape (steps, batch, classes).
@@ -45,11 +45,16 @@ class Lessons:
         images = id(batches.images.pixels), str(batches.data.preparation), batches.channels
         key = (*images, recipe.seed, recipe.batch, recipe.shift, recipe.precision, epoch)
         if key not in self._kept:
-            self._kept[key] = self._scores(batches, drawn)
+            self._kept[key] = self._scores(batches, drawn), _recorded(drawn[0].device)
         self._kept.move_to_end(key)
-        while sum(scores.nbytes for scores in self._kept.values()) > _MOST and len(self._kept) > 1:
+        while sum(scores.nbytes for scores, _ in self._kept.values()) > _MOST and len(self._kept) > 1:
             self._kept.popitem(last=False)
-        return self._kept[key]
+        scores, made = self._kept[key]
+        if made:  # by another training's stream, which may be behind
+            stream = torch.cuda.current_stream(scores.device)
+            stream.wait_event(made)
+            scores.record_stream(stream)
+        return scores
 
     def _scores(self, batches: Batches, drawn: list[Tensor]) -> Tensor:
         device, dtype, found = drawn[0].device, DTYPES[batches.recipe.precision or "fp32"], []
@@ -61,3 +66,8 @@ class Lessons:
                 chosen, *moves = (each[start : start + together].flatten() for each in drawn)
                 found.append(scores_of(self._teacher(batches.batch(chosen, Moves(*moves))[0]))[0].float())
         return torch.cat(found).view(*drawn[0].shape, -1)
+
+
+def _recorded(device: torch.device) -> torch.cuda.Event | None:
+    """Returns what tells when a CUDA device has done what it was told so far."""
+    return torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None

@@ -10,7 +10,6 @@ from torch import nn
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import MOST_SEEN, Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
-from profilesearch.networks.padding import padded
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.pruning import Pruned, reestimate_statistics
@@ -52,18 +51,8 @@ def _seen(data: DataSet, learn: Images, shape: tuple[int, int, int]) -> Batch:
     return data.normalize(sample.pixels, shape[0]), sample.labels
 
 
-def cut(
-    sources: Sources, job: FineTune, full: nn.Module, data: DataSet, multiple: int = 1
-) -> tuple[nn.Module, Widths, float]:
-    """Returns the pruned network, refitted or with its statistics re-estimated; its widths and its relative MACs.
-
-    Args:
-        sources: Where it is found.
-        job: Says how it is cut.
-        full: The network that is cut; not changed.
-        data: What it learned.
-        multiple: Of the widths of its tensors, filled up with zeros (see `padded`); not where a threshold cuts it.
-    """
+def cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tuple[nn.Module, Widths, float]:
+    """Returns the pruned network, refitted or with its statistics re-estimated; its widths and its relative MACs."""
     member, shape = sources.member(job.model), example_shape(full, data)
     plan = _plan(sources, job.model, shape)
     host, table = plan.network, plan.table.within("block")
@@ -82,7 +71,4 @@ def cut(
         reestimate_statistics(pruned.network, data, learn[:2000])
     else:
         refit_weights(pruned, full, data, learn, job.refit)
-    network = pruned.network
-    if multiple > 1 and pruned.keep:
-        network = padded(network, Pruner(host, table), pruned.keep, multiple)
-    return network, tuple(chosen.tolist()), float(cost.relative(chosen, "macs"))
+    return pruned.network, tuple(chosen.tolist()), float(cost.relative(chosen, "macs"))

@@ -25,8 +25,6 @@ _LANES = 12
 """Fine-tunings on a device at a time."""
 _PAUSE = 60.0
 """Seconds between two states of a fine-tuning on a device, which waits for the step that is written."""
-_BLOCK = 8
-"""Channels that a GPU multiplies at a time, in half precision."""
 Cut = tuple[nn.Module, Widths, float]
 """A pruned network, its widths, and its relative MACs."""
 Measured = tuple[FineTune, Tuned]
@@ -97,9 +95,7 @@ def _lessons(sources: Sources, model: str) -> Lessons:
     return Lessons(_subject(sources, model)[0])
 
 
-def _ready(
-    sources: Sources, jobs: Sequence[FineTune], workers: int
-) -> Iterator[Training[tuple[FineTune, Tuned]] | None]:
+def _ready(sources: Sources, jobs: Sequence[FineTune], workers: int) -> Iterator[Training[Measured] | None]:
     """Yields fine-tunings as their networks are cut, which workers do meanwhile; None where there is none yet."""
     alike: dict[FineTune, list[FineTune]] = {}
     for job in jobs:
@@ -137,7 +133,7 @@ def _cut_all(sources: Sources, jobs: Sequence[FineTune], workers: int, made: "Si
 
 def _cut(sources: Sources, job: FineTune) -> Cut:
     full, data, _ = _subject(sources, job.model)
-    return cut(sources, job, full, data, _BLOCK)
+    return cut(sources, job, full, data)
 
 
 def _told(sources: Sources, job: FineTune, start: Cut) -> Training[Measured]:
