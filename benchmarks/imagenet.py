@@ -40,8 +40,9 @@ from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages, for_network, shuffled
 from profilesearch.tasks.listing import ClassFolder, list_classes
+from profilesearch.tasks.predicting import predictions
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import predictions, train
+from profilesearch.tasks.training import train
 
 _CLASSES = 1000
 _MEAN_STD = (0.5, 0.5, 0.5)

@@ -28,8 +28,9 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, example_shape, foreign_member, learning_images, tuning_recipe
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.sources import open_data
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 
 _ROUNDS = 3
 

@@ -8,10 +8,10 @@
 set -euo pipefail
 data=$1 weights=$2 results=$3 end=$((SECONDS + ${4:-12} * 60))
 cd "$(dirname "$0")/.."
+workers=$(nproc) # before OMP_NUM_THREADS, which it heeds
 export PYTHONPATH=$PWD OMP_NUM_THREADS=1 PROFILESEARCH_DATA=$data
 mkdir -p "$results"
 cp -rn docs/results/. "$results"
-workers=$(nproc)
 
 part() {  # seconds at most, then the command
     local most=$(($1 < end - SECONDS ? $1 : end - SECONDS)) status=0
@@ -25,15 +25,18 @@ study() {  # architecture, the network that no search sees, the experiment, the 
     local arch=$1 target=$2 only=$3 keep=$4
     shift 4
     python -m profilesearch.study --arch "$arch" --data cifar10 --checkpoint "$@" --target "$weights/$target" \
-        --results "$results" --runs "$results/../runs" --precision bf16 --device cuda --workers "$(nproc)" \
+        --results "$results" --runs "$results/../runs" --precision bf16 --device cuda --workers "$workers" \
         --only "$only" --keeps "$keep"
 }
 export -f study
-export weights results
+export weights results workers
 names="$weights/resnet56-cifar10"
 
-part 120 python -m pytest -q -m 'not survival' -k cuda
-part 300 bash -c 'study resnet20 resnet20-cifar10-12fca82f.th truth 0.5 "$@"' _ "$weights/resnet20-cifar10-e4034010.safetensors"
-part 600 bash -c 'study resnet56 resnet56-cifar10-4bfd9763.th headline 0.5 "$@"' _ "$names-8a92920c.safetensors" \
-    "$names-2d9e562d.safetensors" cifar100:0 cifar100:1
+part 60 python -m pytest -q -m 'not survival' -k 'cuda or gpu'
+part 60 python benchmarks/replay.py
+# 312,000 steps, at some 1,000 a second; rows that are on record are not taken again
+part 600 bash -c 'study resnet20 resnet20-cifar10-12fca82f.th truth 0.5 "$@"' _ "$weights/resnet20-cifar10-e4034010.safetensors"
 part 600 bash -c 'study resnet20 resnet20-cifar10-12fca82f.th truth 0.3 "$@"' _ "$weights/resnet20-cifar10-e4034010.safetensors"
+# 374,000 steps, at some 400 a second
+part 900 bash -c 'study resnet56 resnet56-cifar10-4bfd9763.th headline 0.5 "$@"' _ "$names-8a92920c.safetensors" \
+    "$names-2d9e562d.safetensors" cifar100:0 cifar100:1

@@ -16,9 +16,10 @@ from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member, example_shape, learning_images, trained_member, tuning_recipe
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 
 
 def main() -> None:

@@ -27,8 +27,9 @@ from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.inputs import input_channels, layout
 from profilesearch.tasks.pools import train_member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 
 Layer = Callable[[], nn.Module]
 SHAPE = (3, 16, 16)

@@ -9,9 +9,10 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import Step
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 
 
 class SmallMemory(nn.Module):

@@ -11,8 +11,8 @@ from profilesearch.networks.architectures import build
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.files import for_network
 from profilesearch.tasks.pools import foreign_member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.sources import open_data
-from profilesearch.tasks.training import accuracy
 
 pytestmark = pytest.mark.data
 

@@ -25,7 +25,7 @@ from profilesearch.pruning import prune_with_profile, reestimate_statistics
 from profilesearch.refitting import distance, refit_on, refit_weights
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.training import accuracy
+from profilesearch.tasks.predicting import accuracy
 
 
 class Plain(nn.Module):

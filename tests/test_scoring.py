@@ -25,9 +25,9 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import SAMPLE, Scorer, ScoreSettings, default_settings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import accuracy
 
 
 def scorer(member: Member, data: DataSet, problem: Problem, settings: ScoreSettings) -> Scorer:

@@ -20,7 +20,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
-from profilesearch.tasks.training import accuracy
+from profilesearch.tasks.predicting import accuracy
 
 SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
 

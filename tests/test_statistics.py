@@ -14,10 +14,11 @@ from profilesearch.research.transfers.downstream import extract
 from profilesearch.scoring.score import ScoreSettings, reestimate
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.memory import batches
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
 from profilesearch.tasks.step import Step
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 
 
 class Pooled(nn.Module):

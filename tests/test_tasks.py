@@ -18,10 +18,11 @@ from profilesearch.tasks.epoch import Batches
 from profilesearch.tasks.files import for_network
 from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.pools import Member, foreign_member, held_out_accuracy, pool_path, train_member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 from profilesearch.tasks.turns import in_turns
 from profilesearch.tasks.unfinished import Unfinished
 

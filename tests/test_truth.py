@@ -36,8 +36,9 @@ from profilesearch.scoring.score import Scorer, ScoreSettings
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.pools import Member, tuning_recipe
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 from profilesearch.tasks.turns import in_turns
 
 

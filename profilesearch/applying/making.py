@@ -18,7 +18,8 @@ from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
 from profilesearch.refitting import refit_weights
 from profilesearch.tasks.parallel import World
-from profilesearch.tasks.training import NotFinite, accuracy, train
+from profilesearch.tasks.predicting import accuracy
+from profilesearch.tasks.training import NotFinite, train
 from profilesearch.tasks.unfinished import Unfinished
 
 

@@ -13,7 +13,7 @@ from profilesearch.measure.speed import measure_speed, peak_memory
 from profilesearch.networks.checkpoints import load_pruned
 from profilesearch.pruning import Pruned
 from profilesearch.tasks.hardware import device_of
-from profilesearch.tasks.training import predictions, right_part
+from profilesearch.tasks.predicting import predictions, right_part
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images
+from profilesearch.tasks.predicting import predictions, right_part
 from profilesearch.tasks.step import check_trains
-from profilesearch.tasks.training import predictions, right_part
 from profilesearch.tasks.unfinished import Unfinished
 
 

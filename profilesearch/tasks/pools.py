@@ -18,9 +18,10 @@ from profilesearch.system.progress import Progress
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import accuracy, suited, train
+from profilesearch.tasks.training import suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
 TrainedOn = Literal["train", "all"]

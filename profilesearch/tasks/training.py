@@ -6,21 +6,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.cost import evaluating
 from profilesearch.networks.identity import network_identity
 from profilesearch.system.progress import Progress
 from profilesearch.tasks.augment import Moves
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.epoch import Batches, smaller
-from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
-from profilesearch.tasks.inputs import arrange, input_channels, layout
+from profilesearch.tasks.hardware import best_precision, device_of
+from profilesearch.tasks.inputs import input_channels, layout
 from profilesearch.tasks.lessons import Lessons
-from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.momentum import keeping_up
-from profilesearch.tasks.names import Precision
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.replay import Replay, fits
@@ -97,20 +94,8 @@ def training(
     """Trains a network as `train` does, and yields after every step, so that several trainings can take turns.
 
     On a CUDA device a step is recorded and repeated (see `Replay`) where it is always the same and the device holds
-    the images. Whether all is finite is then looked at in the last epoch alone, if nobody watches.
-
-    Args:
-        model: As all that follows, but the last, an argument of `train`.
-        data: Likewise.
-        images: Likewise.
-        recipe: Likewise.
-        teacher: Likewise.
-        progress: Likewise.
-        resume: Likewise.
-        say: Likewise.
-        world: Likewise.
-        hook: Likewise.
-        lessons: The teacher's, where other trainings share them.
+    the images. Whether all is finite is then looked at in the last epoch alone, if nobody watches. The arguments are
+    those of `train`, and `lessons`, the teacher's, where other trainings share them.
 
     Yields:
         What tells when the device has finished the step; None where it has.
@@ -178,77 +163,6 @@ def suited(recipe: Recipe, model: nn.Module, data: DataSet) -> Recipe:
     except UsageError:
         return replace(recipe, small=0.0)  # if anything else is wrong, `train` says it
     return recipe
-
-
-def accuracy(
-    model: nn.Module,
-    data: DataSet,
-    images: Images,
-    precision: Precision | None = None,
-    say: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-) -> float:
-    """Returns the fraction of images that a network classifies correctly; for arguments see `predictions`."""
-    return right_part(predictions(model, data, images, precision, say, progress), images)
-
-
-def right_part(predicted: Tensor, images: Images) -> float:
-    """Returns the fraction of images whose predicted class is theirs."""
-    return int((predicted == images.labels.cpu()).sum()) / len(images)
-
-
-def predictions(
-    model: nn.Module,
-    data: DataSet,
-    images: Images,
-    precision: Precision | None = None,
-    say: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Returns the class that a network gives each image, shape (N,), on the processor.
-
-    Args:
-        model: In any mode; evaluated in evaluation mode, and not changed.
-        data: Gives the normalization.
-        images: What to classify, N of them.
-        precision: The processor's best where None.
-        say: Called with a line for people when memory runs out and batches are halved.
-        progress: Called after every batch with images done and images in all.
-    """
-    return _over(model, data, images, precision, lambda scores: scores.argmax(dim=1), say, progress)
-
-
-def class_scores(model: nn.Module, data: DataSet, images: Images, precision: Precision | None = None) -> Tensor:
-    """Returns what a network gives each image, shape (N, C), on the processor; for arguments see `predictions`."""
-    return _over(model, data, images, precision, lambda scores: scores.float())
-
-
-def _over(
-    model: nn.Module,
-    data: DataSet,
-    images: Images,
-    precision: Precision | None,
-    take: Callable[[Tensor], Tensor],
-    say: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Passes images through a network, and returns what is taken of its scores."""
-    device = device_of(model)
-    dtype = DTYPES[precision or best_precision(device)]
-    channels = input_channels(model, data.image_shape)
-    order = layout(model, (channels, *data.image_shape[1:]))
-
-    def work(size: int) -> Tensor:
-        found = []
-        for part in batches(len(images), size):
-            pixels = arrange(data.normalize(images[part].pixels, channels), order).to(device)
-            found.append(take(model(pixels)))
-            if progress:
-                progress(part.stop, len(images), "")
-        return torch.cat(found).cpu()
-
-    with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return fitting(work, say)
 
 
 def _epoch(

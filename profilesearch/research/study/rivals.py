@@ -13,8 +13,9 @@ from profilesearch.scoring.measures import measured
 from profilesearch.system.folders import digest_of
 from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
+from profilesearch.tasks.predicting import class_scores
 from profilesearch.tasks.splits import split
-from profilesearch.tasks.training import class_scores, train
+from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 
 DISTILL = 0.5

@@ -17,7 +17,8 @@ from profilesearch.system.processes import Workers
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.lessons import Lessons
 from profilesearch.tasks.pools import learning_images, tuning_recipe
-from profilesearch.tasks.training import accuracy, training
+from profilesearch.tasks.predicting import accuracy
+from profilesearch.tasks.training import training
 from profilesearch.tasks.turns import Training, in_turns
 from profilesearch.tasks.unfinished import Unfinished
 

@@ -15,8 +15,9 @@ from profilesearch.tasks.inputs import arrange, input_channels, layout
 from profilesearch.tasks.memory import batches, fitting
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import tuning_recipe
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import accuracy, train
+from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 
 LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128

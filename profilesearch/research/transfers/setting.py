@@ -29,8 +29,8 @@ from profilesearch.tasks.hardware import DTYPES, device_of
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.sources import open_labelled, open_once
-from profilesearch.tasks.training import accuracy
 from profilesearch.tasks.unfinished import Unfinished
 
 _VERSION = 4
