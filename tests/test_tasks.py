@@ -1,6 +1,7 @@
 """Data, splits, augmentation and the training loop."""
 
 import copy
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -269,20 +270,45 @@ def test_a_gpu_repeats_a_recorded_step(digits: DataSet) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_trains_what_cannot_be_recorded(digits: DataSet) -> None:
-    class Waiting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = build("resnet8", 10, 1)
+def test_a_gpu_resumes_a_recorded_training(digits: DataSet, tmp_path: Path) -> None:
+    network, recipe = build("resnet8", 10, 1).to("cuda"), Recipe(epochs=2, lr=0.05, batch=64, shift=1)
+    straight, resumed = (copy.deepcopy(network) for _ in range(2))
+    train(straight, digits, digits.train, recipe)
 
-        def forward(self, images: Tensor) -> Tensor:
-            scores: Tensor = self.network(images)
-            return scores * (1.0 if float(images.sum()) else 0.0)
+    def stop(step: int, *_: object) -> None:
+        if step > len(digits.train) // 64:
+            raise KeyboardInterrupt
 
+    with pytest.raises(KeyboardInterrupt):
+        train(network, digits, digits.train, recipe, progress=stop, resume=Unfinished(tmp_path / "state"))
+    train(resumed, digits, digits.train, recipe, resume=Unfinished(tmp_path / "state"))
+    assert accuracy(resumed, digits, digits.test) == pytest.approx(accuracy(straight, digits, digits.test), abs=0.05)
+
+
+class Odd(nn.Module):
+    """A network whose steps differ, or that waits for the device."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.network = build("resnet8", 10, 1)
+        self.kind = kind
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.network(images)
+        if self.training and self.kind == "draws":
+            scores = scores * (0.5 + random.random())  # noqa: S311
+        elif self.training and float(images.sum()) == 0:
+            scores = scores * 0
+        return scores
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", ["draws", "waits"])
+def test_a_gpu_trains_what_cannot_be_recorded(digits: DataSet, kind: str) -> None:
     said: list[str] = []
-    network = Waiting().to("cuda")
+    network = Odd(kind).to("cuda")
     train(network, digits, digits.train, Recipe(epochs=3, lr=0.05, batch=64, shift=1), say=said.append)
-    assert [line for line in said if "a training step cannot be recorded" in line]
+    assert [line for line in said if "training steps cannot be recorded" in line and f"the network {kind}" in line]
     assert accuracy(network, digits, digits.test) > 0.5
 
 

@@ -124,7 +124,7 @@ def test_fine_tunings_in_turns_are_those_one_after_the_other(tmp_path: Path, mem
     sources = Sources("resnet8", (members[0],), None, tmp_path / "work")
     jobs = [FineTune(name, (8, 16, 32), epochs=1, seed=seed, distill=0.5, refit="full") for seed in range(2)]
     jobs.append(FineTune(name, (4, 16, 32), criterion="random", epochs=0))
-    turns = dict(in_turns(tuning._ready(sources, jobs, 1), 2))
+    turns = dict(in_turns(tuning.ready(sources, jobs, 1), 2))
     assert turns.keys() == set(jobs)
     for job, tuned in turns.items():
         alone = tuning.run_finetune(sources, job)

@@ -33,6 +33,8 @@ _WNID = re.compile(r"n\d{8}")
 _IMAGENET_CLASSES = 1000
 _INDEX = "imagenet_classes.txt"
 _LEAST = 10
+_PART = 2000
+"""Images that are decoded before they go to a device."""
 _LOOKED_AT = 16
 """Images whose values are looked at before any work."""
 _READING = 1
@@ -89,6 +91,11 @@ class FileImages(Images):
         decoded.keep(fresh, kind)
         found |= fresh
         return torch.stack([found[digest] for digest in self._contents.digests(chosen)])
+
+    def to(self, device: torch.device) -> Images:
+        """Returns the images on a device, decoded a part at a time, and kept there alone."""
+        parts = (slice(start, start + _PART) for start in range(0, len(self), _PART))
+        return Images(torch.cat([self[part].pixels.to(device) for part in parts]), self.labels.to(device))
 
     def _decoded(self, indices: list[int]) -> list[Tensor]:
         with quiet(), ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:

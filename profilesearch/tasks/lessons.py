@@ -11,12 +11,18 @@ from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.augment import Moves
 from profilesearch.tasks.epoch import Batches
 from profilesearch.tasks.hardware import DTYPES
+from profilesearch.tasks.memory import fitting
 from profilesearch.tasks.step import scores_of
 
 _MOST = 2**29
-"""Bytes that are kept."""
+"""Bytes of scores that are kept."""
 _TOGETHER = 2**26
 """Bytes of images that the teacher sees at a time."""
+
+
+def affordable(batches: Batches) -> bool:
+    """Says whether a teacher's scores of all images of an epoch may lie on the device."""
+    return 4 * len(batches.images) * batches.data.num_classes <= _MOST
 
 
 class Lessons:
@@ -31,7 +37,7 @@ class Lessons:
 
     def __init__(self, teacher: nn.Module) -> None:
         self._teacher = teacher
-        self._kept: OrderedDict[Hashable, tuple[Tensor, torch.cuda.Event | None]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Tensor, Tensor, torch.cuda.Event | None]] = OrderedDict()
 
     def of(self, batches: Batches, epoch: int, drawn: list[Tensor]) -> Tensor:
         """Returns the scores for an epoch, shape (steps, batch, classes).
@@ -42,14 +48,15 @@ class Lessons:
             drawn: What was drawn for it, on the device.
         """
         recipe = batches.recipe
-        images = id(batches.images.pixels), str(batches.data.preparation), batches.channels
+        pixels = batches.images.pixels
+        images = id(pixels), str(batches.data.preparation), batches.data.flips, batches.channels
         key = (*images, recipe.seed, recipe.batch, recipe.shift, recipe.precision, epoch)
         if key not in self._kept:
-            self._kept[key] = self._scores(batches, drawn), _recorded(drawn[0].device)
+            self._kept[key] = pixels, self._scores(batches, drawn), _so_far(drawn[0].device)  # or an id is used again
         self._kept.move_to_end(key)
-        while sum(scores.nbytes for scores, _ in self._kept.values()) > _MOST and len(self._kept) > 1:
+        while sum(scores.nbytes for _, scores, _ in self._kept.values()) > _MOST and len(self._kept) > 1:
             self._kept.popitem(last=False)
-        scores, made = self._kept[key]
+        _, scores, made = self._kept[key]
         if made:  # by another training's stream, which may be behind
             stream = torch.cuda.current_stream(scores.device)
             stream.wait_event(made)
@@ -57,17 +64,21 @@ class Lessons:
         return scores
 
     def _scores(self, batches: Batches, drawn: list[Tensor]) -> Tensor:
-        device, dtype, found = drawn[0].device, DTYPES[batches.recipe.precision or "fp32"], []
+        device, dtype = drawn[0].device, DTYPES[batches.recipe.precision or "fp32"]
         mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        size = 4 * batches.channels * math.prod(batches.data.image_shape[1:]) * drawn[0].shape[1]
-        together = max(1, _TOGETHER // size)
-        with evaluating(self._teacher), torch.inference_mode(), mixed:
+
+        def work(together: int) -> Tensor:
+            found = []
             for start in range(0, batches.steps, together):
                 chosen, *moves = (each[start : start + together].flatten() for each in drawn)
                 found.append(scores_of(self._teacher(batches.batch(chosen, Moves(*moves))[0]))[0].float())
-        return torch.cat(found).view(*drawn[0].shape, -1)
+            return torch.cat(found).view(*drawn[0].shape, -1)
+
+        size = 4 * batches.channels * math.prod(batches.data.image_shape[1:]) * drawn[0].shape[1]
+        with evaluating(self._teacher), torch.inference_mode(), mixed:
+            return fitting(work, batch=max(1, _TOGETHER // size))
 
 
-def _recorded(device: torch.device) -> torch.cuda.Event | None:
+def _so_far(device: torch.device) -> torch.cuda.Event | None:
     """Returns what tells when a CUDA device has done what it was told so far."""
     return torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None

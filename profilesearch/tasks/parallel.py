@@ -62,7 +62,7 @@ class World:
             if known:
                 plain = (torch.zeros_like(parameter) if momentum is None else momentum).contiguous()
                 distributed.broadcast(plain, 0)  # which sends memory as it lies
-                optimizer.state[parameter]["momentum_buffer"] = plain
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(plain)
         return int(number)
 
     def first(self, make: Callable[[], Value]) -> Value:

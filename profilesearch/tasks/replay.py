@@ -1,7 +1,10 @@
 """A training step that a CUDA device repeats by itself."""
 
+import random
+import warnings
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +18,12 @@ _MOST = 4 * 2**30
 """Bytes of images on a device."""
 _FIRST = 3
 """Steps before one is recorded: libraries choose their kernels, and momentum gets its memory."""
+_WAITING = "synchronizing CUDA operation"
+"""What torch says where the processor waits for the device, if it is asked to say so."""
 
 
 def fits(images: Images, device: torch.device) -> bool:
-    """Says whether a CUDA device holds images beside all else, which are decoded first if they are files."""
+    """Says whether a CUDA device holds images beside all else, as far as one of them tells."""
     if device.type != "cuda":
         return False
     most = min(_MOST, torch.cuda.get_device_properties(device).total_memory // 4)
@@ -32,16 +37,16 @@ class Replay:
     than the device works them off. Recorded, a step is one call. Images, learning rates, and what an epoch draws lie on
     the device, and a counter there says which come next, so that nothing is copied between two steps.
 
+    The network's own Python code runs in the first steps alone, and what it decides there stays decided. Where it waits
+    for the device or draws random numbers on the processor, nothing is recorded, and every step is handed over.
+
     Args:
         step: Makes a step.
         batches: Of images on the same device as the network.
-        optimizer: Of the network's parameters; its learning rate becomes a tensor on the device.
+        optimizer: Of the network's parameters; gets the learning rates.
         start: Number of the first step.
         lessons: What the teacher says of the images, where there is one.
         say: Called with a line for people where a step cannot be recorded.
-
-    Attributes:
-        stream: Where the steps run, one after another.
     """
 
     def __init__(
@@ -54,26 +59,25 @@ class Replay:
         say: Callable[[str], None] | None = None,
     ) -> None:
         device, recipe, total = batches.images.pixels.device, batches.recipe, batches.steps * batches.recipe.epochs
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.stream.wait_stream(torch.cuda.current_stream(device))
-        self._step, self._batches, self._lessons, self._say = step, batches, lessons, say
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._step, self._batches, self._optimizer, self._lessons, self._say = step, batches, optimizer, lessons, say
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._taken = 0
-        with torch.cuda.stream(self.stream):
-            self._rates = torch.tensor([recipe.rate(number, total) for number in range(total)], device=device)
+        self._start = self._next = start
+        self._obstacle = ""
+        self._rates = [recipe.rate(number, total) for number in range(total)]
+        with torch.cuda.stream(self._stream):
+            self._table = torch.tensor(self._rates, device=device)
             self._rate = torch.tensor(recipe.lr, device=device)
-            self._number = torch.tensor([start], device=device)
-            self._place = torch.tensor([0], device=device)
+            self._number, self._place = (torch.tensor([first], device=device) for first in (start, 0))
             self._total = torch.zeros((), device=device)
             self._drawn: list[Tensor] = []
-        for group in optimizer.param_groups:
-            group["lr"] = self._rate
 
     def begin(self, epoch: int) -> None:
         """Draws an epoch."""
         drawn = [each.pin_memory() for each in self._batches.drawn(epoch)]  # or the processor waits for what is ahead
-        with torch.cuda.stream(self.stream):
-            there = [each.to(self._rates.device, non_blocking=True) for each in drawn]
+        with torch.cuda.stream(self._stream):
+            there = [each.to(self._table.device, non_blocking=True) for each in drawn]
             if self._lessons:
                 there.append(self._lessons.of(self._batches, epoch, there))
             if not self._drawn:
@@ -85,44 +89,83 @@ class Replay:
 
     def __call__(self) -> torch.cuda.Event:
         """Makes the next step; returns what tells when the device has finished it."""
-        with torch.cuda.stream(self.stream):
-            if self._taken == _FIRST:
+        taken = self._next - self._start
+        with torch.cuda.stream(self._stream):
+            if taken == _FIRST:
                 self._graph = self._recorded()
             if self._graph:
                 self._graph.replay()
+            elif taken < _FIRST:
+                self._watched(taken + 1 == _FIRST)
             else:
-                self._body()
-            self._taken += 1
+                self._handed_over()
+            self._next += 1
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            done.record(self.stream)
+            done.record(self._stream)
         return done
 
     @property
     def total(self) -> float:
         """Sum of the epoch's losses so far; waits for the device."""
-        self.stream.synchronize()
+        self._stream.synchronize()
         return float(self._total)
 
+    def _watched(self, last: bool) -> None:
+        """Makes one of the first steps, and finds out whether it may be recorded."""
+        before = _states()
+        if last:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                torch.cuda.set_sync_debug_mode("warn")
+                try:
+                    self._handed_over()
+                finally:
+                    torch.cuda.set_sync_debug_mode("default")
+            if any(_WAITING in str(each.message) for each in said):
+                self._obstacle = "the network waits for the device while it trains"
+        else:
+            self._handed_over()
+        if _states() != before:
+            self._obstacle = "the network draws random numbers on the processor while it trains"
+
+    def _handed_over(self) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rates[self._next]
+        self._body()
+
     def _recorded(self) -> torch.cuda.CUDAGraph | None:
-        """Records a step, which is not made meanwhile; None where the network cannot be recorded."""
-        graph = torch.cuda.CUDAGraph()
-        try:
-            graph.capture_begin(capture_error_mode="thread_local")  # other trainings of this process go on
+        """Records a step, which is not made meanwhile; None where that cannot be done."""
+        if not self._obstacle:
+            for group in self._optimizer.param_groups:
+                group.update(lr=self._rate, fused=True, foreach=False)
+            if torch.cuda.memory_reserved() > torch.cuda.get_device_properties(self._table.device).total_memory // 2:
+                torch.cuda.empty_cache()  # while a step is recorded, nothing is given back
+            graph = torch.cuda.CUDAGraph()
             try:
-                self._body()
-            finally:
-                graph.capture_end()
-        except RuntimeError as error:  # it waits for the device, or needs too much memory
-            if self._say:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                self._say(f"a training step cannot be recorded, so it is handed over kernel by kernel: {reason}")
-            return None
-        return graph
+                graph.capture_begin(capture_error_mode="thread_local")  # other trainings of this process go on
+                try:
+                    self._rate.copy_(self._table.index_select(0, self._number)[0])
+                    self._body()
+                finally:
+                    graph.capture_end()
+                return graph
+            except Exception as error:  # whatever a network of one's own raises, or too little memory
+                cause = error.__context__ or error
+                self._obstacle = (str(cause).splitlines() or [type(cause).__name__])[0]
+            for group in self._optimizer.param_groups:
+                group.update(fused=None, foreach=None)
+        if self._say:
+            self._say(f"training steps cannot be recorded, and are handed over kernel by kernel: {self._obstacle}")
+        return None
 
     def _body(self) -> None:
-        self._rate.copy_(self._rates.index_select(0, self._number)[0])
         chosen, down, right, mirrored, *taught = (each.index_select(0, self._place)[0] for each in self._drawn)
         pixels, labels = self._batches.batch(chosen, Moves(down, right, mirrored))
         self._total += self._step(pixels, labels, *taught)
         self._number += 1
         self._place += 1
+
+
+def _states() -> tuple[object, ...]:
+    """Returns where the processor's random streams are."""
+    return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()  # type: ignore

@@ -106,7 +106,7 @@ class Step:
                 self._optimizer.step()
                 return loss
             except RuntimeError as error:
-                alone = self._world.size == 1 and not _recorded(labels.device)
+                alone = self._world.size == 1 and not _is_recorded(labels.device)
                 if not alone or not any(text in str(error) for text in NO_MEMORY):
                     raise  # one process of several, or a recorded step, cannot change its number of parts
                 self._halve(len(labels))
@@ -133,7 +133,7 @@ class Step:
         return total
 
 
-def _recorded(device: torch.device) -> bool:
+def _is_recorded(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 

@@ -16,7 +16,7 @@ from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.epoch import Batches, smaller
 from profilesearch.tasks.hardware import best_precision, device_of
 from profilesearch.tasks.inputs import input_channels, layout
-from profilesearch.tasks.lessons import Lessons
+from profilesearch.tasks.lessons import Lessons, affordable
 from profilesearch.tasks.momentum import keeping_up
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
@@ -62,10 +62,10 @@ def train(
         images: What to learn from, N of them.
         recipe: How.
         teacher: The unpruned network, for distillation, on the same device.
-        progress: Called after every batch.
-        resume: Where the state is kept after each epoch, the last one included, until the result is safe. An existing
-            one of this very training is continued, unless it is damaged.
-        say: Called with a line for people when memory runs out and batches are cut.
+        progress: Called after every batch; on a CUDA device now and then, and ahead of it.
+        resume: Where the state is kept after each epoch, the last one included, until the result is safe; less often if
+            it says so. An existing one of this very training is continued, unless it is damaged.
+        say: Called with a line for people when memory runs out and batches are cut, or a step cannot be recorded.
         world: The processes that train together; this one alone where None.
         hook: Called before every step; what it keeps must lie in the model's state, or not outlive an epoch.
 
@@ -94,8 +94,9 @@ def training(
     """Trains a network as `train` does, and yields after every step, so that several trainings can take turns.
 
     On a CUDA device a step is recorded and repeated (see `Replay`) where it is always the same and the device holds
-    the images. Whether all is finite is then looked at in the last epoch alone, if nobody watches. The arguments are
-    those of `train`, and `lessons`, the teacher's, where other trainings share them.
+    the images. Whether all is finite is then looked at where a state is kept, progress is shown, or the training ends.
+    The arguments are those of `train`, and `lessons`, the teacher's, where other trainings share them. Networks that
+    draw random numbers while they train share one stream of them when they take turns.
 
     Yields:
         What tells when the device has finished the step; None where it has.
@@ -116,9 +117,12 @@ def training(
     step = Step(world.wrap(model), teacher, recipe, optimizer, say, world)
     batches = Batches(data, images, recipe, shape[0], order)
     replay = None
-    if world.size == 1 and not hook and not recipe.small and fits(images, device_of(model)):
+    alike = world.size == 1 and hook is None and not recipe.small  # all steps
+    if alike and start < recipe.epochs and fits(images, device_of(model)):
         batches = replace(batches, images=images.to(device_of(model)))
-        if teacher is not None and recipe.distill and lessons is None:
+        if teacher is None or not recipe.distill or not affordable(batches):
+            lessons = None
+        elif lessons is None:
             lessons = Lessons(teacher)
         replay = Replay(step, batches, optimizer, start * batches.steps, lessons, say)
     for epoch in range(start, recipe.epochs):
@@ -131,7 +135,7 @@ def training(
                         yield from _replayed(replay, batches, epoch, progress)
                     else:
                         yield from _epoch(step, batches, epoch, optimizer, progress, hook)
-                    looked = not replay or bool(progress) or state.due or epoch + 1 == recipe.epochs
+                    looked = replay is None or progress is not None or state.due or epoch + 1 == recipe.epochs
                     if looked and replay:
                         _check_loss(replay.total, recipe, epoch)
                     if looked:
@@ -151,7 +155,6 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
-        fused=device_of(model).type == "cuda",
     )
 
 

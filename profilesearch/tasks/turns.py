@@ -10,7 +10,7 @@ import torch
 _AHEAD = 64
 """Steps that a training is handed over before the device has finished them: while one is prepared, the others go on."""
 _PAUSE = 1e-4
-"""Seconds to wait where all have as many."""
+"""Seconds to wait where every training is that far ahead."""
 Result = TypeVar("Result")
 Training = Generator[torch.cuda.Event | None, None, Result]
 """Yields after every step what tells when the device has finished it, or None."""

@@ -102,8 +102,8 @@ class State:
         load_state(self._model, {name: tensors[f"weights/{name}"] for name in self._model.state_dict()})
         for name, parameter in self._model.named_parameters():
             if f"momentum/{name}" in tensors:
-                momentum = tensors[f"momentum/{name}"].to(parameter.device)
-                self._optimizer.state[parameter]["momentum_buffer"] = momentum
+                momentum = torch.empty_like(parameter.detach())  # in the order in memory that updates want
+                self._optimizer.state[parameter]["momentum_buffer"] = momentum.copy_(tensors[f"momentum/{name}"])
         return int(metadata["epoch"])
 
     @property

@@ -211,7 +211,7 @@ class Lab:
             unfinished(self.sources, job).remove_all()
 
         missing = self._missing(jobs, self._tuned)
-        self._take("fine-tuning", finetuned(self.sources, missing, self.workers), len(missing), record)
+        self._take("fine-tuning", finetuned(self.sources, missing, self.workers, self.output.say), len(missing), record)
         return [rows.as_tuned(job, self._row(self._tuned, job), self._widths) for job in jobs]
 
     def searches(self, jobs: Sequence[Search]) -> list[Found]:
