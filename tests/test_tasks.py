@@ -296,7 +296,7 @@ class Odd(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         scores: Tensor = self.network(images)
         if self.training and self.kind == "draws":
-            scores = scores * (0.5 + random.random())  # noqa: S311
+            scores = scores * (0.5 + random.random())
         elif self.training and float(images.sum()) == 0:
             scores = scores * 0
         return scores
