@@ -101,10 +101,7 @@ def training(
     Yields:
         What tells when the device has finished the step; None where it has.
     """
-    if len(images) < 2:
-        raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
-    shape = (input_channels(model, data.image_shape), *data.image_shape[1:])
-    check_trains(model, data.normalize(images[:2].pixels, shape[0]), data.num_classes)
+    shape = _shape(model, data, images)
     order = layout(model, shape)
     model.to(memory_format=order)
     optimizer = _optimizer(model, recipe)
@@ -120,10 +117,7 @@ def training(
     alike = world.size == 1 and hook is None and not recipe.small  # all steps
     if alike and start < recipe.epochs and fits(images, device_of(model)):
         batches = replace(batches, images=images.to(device_of(model)))
-        if teacher is None or not recipe.distill or not affordable(batches):
-            lessons = None
-        elif lessons is None:
-            lessons = Lessons(teacher)
+        lessons = _lessons(teacher, batches, lessons)
         replay = Replay(step, batches, optimizer, start * batches.steps, lessons, say)
     for epoch in range(start, recipe.epochs):
         with torch.random.fork_rng(devices):
@@ -136,16 +130,30 @@ def training(
                     else:
                         yield from _epoch(step, batches, epoch, optimizer, progress, hook)
                     looked = replay is None or progress is not None or state.due or epoch + 1 == recipe.epochs
-                    if looked and replay:
-                        _check_loss(replay.total, recipe, epoch)
                     if looked:
-                        _check_finite(model, recipe, epoch)
+                        _check_finite(model, replay.total if replay else 0.0, recipe, epoch)
             except NotFinite as error:
                 error.finished = state.load()
                 raise
         if looked:
             state.save(epoch + 1)
     model.eval()
+
+
+def _shape(model: nn.Module, data: DataSet, images: Images) -> tuple[int, int, int]:
+    """Returns the shape of an image as the network takes it, after finding out whether the network can be trained."""
+    if len(images) < 2:
+        raise UsageError(f"training needs two images or more, got {len(images)}; give a data set with more")
+    shape = (input_channels(model, data.image_shape), *data.image_shape[1:])
+    check_trains(model, data.normalize(images[:2].pixels, shape[0]), data.num_classes)
+    return shape
+
+
+def _lessons(teacher: nn.Module | None, batches: Batches, shared: Lessons | None) -> Lessons | None:
+    """Returns the scores of a teacher who is asked once an epoch; None where there is none, or they are too many."""
+    if teacher is None or not batches.recipe.distill or not affordable(batches):
+        return None
+    return shared or Lessons(teacher)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -213,7 +221,8 @@ def _check_loss(total: float, recipe: Recipe, epoch: int) -> None:
         )
 
 
-def _check_finite(model: nn.Module, recipe: Recipe, epoch: int) -> None:
+def _check_finite(model: nn.Module, total: float, recipe: Recipe, epoch: int) -> None:
+    _check_loss(total, recipe, epoch)
     finite = [tensor.isfinite().all() for tensor in model.state_dict().values()]
     if not bool(torch.stack(finite).all()):
         raise NotFinite(

@@ -38,9 +38,8 @@ from profilesearch.research.study.measuring import run_family, run_scores, run_s
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.rivals import elastic_of, run_elastic
 from profilesearch.research.study.sizes import Sizes
-from profilesearch.research.study.tuning import finetuned, run_finetune, unfinished
+from profilesearch.research.study.tuning import finetuned, unfinished
 from profilesearch.research.study.workers import results
-from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import split
 
@@ -237,21 +236,6 @@ class Lab:
 
         self._work("training families", run_family, self._missing(jobs, self._families), record)
         return [rows.as_family(self._row(self._families, job), self._widths) for job in jobs]
-
-    def measure_again(self, job: Job) -> dict[str, float]:
-        """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
-        with scratch_folder() as work:
-            sources = replace(self.sources, work=work)
-            if isinstance(job, Score):
-                return {"score": run_scores(sources, [job])[0]}
-            if isinstance(job, FineTune):
-                tuned = run_finetune(sources, job)
-                return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
-            if isinstance(job, FamilySearch):
-                costs = run_family(sources, job).own_costs
-                return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
-            found = run_search(sources, job)
-            return {"search": found.search, "choose": found.choose, "own_cost": found.own_cost}
 
     def may(self, jobs: Sequence[Job]) -> bool:
         """Whether measurements that a page can do without may be asked for: all are on record, or may be taken."""

@@ -12,12 +12,15 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import folder_name
 from profilesearch.research.study.experiments import EXPERIMENTS, experiment
-from profilesearch.research.study.jobs import Sources
+from profilesearch.research.study.jobs import FamilySearch, FineTune, Job, Score, Sources
 from profilesearch.research.study.lab import Lab, NotMeasured
+from profilesearch.research.study.measuring import run_family, run_scores, run_search
 from profilesearch.research.study.page import Entry, Section, read_entries, write_page
 from profilesearch.research.study.settings import Studying
+from profilesearch.research.study.tuning import run_finetune
 from profilesearch.store import Store
 from profilesearch.system.files import check_writable
+from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.hardware import best_precision, open_device
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, check_unseen
@@ -169,8 +172,24 @@ def take_again(lab: Lab, row: str, output: Output) -> None:
     rows = []
     for measurement in line.measurements:
         record = lab.recorded(measurement) or {}
-        for what, value in lab.measure_again(lab.used(measurement)).items():
+        for what, value in _again(lab, lab.used(measurement)).items():
             rows.append([lab.identity(measurement), what, record.get(what, ""), f"{value:.4f}"])
             output.say(" ".join(rows[-1]))
     output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
     output.result({"row": row, "measurements": rows})
+
+
+def _again(lab: Lab, job: Job) -> dict[str, float]:
+    """Takes one measurement anew, in this process, without records and ledger; returns its numbers."""
+    with scratch_folder() as work:
+        sources = replace(lab.sources, work=work)
+        if isinstance(job, Score):
+            return {"score": run_scores(sources, [job])[0]}
+        if isinstance(job, FineTune):
+            tuned = run_finetune(sources, job)
+            return {"before": tuned.before, "after": tuned.after, "cost": tuned.cost}
+        if isinstance(job, FamilySearch):
+            costs = run_family(sources, job).own_costs
+            return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
+        found = run_search(sources, job)
+        return {"search": found.search, "choose": found.choose, "own_cost": found.own_cost}
