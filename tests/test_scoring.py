@@ -15,8 +15,10 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
 from profilesearch.scoring import prepared
 from profilesearch.scoring.ledger import Ledger
@@ -97,6 +99,30 @@ def test_a_gpu_scores_as_the_processor_does(
     profiles = problem.space.sample(8, np.random.default_rng(0))
     np.testing.assert_allclose(cuda.evaluate(profiles), cpu.evaluate(profiles), atol=0.01)
     assert cuda.digest != cpu.digest
+
+
+class Scaled(nn.Module):
+    """With a parameter that is no layer's, and a layer over one dimension."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Conv2d(1, 16, 3), nn.Conv1d(16, 12, 3), nn.Linear(12, 10)
+        self.scale = nn.Parameter(torch.full((1, 16, 1, 1), 0.9)) if own else 0.9
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.two((self.one(images) * self.scale).relu().flatten(2)).relu().mean(2))
+        return scores
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_is_no_layer_runs_in_half_precision_too(digits: DataSet, own: bool) -> None:
+    torch.manual_seed(0)
+    network, images = Scaled(own).eval(), digits.train[:100]
+    table = Plan("own", network, (1, 8, 8)).table
+    widths = np.array([group.channels // 2 for group in table.groups])
+    settings = [replace(default_settings(100), precision=each, measure="loss") for each in ("fp32", "bf16")]
+    whole, half = (Scorer(network, table, digits, images, images, each).score(widths) for each in settings)
+    assert whole != half == pytest.approx(whole, rel=0.02)
 
 
 def test_few_images_are_scored_in_one_pass() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,7 +138,13 @@ class Scorer:
             self._order = rank_channels(model, table, settings.criterion, settings.seed, sample)
         else:
             self._order = like._order
-        self._dtype = DTYPES[settings.precision]
+        dtype, shape = DTYPES[settings.precision], (2, channels, *data.image_shape[1:])
+        cast = _cast(copy.deepcopy(model), dtype, self._order_in_memory)
+        whole = dtype == torch.float32 or _runs(cast, torch.zeros(shape, dtype=dtype))
+        if not whole:  # some of its layers, or its own code, mix precisions
+            cast = model.to(memory_format=self._order_in_memory)
+        self._mixed = partial(torch.autocast, device.type, dtype, enabled=not whole)
+        self._dtype = dtype if whole else torch.float32
         self._device = device
         most, area = settings.batch, data.image_shape[1] * data.image_shape[2]
         if settings.statistics == "sample":
@@ -153,10 +160,10 @@ class Scorer:
             self._foldable = foldable(model)
         if settings.statistics == "reestimate":
             self._train_batches = Prepared(train, *how)
-        self._pruner = Pruner(_cast(model, self._dtype, self._order_in_memory).to(device), table)
+        self._pruner = Pruner(cast.to(device), table)
         self._full: Tensor | None = None
         if settings.measure == "divergence":
-            with torch.inference_mode():
+            with torch.inference_mode(), self._mixed():
                 self._full = self._outputs(self._pruner.model)
 
     def key(self, widths: IntArray) -> str:
@@ -165,7 +172,7 @@ class Scorer:
 
     def score(self, widths: IntArray) -> float:
         """Prunes to the given widths, shape (G,), and returns what is measured, in [0, 1]."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
             pruned = self._pruner.prune(keep, share=True)
             if self._refit:
@@ -231,10 +238,19 @@ class _Average:
         norm.momentum = len(given[0]) / self._seen
 
 
+def _runs(model: nn.Module, images: Tensor) -> bool:
+    try:
+        with torch.inference_mode():
+            model(images)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision."""
     model = model.to(memory_format=order)
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
             module.to(dtype)
     return model
