@@ -104,8 +104,7 @@ def prune(
         keep: Part of the cost to keep, in (0, 1]; like `scope` and `metric`, a given `profile` has its own.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training (a warning says where they look otherwise), floating point, (N, C, H, W), two
-            or more; weights are refitted on the first 500 of them, at most. Without any, weights stay as they were:
-            fine-tune before use.
+            or more; weights are refitted on the first 500. Without any they stay as they were: fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
