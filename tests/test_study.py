@@ -196,18 +196,19 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     process.kill()
     process.join()
     before = rows.read_text()
-    call("study", *STUDY, "--only", "spread")
+    call("study", *STUDY, "--only", "spread", "ranks")
     after = rows.read_text()
     assert after.startswith(before[: before.rfind("\n") + 1])
     names = [line.split(",")[0] for line in after.splitlines()]
     assert len(names) == len(set(names))
     page = (place / "results.md").read_text()
     assert "| spread.1 | uniform |" in page
+    assert "C3: the top profiles" in page
     assert (place / "results" / "resnet8" / "spread.png").stat().st_size > 5000
 
     entries = place / "results" / "resnet8" / "sections.json"
     entries.write_text(entries.read_text().replace("PyTorch ", "PyTorch of another day, "))
-    call("study", *STUDY, "--only", "spread")
+    call("study", *STUDY, "--only", "spread", "ranks")
     assert rows.read_text() == after
     assert (place / "results.md").read_text() == page.replace("PyTorch ", "PyTorch of another day, ")
 

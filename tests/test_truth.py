@@ -119,17 +119,14 @@ def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digit
     assert all(path.exists() for path in paths)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_fine_tunings_in_turns_are_those_one_after_the_other(tmp_path: Path, members: list[Member]) -> None:
     name = members[0].name
     sources = Sources("resnet8", (members[0],), None, tmp_path / "work")
-    jobs = [FineTune(name, (8, 16, 32), epochs=1, seed=seed, distill=0.5, refit="full") for seed in range(2)]
+    jobs = [FineTune(name, (8, 16, 32), epochs=1, seed=seed, distill=0.5) for seed in range(2)]
     jobs.append(FineTune(name, (4, 16, 32), criterion="random", epochs=0))
     turns = dict(in_turns(tuning.ready(sources, jobs, 1), 2))
-    assert turns.keys() == set(jobs)
-    for job, tuned in turns.items():
-        alone = tuning.run_finetune(sources, job)
-        assert (tuned.cost, tuned.widths) == (alone.cost, alone.widths)
-        assert (tuned.before, tuned.after) == pytest.approx((alone.before, alone.after), abs=0.03)
+    assert turns == {job: tuning.run_finetune(sources, job) for job in jobs}
 
 
 def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(

@@ -144,12 +144,10 @@ class Scorer:
         if not whole:  # some of its layers, or its own code, mix precisions
             cast = model.to(memory_format=self._order_in_memory)
         self._mixed = partial(torch.autocast, device.type, dtype, enabled=not whole)
-        self._dtype = dtype if whole else torch.float32
-        self._device = device
         most, area = settings.batch, data.image_shape[1] * data.image_shape[2]
         if settings.statistics == "sample":
             most = min(most, max(_FEWEST, _PIXELS // area))
-        how = (data, channels, most, self._order_in_memory, self._dtype, device)
+        how = (data, channels, most, self._order_in_memory, dtype if whole else torch.float32, device)
         self._batches = Prepared(images, *how)
         self._labels = images.labels.to(device)
         self._refit: MomentRefit | None = like._refit if like else None
