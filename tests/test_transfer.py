@@ -19,6 +19,7 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import mean_interval
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_pruned, save_network
+from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
 from profilesearch.research.transfers import downstream, running, tickets
@@ -204,6 +205,24 @@ def test_levels_can_be_of_the_multiply_adds(place: Path) -> None:
     assert "projected onto 50% of the multiply-adds" in (place / "transferred" / "transfer.md").read_text()
     with pytest.raises(UsageError, match="--metric macs is for smaller tensors, and magnitude sets weights to zero"):
         main([*AT_LEVEL, "--metric", "macs", "--method", "magnitude"])
+
+
+def test_a_relatives_profile_is_mapped(place: Path) -> None:
+    macs = [*COMMAND, "--upstream-epochs", "0", "--metric", "macs", "--level", "0.5", "--seeds", "0"]
+    save_network(Path("mine.safetensors"), build("resnet20", 10, 1), {})
+    asked = [*macs, "--arch", "resnet20", "--checkpoint", "mine.safetensors", "--method", "profile"]
+    with pytest.raises(UsageError, match="no profile of resnet18_small is stored"):
+        main([*asked, "--map-from", "resnet18_small"])
+    main([*asked, "--map-from", "resnet8"])
+    carried = Profile.load(place / "transferred" / "profile-0.5.json")
+    assert carried.architecture == "resnet20" and carried.budget == Budget("macs", 0.5)
+    assert carried.reached == pytest.approx(0.5, abs=0.01)
+    relative = Store(Path("profiles")).best("resnet8", 0.5, "macs", "digits")
+    assert carried.found["mapped_from"] == {"architecture": "resnet8", "profile": relative.name}
+    mapped = carry(relative.profile, Plan("resnet20", build("resnet20", 10, 1), (1, 8, 8)))
+    assert dict(carried.keep) == pytest.approx(dict(mapped.keep), abs=0.05)
+    page = (place / "transferred" / "transfer.md").read_text()
+    assert "macs0.5-mine of resnet8, mapped by relative place and projected onto 50% of the multiply-adds" in page
 
 
 @pytest.mark.parametrize("zeros", [1, 3, 7, 18])

@@ -41,8 +41,9 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
         stored = stored_profile(setting.upstream(), level)
         searched = " and ".join(sorted({each["data"] for each in stored.profile.found.get("pool", [])}))
         left = f"{1 - level:.0%} of the {LEVELS_OF[setting.metric]}"
+        relative = f" of {setting.map_from}, mapped by relative place and" if setting.map_from else ","
         yield (
-            f"At {level:g} the profile is {stored.name}, projected onto {left}; its search saw networks for "
+            f"At {level:g} the profile is {stored.name}{relative} projected onto {left}; its search saw networks for "
             f"{searched or 'unknown data'}."
         )
 

@@ -83,6 +83,7 @@ def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> 
         metric,
         cast(Precision, settings.precision),
         ways=settings.ways,
+        map_from=settings.map_from,
     )
 
 

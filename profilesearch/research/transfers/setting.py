@@ -61,6 +61,7 @@ class Setting:
         precision: Of forward passes: rows in another one are other measurements.
         carried: By level, the name of the profile that is carried: another one in the store gives other measurements.
         ways: How methods work upstream.
+        map_from: Relative whose stored profiles are carried over; or nothing.
     """
 
     source: Member
@@ -76,6 +77,7 @@ class Setting:
     precision: Precision
     carried: tuple[tuple[float, str], ...] = ()
     ways: Ways = field(default_factory=Ways)
+    map_from: str | None = None
 
     def data(self, name: str) -> DataSet:
         """Loads a data set, once a process; the upstream's with the labels that the source knows."""
@@ -101,6 +103,7 @@ class Setting:
             self.metric,
             self.precision,
             self.ways,
+            self.map_from,
         )
 
     def network(self, method: str, level: float, compression: int | None = None) -> Path:

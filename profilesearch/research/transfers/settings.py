@@ -108,8 +108,13 @@ files, in --out:
     refit: str = field(
         default=Ways.refit,
         metadata=option(
-            "how profile's and uniform's weights are fitted anew before they train: none, sequential, full", "NAME"
+            "how profile, uniform and widest fit their weights anew before they train: none, sequential, full, auto",
+            "NAME",
         ),
+    )
+    map_from: str | None = field(
+        default=None,
+        metadata=option("relative whose stored profiles are mapped, instead of this network's own", "ARCH"),
     )
     pool_dir: Path = field(default=Path("pools"), metadata=option("trained sources", "DIR"))
     store: Path = field(default=Path("profiles"), metadata=STORE)

@@ -8,11 +8,12 @@ import numpy as np
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import provenance
+from profilesearch.evidence import Provenance, provenance
 from profilesearch.networks import rivals
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
+from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import SEEING
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
@@ -81,14 +82,14 @@ def random(upstream: Upstream, level: float) -> nn.Module:
 
 
 def stored_profile(upstream: Upstream, level: float) -> Stored:
-    """Returns the stored profile whose budget is nearest to what the level leaves.
+    """Returns the stored profile, of the network or its relative, whose budget is nearest to what the level leaves.
 
     Of those that are as near, one that was searched for what the level is of comes before one for multiply-adds.
 
     Raises:
         UsageError: None is stored for the architecture.
     """
-    architecture, metrics = upstream.source.architecture, (upstream.metric, "macs")
+    architecture, metrics = upstream.map_from or upstream.source.architecture, (upstream.metric, "macs")
     stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric in metrics]
     if not stored:
         raise UsageError(
@@ -104,7 +105,9 @@ def carried_profile(upstream: Upstream, level: float) -> Profile:
     space, widths = _projected(upstream, level)
     stored = stored_profile(upstream, level)
     origin = {"architecture": stored.profile.architecture, "profile": stored.name}
-    found = provenance({"projected_from": origin, "pool": stored.profile.found.get("pool", [])})
+    pool = stored.profile.found.get("pool", [])
+    made: Provenance = {"mapped_from": origin} if upstream.map_from else {"projected_from": origin}
+    found = provenance(made, {"pool": pool})
     if upstream.metric == "params":  # files of profiles count all of them
         plan = _plan(upstream)
         everything = CostModel(plan.network, space.table, plan.example)
@@ -138,6 +141,8 @@ def _ticket(upstream: Upstream, level: float, weights: nn.Module, refit: str = "
 
 def _projected(upstream: Upstream, level: float) -> tuple[ProfileSpace, IntArray]:
     chosen = stored_profile(upstream, level).profile
+    if upstream.map_from:
+        chosen = carry(chosen, _plan(upstream))
     space = _space(upstream, level, chosen.scope)
     return space, space.project(np.asarray(space.table.ratios(chosen))[None])[0]
 

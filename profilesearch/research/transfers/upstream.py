@@ -41,6 +41,7 @@ class Upstream:
         metric: What levels remove a part of, where tensors get smaller.
         precision: Of forward passes; the processor's best where None.
         ways: How methods work.
+        map_from: Relative whose stored profiles are carried over; or nothing, to take the architecture's own.
     """
 
     source: Member
@@ -53,6 +54,7 @@ class Upstream:
     metric: Metric = "params"
     precision: Precision | None = None
     ways: Ways = field(default_factory=Ways)
+    map_from: str | None = None
     _unfinished: dict[str, Unfinished] = field(default_factory=dict, compare=False, repr=False)
 
     def trained(self) -> nn.Module:
