@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from agents.base import Progress
@@ -90,6 +91,7 @@ def train_policy(
             seed=seed,
             device="cpu",
         )
+    ppo.set_logger(Logger(None, []))  # its own makes a folder for every training, and leaves it
     counted = _Counted(evaluations, progress)
     ppo.learn((evaluations + chosen.environments) * longest, callback=counted)
     return policy_of(ppo).with_about(scores=counted.scores)

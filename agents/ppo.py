@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
 from agents.base import Searcher, Trial
 from agents.general import begin_with
@@ -77,6 +78,7 @@ def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int, start
             seed=seed,
             device="cpu",
         )
+    ppo.set_logger(Logger(None, []))  # its own makes a folder for every training, and leaves it
     if start is not None:
         begin_with(ppo, start)
     return ppo

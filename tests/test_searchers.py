@@ -1,5 +1,6 @@
 """What every searcher must do, in one class; and what each does besides."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,12 @@ def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Prob
 
 
 @pytest.mark.full
+def test_ppo_leaves_no_folder_behind(problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    PpoSearcher().search(problem, 40, seed=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_ppo_learns_to_land_on_another_cost(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing but a target term away from where it starts, the policy must move there."""
     wanted = 0.35
