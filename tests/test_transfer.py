@@ -44,7 +44,7 @@ from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import best_precision
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.pools import Member, train_member
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.transfer import main
 
@@ -295,6 +295,15 @@ def test_a_killed_comparison_goes_on_and_repeats_nothing(place: Path) -> None:
     assert not list((place / "transferred").rglob("*resume*"))
     main(arguments)
     assert rows.read_text() == after
+
+
+def test_the_original_weights_are_those_that_the_source_started_from(digits: DataSet, tmp_path: Path) -> None:
+    hardly = Recipe(epochs=1, lr=1e-9, weight_decay=0.0, precision="fp32")
+    source = train_member("resnet8", digits, 3, tmp_path, hardly)
+    first = Upstream(source, digits, Store(tmp_path / "none"), epochs=1, scratch=1).original()
+    trained = dict(source.load().named_parameters())
+    for name, parameter in first.named_parameters():
+        assert torch.allclose(parameter, trained[name], rtol=1e-3, atol=1e-3), name  # stored in half precision
 
 
 def test_tickets_share_their_mask_and_differ_in_what_is_behind_it(upstream: Upstream) -> None:

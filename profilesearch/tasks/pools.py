@@ -245,7 +245,7 @@ def train_member(
     recipe = replace(recipe or default_recipe(data), seed=seed)
     recipe = replace(recipe, precision=recipe.precision or best_precision(device))
     channels = stem_channels(architecture, data.image_shape[0])
-    model = _untrained(architecture, data, channels, seed, start)
+    model = untrained(architecture, data, channels, seed, start)
     recipe = suited(recipe, model, data)
     parts = split(data)
     model.to(device or "cpu")
@@ -273,8 +273,8 @@ def train_member(
     return Member(trained_name(architecture, data, seed), architecture, data.name, path, "train", parts.seed)
 
 
-def _untrained(architecture: str, data: DataSet, channels: int, seed: int, start: Path | None) -> nn.Module:
-    """Returns the network that a member's training starts from."""
+def untrained(architecture: str, data: DataSet, channels: int, seed: int, start: Path | None = None) -> nn.Module:
+    """Returns the network that the training of a member with this seed starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(architecture, data.num_classes, channels)

@@ -23,6 +23,7 @@ class Method:
         start: What it starts from.
         summary: The method in a sentence.
         either: Whether it may start from the source as well.
+        version: Raise it when the method changes, so that older networks and rows are not taken for its own.
     """
 
     place: str
@@ -30,6 +31,7 @@ class Method:
     start: str
     summary: str
     either: bool = False
+    version: int = 1
 
     @property
     def compress(self) -> "Callable[[Upstream, float], nn.Module]":
@@ -94,6 +96,7 @@ METHODS: Mapping[str, Method] = {
         True,
         "the source's first weights",
         "A structured ticket: the same channels with the weights that the source's training started from.",
+        version=2,  # before, other random weights were taken for the first ones
     ),
     "profile-random": Method(
         "structured:random",
@@ -152,6 +155,7 @@ METHODS: Mapping[str, Method] = {
         False,
         "the source's first weights",
         "The iterative ticket with the weights that the source's training started from.",
+        version=2,
     ),
     "ticket-random": Method(
         "tickets:random",

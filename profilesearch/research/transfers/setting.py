@@ -34,7 +34,7 @@ from profilesearch.tasks.sources import open_labelled, open_once
 from profilesearch.tasks.unfinished import Unfinished
 
 _VERSION = 4
-"""Of the methods: raise it when one of them changes, so that older networks and rows are not taken for its own."""
+"""Of all methods: raise it when they change, so that older networks and rows are not taken for its own."""
 ROWS: Table = {
     "id": hexadecimal(10), "method": one_of(METHODS), "level": part, "removed": real(-1e6, 1), "zeros": part,
     "weights": amount, "macs": amount, "downstream": text, "finetune": one_of(FINETUNES), "epochs": whole(),
@@ -108,7 +108,10 @@ class Setting:
 
     def network(self, method: str, level: float, compression: int | None = None) -> Path:
         """Returns the file of a compressed network; the first compression's where None."""
-        name = "-".join(filter(None, (method, f"{level:g}", self.profile(method, level))))
+        version = METHODS[method].version
+        name = "-".join(
+            filter(None, (method, f"v{version}" * (version > 1), f"{level:g}", self.profile(method, level)))
+        )
         return self._folder(self.seed if compression is None else compression) / f"{name}.safetensors"
 
     def unfinished(self, run: str) -> Unfinished:
@@ -153,7 +156,9 @@ class Run:
     @property
     def identity(self) -> str:
         """Hash of all that its result depends on."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        version = METHODS[self.method].version
+        known = asdict(self) | ({"version": version} if version > 1 else {})
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_metadata, load_pruned, save_network
 from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
@@ -18,7 +17,7 @@ from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.names import Precision
-from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe
+from profilesearch.tasks.pools import Member, default_recipe, learning_images, tuning_recipe, untrained
 from profilesearch.tasks.training import Hook, suited, train
 from profilesearch.tasks.unfinished import Unfinished
 
@@ -62,11 +61,9 @@ class Upstream:
         return self.source.load()
 
     def fresh(self, seed: int) -> nn.Module:
-        """Returns the architecture with random weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            channels = input_channels(self.trained(), self.data.image_shape)
-            return build(self.source.architecture, self.data.num_classes, channels)
+        """Returns the architecture with random weights, those that a member of this seed starts from."""
+        channels = input_channels(self.trained(), self.data.image_shape)
+        return untrained(self.source.architecture, self.data, channels, seed)
 
     def original(self) -> nn.Module:
         """Returns the weights that the source's training started from.
