@@ -72,8 +72,13 @@ def refit_weights(
         UsageError: There are fewer than two images, or `inputs` is unknown.
     """
     channels = input_channels(model, data.image_shape)
-    most = _REFIT_IMAGES + (_JUDGES if inputs == AUTO else 0)
-    return refit_on(pruned, model, data.normalize(images[:most].pixels, channels), inputs, say, progress)
+    some = images[: most_used(inputs)]
+    return refit_on(pruned, model, data.normalize(some.pixels, channels), inputs, say, progress)
+
+
+def most_used(inputs: str) -> int:
+    """Returns how many images a refit looks at, at most."""
+    return _REFIT_IMAGES + (_JUDGES if inputs == AUTO else 0)
 
 
 def refit_on(
@@ -84,7 +89,7 @@ def refit_on(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Refitted:
-    """Does what `refit_weights` does, on normalized images of float32, (N, C, H, W), whatever they are from.
+    """Does what `refit_weights` does, on normalized images of float32, (N, C, H, W), mixed, whatever they are from.
 
     Which inputs are better depends on the network: small residual ones are better off with `sequential`, those with
     depthwise layers and many classes with `full`, and some with new statistics behind it. `auto` tries these four ways,

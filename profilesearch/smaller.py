@@ -24,7 +24,7 @@ from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_planned
-from profilesearch.refitting import refit_on
+from profilesearch.refitting import most_used, refit_on
 from profilesearch.store import Store
 
 DEFAULT_SHAPE = (3, 224, 224)
@@ -104,7 +104,8 @@ def prune(
         keep: Part of the cost to keep, in (0, 1]; like `scope` and `metric`, a given `profile` has its own.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training (a warning says where they look otherwise), floating point, (N, C, H, W), two
-            or more; weights are refitted on the first 500. Without any they stay as they were: fine-tune before use.
+            or more, in any order; weights are refitted on up to 500 from all over them. Without any they stay as they
+            were: fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random` or `policy`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
@@ -134,8 +135,9 @@ def prune(
     else:
         budget = Budget(metric, keep)
         chosen, source, why = _chosen(plan, budget, scope or _scope(plan, budget), Path(store), named, seed)
-    pruned = prune_planned(plan, chosen, criterion, seed, _batch(images, criterion))
-    refitted = _refitted(pruned, full, network, images, refit)
+    used = None if images is None else _mixed(images, refit)
+    pruned = prune_planned(plan, chosen, criterion, seed, _batch(used, criterion))
+    refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)
 
@@ -184,7 +186,7 @@ def _refitted(
         pruned: What is left of the full network.
         full: A copy of the given network.
         network: As it was given.
-        images: To refit on.
+        images: To refit on, mixed.
         refit: How.
     """
     device = next(each.device for each in network.parameters() if each.is_floating_point())
@@ -223,6 +225,13 @@ def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> t
     if images is not None and tuple(images.shape[1:]) != tuple(shape):
         raise UsageError(f"images have the shape {tuple(images.shape[1:])}, but image_shape is {tuple(shape)}")
     return shape[0], shape[1], shape[2]
+
+
+def _mixed(images: Tensor, refit: str) -> Tensor:
+    """Returns as many images as are looked at, from all over those given, which may come class after class."""
+    most = max(MOST_SEEN, most_used(refit))
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:most]
+    return images[drawn.to(images.device)]
 
 
 def _batch(images: Tensor | None, criterion: str) -> Batch | None:

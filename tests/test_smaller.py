@@ -97,6 +97,12 @@ def test_a_refit_on_images_is_worth_its_while(members: list[Member], digits: Dat
     assert all(torch.equal(tensor, full.state_dict()[name]) for name, tensor in state.items())
 
 
+def test_images_may_come_class_after_class(members: list[Member], digits: DataSet) -> None:
+    full, sorted_ones = members[0].load(), digits.train[digits.train.labels.argsort(stable=True)]
+    small = prune(full, 0.3, images=digits.normalize(sorted_ones.pixels), criterion="l1")
+    assert accuracy(small.network, digits, digits.test, "fp32") > accuracy(full, digits, digits.test, "fp32") - 0.1
+
+
 def test_a_stored_profile_is_found_by_the_groups_alone(tmp_path: Path) -> None:
     network = build("resnet20", 7)  # other classes than the profile's networks had
     small = prune(network, image_shape=(3, 32, 32), store=tmp_path)
