@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
@@ -317,3 +318,39 @@ def test_what_cannot_be_traced_is_not_folded() -> None:
             return self.norm(self.convolution(images)) if images.sum() > 0 else images
 
     assert foldable(Dynamic()) == []
+
+
+def hooked(layer: nn.Module) -> nn.Module:
+    layer.register_forward_hook(lambda _, given, made: made.abs())
+    return layer
+
+
+def hooked_before(layer: nn.Module) -> nn.Module:
+    layer.register_forward_pre_hook(lambda _, given: (given[0].abs(),))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("convolution", "norm"),
+    [
+        (hooked, nn.BatchNorm2d),
+        (lambda layer: layer, lambda width: hooked(nn.BatchNorm2d(width))),
+        (lambda layer: layer, lambda width: hooked_before(nn.BatchNorm2d(width))),
+        (parametrizations.weight_norm, nn.BatchNorm2d),
+        (parametrizations.spectral_norm, nn.BatchNorm2d),
+        (nn.utils.spectral_norm, nn.BatchNorm2d),
+        (lambda layer: layer, lambda width: nn.BatchNorm2d(width, track_running_stats=False)),
+    ],
+)
+def test_layers_that_do_more_than_their_kind_are_not_folded(
+    convolution: Callable[[nn.Module], nn.Module], norm: Callable[[int], nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), convolution(nn.Conv2d(6, 4, 3)), norm(4))
+    images = torch.rand(8, 3, 9, 9)
+    network(images)
+    expected = network.eval()(images)
+    pairs = foldable(network)
+    assert pairs == [("0", "1")]
+    fold(network, pairs)
+    torch.testing.assert_close(network(images), expected)

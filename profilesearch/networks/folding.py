@@ -3,6 +3,7 @@
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
 Pair = tuple[str, str]
 """Names of a convolution and of the BatchNorm that alone reads it."""
@@ -10,6 +11,8 @@ Pair = tuple[str, str]
 
 def foldable(model: nn.Module) -> list[Pair]:
     """Finds convolutions whose only reader is a BatchNorm; none in networks that torch.fx cannot trace.
+
+    Left out are layers that do more than their kind says, and BatchNorm without running statistics.
 
     Args:
         model: Any network; never changed.
@@ -31,9 +34,17 @@ def foldable(model: nn.Module) -> list[Pair]:
             and isinstance(modules[before.target], nn.Conv2d)
             and len(before.users) == 1
             and {node.target, before.target} <= once
+            and _is_plain(modules[before.target])
+            and _is_plain(modules[node.target])
+            and modules[node.target].running_mean is not None
         ):
             pairs.append((str(before.target), str(node.target)))
     return pairs
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Says whether a layer computes what its kind does: hooks may change what goes in, comes out, or weighs."""
+    return not (module._forward_hooks or module._forward_pre_hooks or is_parametrized(module))
 
 
 def fold(model: nn.Module, pairs: list[Pair], order: torch.memory_format = torch.channels_last) -> None:
