@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.plan import Plan
@@ -122,6 +124,19 @@ def test_what_is_no_layer_runs_in_half_precision_too(digits: DataSet, own: bool)
     widths = np.array([group.channels // 2 for group in table.groups])
     settings = [replace(default_settings(100), precision=each, measure="loss") for each in ("fp32", "bf16")]
     whole, half = (Scorer(network, table, digits, images, images, each).score(widths) for each in settings)
+    assert whole != half == pytest.approx(whole, rel=0.02)
+
+
+@pytest.mark.parametrize("weights", [parametrizations.orthogonal, parametrizations.weight_norm])
+def test_weights_that_a_layer_computes_are_computed_in_full_precision(
+    digits: DataSet, weights: Callable[[nn.Module], nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), weights(nn.Conv2d(16, 12, 3)), nn.BatchNorm2d(12)]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10)).eval()
+    table, images = Plan("own", network, (1, 8, 8)).table, digits.train[:600]
+    settings = [replace(default_settings(600), precision=each, measure="loss") for each in ("fp32", "bf16")]
+    whole, half = (Scorer(network, table, digits, images, images, s).score(table.channels) for s in settings)
     assert whole != half == pytest.approx(whole, rel=0.02)
 
 

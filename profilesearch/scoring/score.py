@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.criteria import keep_channels, rank_channels
@@ -246,9 +247,9 @@ def _runs(model: nn.Module, images: Tensor) -> bool:
 
 
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
-    """Casts all layers but BatchNorm, whose statistics stay in full precision."""
+    """Casts all layers but BatchNorm, whose statistics stay in full precision, and those that compute their weights."""
     model = model.to(memory_format=order)
     for module in model.modules():
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_parametrized(module):
             module.to(dtype)
     return model
