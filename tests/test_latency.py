@@ -95,6 +95,30 @@ def test_prices_are_what_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None
     assert latency_error(widths[::-1], cost, networks, example) > 0.5
 
 
+class Repeated(nn.Module):
+    """Whose layers `b` and `c` run three times, once of them at half of the resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.d = nn.Conv2d(32, 8, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.a(images)
+        for stride in (1, 2, 1):
+            x = x[..., ::stride, ::stride] + self.c(self.b(x[..., ::stride, ::stride]).relu())
+        scores: torch.Tensor = self.d(x)
+        return scores
+
+
+def test_a_layer_is_priced_as_often_as_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "pass_times", counted)
+    plan = Plan("repeated", Repeated().eval(), (3, 34, 34))
+    cost = LatencyModel(plan.network, plan.table, plan.example)
+    widths = plan.table.channels - np.diag(plan.table.channels // 2)
+    np.testing.assert_allclose(cost.relative(widths, "latency"), cost.relative(widths, "macs"), rtol=1e-3)
+
+
 def test_a_multiple_is_chosen_by_measurement_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, file = Plan("resnet8", build("resnet8", 10), (3, 8, 8)), tmp_path / "multiples.json"
     monkeypatch.setattr(multiples, "MULTIPLES", (1, 4, 32))

@@ -1,6 +1,7 @@
 """Latency as a cost: a table of measured layers, made once on a device, that prices profiles without building them."""
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from itertools import pairwise
@@ -79,12 +80,15 @@ class LatencyModel(CostModel):
         super().__init__(model, table, example)
         layers = _layers(self.uses)
         tables = _Tables(cache or default_cache())
-        missing = [layer for layer in dict.fromkeys(each for each, _ in layers.values()) if tables.get(layer) is None]
+        missing = [layer for layer in dict.fromkeys(each for _, each, _ in layers) if tables.get(layer) is None]
         for done, layer in enumerate(missing, 1):
             tables.put(layer, _measure(layer))
             if say:
                 say(done, len(missing))
-        self._prices = [(n, _Price(layer, tables.get(layer) or {}), turned) for n, (layer, turned) in layers.items()]
+        self._prices = [
+            (name, _Price(layer, tables.get(layer) or {}), turned, times)
+            for (name, layer, turned), times in layers.items()
+        ]
         self._scale = 1.0
         self._scale = pass_times([model], example)[0] / float(self._nanoseconds(self._channels))
 
@@ -93,9 +97,9 @@ class LatencyModel(CostModel):
 
     def _nanoseconds(self, widths: IntArray | FloatArray) -> FloatArray:
         total: FloatArray = np.zeros(np.asarray(widths).shape[:-1])
-        for name, price, turned in self._prices:
+        for name, price, turned, times in self._prices:
             sizes = self.dimensions(name, widths)
-            total = total + price(*(sizes[::-1] if turned else sizes))
+            total = total + times * price(*(sizes[::-1] if turned else sizes))
         return total * self._scale
 
 
@@ -178,19 +182,22 @@ def latency_error(widths: IntArray, cost: LatencyModel, networks: Sequence[nn.Mo
     return float(np.abs(cost.cost(widths, "latency") / measured - 1).mean())
 
 
-def _layers(uses: Sequence[Use]) -> dict[str, tuple[Layer, bool]]:
-    """Returns what has a kernel, by its name, and whether that has its inputs first; in the order of their use."""
-    seen: dict[str, tuple[Layer, bool]] = {}
+def _layers(uses: Sequence[Use]) -> Counter[tuple[str, Layer, bool]]:
+    """Counts what has a kernel, by its name, the layer, and whether that has its inputs first; in order of first use.
+
+    A module that runs several times is there several times, at other resolutions as another layer.
+    """
+    seen: Counter[tuple[str, Layer, bool]] = Counter()
     for use in uses:
         if use.operation != "convolution" and len(use.shape) == 2:
             outputs, inputs = use.shape[::-1] if use.turned else use.shape
             rows = use.macs // (outputs * inputs)
-            seen[use.kernel] = Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1), use.turned
+            seen[use.kernel, Layer("linear", outputs, inputs, (), (), (), (), 1, rows, 1), use.turned] += 1
         elif use.operation == "convolution" and len(use.shape) == 4:
             stride, padding, dilation, transposed, _, groups = use.settings
             kind = "transposed" if transposed else "conv"
             kernel, settings = use.shape[2:], (tuple(stride), tuple(padding), tuple(dilation))
-            seen[use.kernel] = Layer(kind, *use.shape[:2], kernel, *settings, groups, *use.given[2:]), False
+            seen[use.kernel, Layer(kind, *use.shape[:2], kernel, *settings, groups, *use.given[2:]), False] += 1
     return seen
 
 
