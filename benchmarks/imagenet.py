@@ -21,20 +21,21 @@ import torch
 from torch import Tensor, nn
 
 from envs.policy import Policy
+from profilesearch.deciding import Decision, Measure
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, measure_speed
 from profilesearch.networks.checkpoints import load_network
-from profilesearch.networks.criteria import MOST_SEEN, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, CRITERIA, REFITS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
-from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_ordered
 from profilesearch.refitting import refit_weights
+from profilesearch.sensitivity import group_losses
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--learn", type=Path, nargs="*", default=[], help="distilled on, beside those")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True)
-    parser.add_argument("--profile", nargs="+", required=True, help="rivals, random:N, files of profiles and policies")
+    parser.add_argument("--profile", nargs="+", required=True, help="rivals, sensitivity, random:N, files")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--refit", nargs="+", default=[AUTO], choices=REFITS[:-1])
     parser.add_argument("--criterion", nargs="+", default=["reconstruction"], choices=CRITERIA)
@@ -113,7 +114,9 @@ class _Bench:
         keep, epochs, label = space.budget.keep, self._options.epochs, _label(name)
         if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
-        pruned = prune_ordered(self.plan, _profile(self.plan, space, name), self._order(how[0], space))
+        order, seen = self._order(how[0], space), self._seen()[0]
+        profile = _profile(self.plan, space, name, lambda _: group_losses(self.plan.network, space.table, order, seen))
+        pruned = prune_ordered(self.plan, profile, order)
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)
         refit_weights(pruned, self.full, self._calibration, self._calibration.train, how[1])
@@ -126,10 +129,12 @@ class _Bench:
 
     def _order(self, criterion: str, space: ProfileSpace) -> dict[str, Tensor]:
         if criterion not in self._orders:
-            seen = self._calibration.train[:MOST_SEEN]
-            batch = self._calibration.normalize(seen.pixels, 3), seen.labels
-            self._orders[criterion] = rank_channels(self.plan.network, space.table, criterion, 0, batch)
+            self._orders[criterion] = rank_channels(self.plan.network, space.table, criterion, 0, self._seen())
         return self._orders[criterion]
+
+    def _seen(self) -> Batch:
+        some = self._calibration.train[:MOST_SEEN]
+        return self._calibration.normalize(some.pixels, 3), some.labels
 
     def measure(
         self, name: str, keep: float, how: tuple[str, str], epochs: int, network: nn.Module, cost: list[float]
@@ -197,7 +202,7 @@ def _label(name: str) -> str:
     return Path(name).stem if name.endswith((".json", ".safetensors")) else name
 
 
-def _profile(plan: Plan, space: ProfileSpace, name: str) -> Profile:
+def _profile(plan: Plan, space: ProfileSpace, name: str, measure: Measure) -> Profile:
     """Returns a profile at a budget; one from a file is for another resolution or a relative, and so is projected."""
     if name.endswith(".safetensors"):
         return Policy.load(Path(name)).profile(space)
@@ -207,7 +212,7 @@ def _profile(plan: Plan, space: ProfileSpace, name: str) -> Profile:
         widths = space.project(space.table.ratios(given)[None])[0]
     else:
         rival, _, seed = name.partition(":")
-        widths = RIVALS[rival](space, int(seed or 0))
+        return Decision(rival, "").profile(space, int(seed or 0), measure)
     return space.profile(widths, {})
 
 

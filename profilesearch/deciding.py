@@ -1,6 +1,6 @@
 """What is used where no stored profile has evidence for it: the policy for any network, if it has."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,13 +9,28 @@ from typing import Any
 from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
-from profilesearch.networks.names import POLICY, check_rival
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.names import POLICY, SENSITIVITY, check_rival
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.sensitivity import sensitive
 from profilesearch.store import SHIPPED
 
 _RULES = ("widest", "taper")
+Measure = Callable[[Scope], FloatArray]
+"""Returns what the network's outputs lose by each group of a scope, as `sensitivity.group_losses` does."""
+
+
+def unmeasured(scope: Scope) -> FloatArray:
+    """Says that what decides cannot be measured.
+
+    Raises:
+        UsageError: Always.
+    """
+    raise UsageError(
+        f"profile '{SENSITIVITY}' needs a trained network and images to measure what scope '{scope}' loses"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +47,18 @@ class Decision:
     why: str
     policy: Policy | None = None
 
-    def profile(self, space: ProfileSpace, seed: int) -> Profile:
-        """Returns the profile for a network and budget; the seed is that of random draws."""
+    def profile(self, space: ProfileSpace, seed: int, measure: Measure = unmeasured) -> Profile:
+        """Returns the profile for a network and budget.
+
+        Args:
+            space: The profiles of that budget.
+            seed: Of random draws.
+            measure: Measures what single groups lose, where that decides.
+        """
         if self.policy is not None:
             return self.policy.profile(space)
+        if self.name == SENSITIVITY:
+            return space.profile(sensitive(space, measure(space.scope)), provenance({"searcher": SENSITIVITY}))
         return space.profile(RIVALS[self.name](space, seed), provenance({"searcher": self.name}))
 
 

@@ -61,19 +61,19 @@ def prune_with_profile(
     Raises:
         UsageError: The profile is of another architecture; the message has the first name that does not fit.
     """
-    return prune_planned(Plan(profile.architecture, model, image_shape), profile, criterion, seed, batch)
-
-
-def prune_planned(
-    plan: Plan, profile: Profile, criterion: str = "l1", seed: int = 0, batch: Batch | None = None
-) -> Pruned:
-    """Does what `prune_with_profile` does to the network of a plan, on the processor, whose groups are known."""
+    plan = Plan(profile.architecture, model, image_shape)
     order = rank_channels(plan.network, plan.table.within(profile.scope), criterion, seed, batch)
     return prune_ordered(plan, profile, order)
 
 
 def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> Pruned:
-    """Does it where the order of each group's channels is known, the most important first."""
+    """Does what `prune_with_profile` does to the network of a plan, on the processor.
+
+    Args:
+        plan: Of the network, which is not changed.
+        profile: Of its groups.
+        order: Of each group's channels, the most important first.
+    """
     model, table = plan.network, plan.table.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
     keep = keep_channels(order, table, widths)

@@ -118,18 +118,18 @@ def _closest(
     learn, judge = images[: min(_REFIT_IMAGES, len(images) - few)], images[-few:]
     network, device = pruned.network, device_of(model)
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    wanted, start = _outputs(model, judge), copied_state(network)
+    wanted, start = outputs_of(model, judge), copied_state(network)
     tried: list[tuple[float, Refitted, dict[str, Tensor]]] = []
     for inputs in INPUTS:
         network.load_state_dict(start)
         fitted = refit_on(pruned, model, learn, inputs, say, progress)
-        tried.append((distance(_outputs(network, judge), wanted), fitted, copied_state(network)))
+        tried.append((distance(outputs_of(network, judge), wanted), fitted, copied_state(network)))
         if norms:
             with torch.no_grad():
                 parts = (learn[part].to(device) for part in batches(len(learn), _AT_ONCE))
                 reestimate(network.eval(), norms, parts)
             again = replace(fitted, reestimated=True)
-            tried.append((distance(_outputs(network, judge), wanted), again, copied_state(network)))
+            tried.append((distance(outputs_of(network, judge), wanted), again, copied_state(network)))
     _, chosen, state = min(tried, key=lambda each: each[0] if math.isfinite(each[0]) else math.inf)
     network.load_state_dict(state)
     return chosen
@@ -140,7 +140,7 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Returns what a network gives for images: every tensor, with all images."""
     device, seen = device_of(network), []
     with torch.inference_mode(), evaluating(network):

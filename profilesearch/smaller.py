@@ -1,33 +1,36 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from profilesearch.asked import given_profile
-from profilesearch.deciding import decide
+from profilesearch.deciding import Measure, decide
 from profilesearch.deciding import named as asked_for
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import MOST_SEEN, Batch
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import plain_copy
-from profilesearch.networks.names import AUTO, NAMED, REFITS, SEEING
+from profilesearch.networks.names import AUTO, NAMED, REFITS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
-from profilesearch.pruning import Pruned, prune_planned
-from profilesearch.refitting import most_used, refit_on
+from profilesearch.pruning import Pruned, prune_ordered
+from profilesearch.refitting import refit_on
+from profilesearch.samples import batch_of, mixed, shape_of
+from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
-
-DEFAULT_SHAPE = (3, 224, 224)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ def prune(
             or more, in any order; weights are refitted on up to 500 from all over them. Without any they stay as they
             were: fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
-            `uniform`, `widest`, `taper`, `random` or `policy`.
+            `uniform`, `widest`, `taper`, `random`, `policy`, or, with ten images or more, `sensitivity`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` cannot be cut so far.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, where None with images.
@@ -129,14 +132,17 @@ def prune(
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
     named, given = _given(profile, Path(store))
-    plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, _shape(images, image_shape))
+    plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
+    used = None if images is None else mixed(images, refit)
+    seen = batch_of(used, criterion)
+    order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
     if given:
         chosen, source, why = given, "given", "it was asked for"
     else:
         budget = Budget(metric, keep)
-        chosen, source, why = _chosen(plan, budget, scope or _scope(plan, budget), Path(store), named, seed)
-    used = None if images is None else _mixed(images, refit)
-    pruned = prune_planned(plan, chosen, criterion, seed, _batch(used, criterion))
+        measure = partial(_losses, plan, order, seen)
+        chosen, source, why = _chosen(plan, budget, scope or _scope(plan, budget), Path(store), named, seed, measure)
+    pruned = prune_ordered(plan, chosen, order(chosen.scope))
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)
@@ -209,44 +215,22 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
     return pruned.network
 
 
-def _shape(images: Tensor | None, image_shape: tuple[int, int, int] | None) -> tuple[int, int, int]:
-    """Returns the shape of one input, after a look at what was given."""
-    if images is not None:
-        if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
-            kind = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-            raise UsageError(
-                f"images must be one tensor (N, C, H, W) of floating point, normalized as for training, got {kind}"
-            )
-        if not len(images) or not bool(images.isfinite().all()):
-            raise UsageError("images must hold at least one image and finite values alone; leave the others out")
-    shape = image_shape or (DEFAULT_SHAPE if images is None else tuple(images.shape[1:]))
-    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise UsageError(f"image_shape must be (channels, height, width), whole numbers above 0, got {shape}")
-    if images is not None and tuple(images.shape[1:]) != tuple(shape):
-        raise UsageError(f"images have the shape {tuple(images.shape[1:])}, but image_shape is {tuple(shape)}")
-    return shape[0], shape[1], shape[2]
+def _losses(plan: Plan, order: Callable[[Scope], dict[str, Tensor]], seen: Batch | None, scope: Scope) -> FloatArray:
+    """Returns what the outputs lose by each group of a scope.
 
-
-def _mixed(images: Tensor, refit: str) -> Tensor:
-    """Returns as many images as are looked at, from all over those given, which may come class after class."""
-    most = max(MOST_SEEN, most_used(refit))
-    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:most]
-    return images[drawn.to(images.device)]
-
-
-def _batch(images: Tensor | None, criterion: str) -> Batch | None:
-    """Returns what criteria that look at images are given, without labels."""
-    if criterion in SEEING and (images is None or criterion == "taylor"):
-        needs = "labels" if criterion == "taylor" else "images"
-        raise UsageError(f"criterion '{criterion}' needs {needs}; use 'l1', or 'reconstruction' with images=...")
-    if images is None:
-        return None
-    some = images[:MOST_SEEN].float().cpu()
-    return some, torch.zeros(len(some), dtype=torch.int64)
+    Raises:
+        UsageError: There are too few images.
+    """
+    if seen is None or len(seen[0]) < FEWEST:
+        raise UsageError(
+            f"profile 'sensitivity' cuts every layer and measures what images={FEWEST} or more lose by it; give some, "
+            "or take a profile that needs none, such as 'uniform'"
+        )
+    return group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
 
 
 def _chosen(
-    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int
+    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int, measure: Measure
 ) -> tuple[Profile, str, str]:
     """Returns the named profile; else the best stored one for a network's groups, and without any what `decide` says.
 
@@ -261,7 +245,7 @@ def _chosen(
     asked = asked_for(named, budget, store) if named else None
     decision = asked or decide(store, budget, scope, plan.image_shape[1])
     why = decision.why if asked else f"no stored one fits; {decision.why}"
-    return decision.profile(plan.space(budget, scope), seed), decision.name, why
+    return decision.profile(plan.space(budget, scope), seed, measure), decision.name, why
 
 
 def _on_budget(profile: Profile, plan: Plan) -> tuple[Profile, str]:

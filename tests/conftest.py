@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from profilesearch import refitting
-from profilesearch.applying import making
+from profilesearch.applying import subject
 from profilesearch.measure import speed
 from profilesearch.networks import latency
 from profilesearch.networks.clock import pass_times
@@ -108,7 +108,7 @@ def brief() -> Iterator[None]:
         patch.setattr(speed, "_ROUNDS", 1)
         patch.setattr(latency, "pass_times", partial(pass_times, rounds=1))
         patch.setattr(refitting, "_REFIT_IMAGES", 100)
-        patch.setattr(making, "MOST_SEEN", 100)
+        patch.setattr(subject, "MOST_SEEN", 100)
         yield
 
 

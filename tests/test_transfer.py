@@ -178,7 +178,14 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     )
     with (place / "transferred" / "speeds.csv").open(encoding="utf-8") as file:
         timed = [row["method"] for row in csv.DictReader(file)]
-    assert timed == ["ticket-one-shot", "width", "uniform", "widest", "profile-random"]  # one of each shape
+    assert timed == [
+        "ticket-one-shot",
+        "width",
+        "uniform",
+        "widest",
+        "sensitivity",
+        "profile-random",
+    ]  # one of each shape
     assert (place / "transferred" / "transfer.png").stat().st_size > 5000
     assert "width, rigl, str, acdc) had fewer epochs than the source" in page
     carried = Profile.load(place / "transferred" / "profile-0.6.json")

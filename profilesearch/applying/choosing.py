@@ -14,7 +14,7 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision, decide, named
+from profilesearch.deciding import Decision, Measure, decide, named
 from profilesearch.evidence import provenance
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, NAMED
@@ -67,14 +67,19 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
 
 
 def fitted_profile(
-    settings: Applying, given: Profile | Decision, plan: Plan, workspace: Workspace, output: Output
+    settings: Applying,
+    given: Profile | Decision,
+    plan: Plan,
+    workspace: Workspace,
+    output: Output,
+    measure: Measure,
 ) -> Profile:
     """Returns the profile as it is for this network: decided, carried over from a relative, rounded, or unchanged."""
     budget, scope = (given.budget, given.scope) if isinstance(given, Profile) else (settings.budget, settings.groups)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if not isinstance(given, Profile):
-        return given.profile(plan.space(budget, scope, multiple), settings.seed)
+        return given.profile(plan.space(budget, scope, multiple), settings.seed, measure)
     other = given.fingerprint != plan.table.within(scope).fingerprint
     profile = carry(given, plan) if other and settings.map_by_position else given
     if multiple == 1:

@@ -12,11 +12,13 @@ from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.criteria import MOST_SEEN, rank_channels
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.names import AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
 from profilesearch.refitting import refit_weights
+from profilesearch.sensitivity import group_losses
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.training import NotFinite, train
@@ -106,13 +108,18 @@ def make(
 def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -> dict[str, Tensor]:
     """Returns the channels of every group, the most important first."""
     if scope not in subject.orders:
-        batch = subject.learn[:MOST_SEEN]
-        seen = subject.data.normalize(batch.pixels, subject.shape[0]), batch.labels
         table = subject.plan.table.within(scope)
         with output.progress("choosing channels") as move:
-            found = rank_channels(subject.network, table, settings.criterion, settings.seed, seen, move)
+            found = rank_channels(subject.network, table, settings.criterion, settings.seed, subject.sample(), move)
         subject.orders[scope] = found
     return subject.orders[scope]
+
+
+def measured_losses(subject: Subject, scope: Scope, settings: Applying, output: Output) -> FloatArray:
+    """Returns what the outputs lose by each group of a scope, on training images; see `group_losses`."""
+    order, table = _order(subject, scope, settings, output), subject.plan.table.within(scope)
+    with output.progress("measuring what each layer can lose") as move:
+        return group_losses(subject.network, table, order, subject.sample()[0], move)
 
 
 def _finetune(

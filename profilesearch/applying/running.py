@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.choosing import chosen_profile, fitted_profile
 from profilesearch.applying.exports import check_format
-from profilesearch.applying.making import Diverged, last_good, make
+from profilesearch.applying.making import Diverged, last_good, make, measured_losses
 from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject, tuning
 from profilesearch.applying.writing import write
@@ -18,7 +18,7 @@ from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision
+from profilesearch.deciding import Decision, Measure
 from profilesearch.errors import UsageError
 from profilesearch.networks.names import UNSEARCHED
 from profilesearch.networks.plan import Plan
@@ -78,11 +78,12 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     plan = Plan(settings.arch, full, shape)
     with output.progress("finding what can be pruned"):
         table = plan.table
-    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output))
+    subject = Subject(member, plan, data, learning_images(member, data))
+    measure = partial(measured_losses, subject, settings=settings, output=output)
+    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output, measure))
     for profile in profiles:
         table.within(profile.scope).ratios(profile)  # or it is of another architecture
     known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
-    subject = Subject(member, plan, data, learning_images(member, data))
     with Unfinished(settings.out / "finetune") as resume:
         made = make(subject, profiles[0], settings, resume, output, world)
         if isinstance(made, Diverged):
@@ -136,13 +137,16 @@ def _fitted(
     plan: Plan,
     workspace: Workspace,
     output: Output,
+    measure: Measure,
 ) -> list[Profile]:
     """Returns the profile, and its rival if there is one, as they are for the network at hand.
 
     Raises:
         UsageError: Both are the same.
     """
-    profile, *rivals = (fitted_profile(*each, plan, workspace, output) for each in zip(asked, given, strict=True))
+    profile, *rivals = (
+        fitted_profile(*each, plan, workspace, output, measure) for each in zip(asked, given, strict=True)
+    )
     if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
         raise UsageError(
             f"--against {asked[1].profile} comes out as the very profile that is applied, in the {len(profile.keep)} "

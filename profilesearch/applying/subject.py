@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.applying.settings import Applying
+from profilesearch.networks.criteria import MOST_SEEN, Batch
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Profile, Scope
@@ -49,6 +50,11 @@ class Subject:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one input, (C, H, W)."""
         return self.plan.image_shape
+
+    def sample(self) -> Batch:
+        """Returns the training images that criteria look at, normalized, and their labels."""
+        some = self.learn[:MOST_SEEN]
+        return self.data.normalize(some.pixels, self.shape[0]), some.labels
 
 
 def tuning(settings: Applying, data: DataSet) -> Recipe:

@@ -23,8 +23,8 @@ UNIFORM, WIDEST, TAPER, RANDOM = UNSEARCHED = ("uniform", "widest", "taper", "ra
 """Profiles that need no search."""
 CONTENDERS = (UNIFORM, WIDEST)
 """What every search must beat."""
-POLICY = "policy"
-NAMED = (*UNSEARCHED, POLICY)
+POLICY, SENSITIVITY = "policy", "sensitivity"
+NAMED = (*UNSEARCHED, POLICY, SENSITIVITY)
 """Profiles by name, none of which needs a search on the network at hand."""
 
 

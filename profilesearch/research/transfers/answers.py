@@ -23,6 +23,7 @@ QUESTIONS = (
     ("Are the trained weights worth more when they are fitted anew in closed form?", "profile-refit", "profile-late"),
     ("Is a profile better than the same part of every layer?", "profile", "uniform"),
     ("Is a profile better than the widest network at equal cost?", "profile", "widest"),
+    ("Is a profile better than what the sensitivity of single layers says?", "profile", "sensitivity"),
     ("Is a profile better than a thinner network of its size, trained from random weights?", "profile", "width"),
     ("Is a profile better than magnitude pruning to the same number of weights?", "profile", "magnitude"),
 )  # fmt: skip

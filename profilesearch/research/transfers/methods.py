@@ -73,6 +73,12 @@ METHODS: Mapping[str, Method] = {
         _SOURCE,
         "The most weights at equal multiply-adds, or the other way round, with the source's weights, trained on.",
     ),
+    "sensitivity": Method(
+        "structured:sensitivity",
+        True,
+        _SOURCE,
+        "What loses least if what single layers lose adds up, with the source's weights, trained on.",
+    ),
     "profile": Method(
         "structured:profile",
         True,

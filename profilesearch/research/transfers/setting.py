@@ -109,9 +109,8 @@ class Setting:
     def network(self, method: str, level: float, compression: int | None = None) -> Path:
         """Returns the file of a compressed network; the first compression's where None."""
         version = METHODS[method].version
-        name = "-".join(
-            filter(None, (method, f"v{version}" * (version > 1), f"{level:g}", self.profile(method, level)))
-        )
+        parts = method, f"{level:g}", self.profile(method, level), f"v{version}" * (version > 1)
+        name = "-".join(filter(None, parts))
         return self._folder(self.seed if compression is None else compression) / f"{name}.safetensors"
 
     def unfinished(self, run: str) -> Unfinished:

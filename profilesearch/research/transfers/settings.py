@@ -108,7 +108,7 @@ files, in --out:
     refit: str = field(
         default=Ways.refit,
         metadata=option(
-            "how profile, uniform and widest fit their weights anew before they train: none, sequential, full, auto",
+            "how profiles and their rivals fit their weights anew before they train: none, sequential, full, auto",
             "NAME",
         ),
     )

@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance, provenance
 from profilesearch.networks import rivals
 from profilesearch.networks.cost import CostModel
-from profilesearch.networks.criteria import MOST_SEEN, keep_channels, rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import SEEING
@@ -23,11 +23,12 @@ from profilesearch.pruning import Pruned
 from profilesearch.refitting import refit_weights
 from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.sensitivity import group_losses, sensitive
 from profilesearch.store import Stored
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.pools import Member, example_shape
 
-RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block", "widest": "block"}
+RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block", "widest": "block", "sensitivity": "block"}
 """Methods without a profile, and which groups they make thinner."""
 
 
@@ -52,6 +53,16 @@ def uniform(upstream: Upstream, level: float) -> nn.Module:
 def widest(upstream: Upstream, level: float) -> nn.Module:
     """The most of what the level is not of, weights or multiply-adds, with the source's weights, trained on."""
     return _by_rule(upstream, level, "widest")
+
+
+def sensitivity(upstream: Upstream, level: float) -> nn.Module:
+    """What loses least if what single layers lose adds up, with the source's weights, trained on."""
+    space, source = _space(upstream, level, RIVALS["sensitivity"]), upstream.trained()
+    order = _order(upstream, source, space)
+    losses = group_losses(source, space.table, order, _seen(upstream, source)[0])
+    model = _cut(upstream, source, space, sensitive(space, losses), upstream.ways.refit, order)
+    upstream.tune(model, f"sensitivity-{level:g}")
+    return model
 
 
 def profile(upstream: Upstream, level: float) -> nn.Module:
@@ -167,17 +178,32 @@ def _planned(source: Member, shape: tuple[int, int, int]) -> Plan:
 
 
 def _cut(
-    upstream: Upstream, weights: nn.Module, space: ProfileSpace, widths: IntArray, refit: str = "none"
+    upstream: Upstream,
+    weights: nn.Module,
+    space: ProfileSpace,
+    widths: IntArray,
+    refit: str = "none",
+    order: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
-    source, images, criterion = upstream.trained(), upstream.sample(MOST_SEEN), upstream.ways.criterion
-    channels, seen = input_channels(source, upstream.data.image_shape), None
-    if criterion in SEEING:
-        seen = upstream.data.normalize(images.pixels, channels), images.labels
-    keep = keep_channels(rank_channels(source, space.table, criterion, upstream.seed, seen), space.table, widths)
+    source = upstream.trained()
+    keep = keep_channels(order or _order(upstream, source, space), space.table, widths)
     pruned = Pruned(Pruner(weights, space.table).prune(keep), space.table, widths, space.cost, keep)
     if refit != "none":
-        refit_weights(pruned, source, upstream.data, images, refit)
+        refit_weights(pruned, source, upstream.data, upstream.sample(MOST_SEEN), refit)
     return pruned.network
+
+
+def _order(upstream: Upstream, source: nn.Module, space: ProfileSpace) -> dict[str, Tensor]:
+    """Returns the channels of each group, the most important first."""
+    criterion = upstream.ways.criterion
+    seen = _seen(upstream, source) if criterion in SEEING else None
+    return rank_channels(source, space.table, criterion, upstream.seed, seen)
+
+
+def _seen(upstream: Upstream, source: nn.Module) -> Batch:
+    """Returns normalized training images, and their labels."""
+    images = upstream.sample(MOST_SEEN)
+    return upstream.data.normalize(images.pixels, input_channels(source, upstream.data.image_shape)), images.labels
 
 
 def _settled(upstream: Upstream, model: nn.Module) -> nn.Module:

@@ -1,0 +1,112 @@
+"""Sensitivity: what a network's outputs lose when one group alone is cut, and the profile that loses least by it.
+
+It needs no search and no label: three networks a group are cut, refitted in closed form, and run on a few images.
+Measuring layer by layer how much each can lose is an old way to choose keep ratios by hand (Li et al. 2017, arXiv
+1608.08710); choosing them under a cost by losses that are added up is that of Frantar and Alistarh 2022 (SPDY, arXiv
+2201.13096), for unstructured masks. Here losses are of the network's outputs, behind a refit.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.criteria import keep_channels
+from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.moments import MomentRefit
+from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.surgery import Pruner
+from profilesearch.refitting import distance, outputs_of
+from profilesearch.system.progress import Progress
+
+RATIOS = (0.25, 0.5, 0.75)
+"""Keep ratios at which each group is cut."""
+FEWEST = 10
+"""Images, at least."""
+_JUDGES = 125
+"""Images that outputs are compared on, at most; a fifth of those given, and no refit looks at them."""
+_STEPS = 64
+"""Cuts of each group on the way from the full network to the budget, at most."""
+_LEAST = 1e-9
+_LOST = 1e6
+"""Loss of a network whose outputs are not finite."""
+
+
+def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
+    """Returns the profile of a budget that loses least, shape (G,), if what single groups lose adds up.
+
+    From the full network on, the cut that loses least for what it saves comes next, until the budget is met.
+
+    Args:
+        space: The profile space.
+        losses: By `group_losses`, shape (G, len(RATIOS)).
+    """
+    table, (low, high) = space.table, space.ends
+    curves = [_curve(int(channels), each) for channels, each in zip(table.channels, losses, strict=True)]
+    far = np.maximum(space.multiple, -(-table.channels // _STEPS))
+    widths = high.copy()
+    while (cost := float(space.relative(widths))) > space.budget.keep and (widths > low).any():
+        cut = np.minimum(far, widths - low)
+        saved = cost - space.relative(widths - np.diag(cut))
+        lost = np.array([curve[w - c] - curve[w] for curve, w, c in zip(curves, widths, cut, strict=True)])
+        worth = np.where((cut > 0) & (saved > 0), lost / np.maximum(saved, 1e-12), np.inf)
+        if not np.isfinite(worth).any():
+            break
+        chosen = int(worth.argmin())
+        widths[chosen] -= cut[chosen]
+    projected: IntArray = space.project((widths / table.channels)[None])[0]
+    return projected
+
+
+def group_losses(
+    model: nn.Module,
+    table: GroupTable,
+    order: Mapping[str, Tensor],
+    images: Tensor,
+    progress: Progress | None = None,
+) -> FloatArray:
+    """Measures what the outputs lose when one group alone keeps each of `RATIOS`, with all layers behind it refitted.
+
+    Args:
+        model: The full network, in single precision; never changed.
+        table: Its channel groups, G of them.
+        order: Of the channels of each group, the most important first.
+        images: Normalized images, (N, C, H, W), on the device of the model; `FEWEST` or more.
+        progress: Called before every group with groups done, groups in all, and its name.
+
+    Returns:
+        Squared errors of the outputs, relative to their square, shape (G, len(RATIOS)).
+    """
+    few = min(_JUDGES, len(images) // 5)
+    judges, pruner = images[-few:], Pruner(model, table)
+    refit, wanted = MomentRefit(model, table, images[:-few]), outputs_of(model, judges)
+    losses = np.zeros((len(table.groups), len(RATIOS)))
+    for number, group in enumerate(table.groups):
+        if progress:
+            progress(number, len(table.groups), group.name)
+        for place, ratio in enumerate(RATIOS):
+            widths = table.channels.copy()
+            widths[number] = max(1, round(ratio * group.channels))
+            keep = keep_channels(order, table, widths)
+            pruned = pruner.prune(keep)
+            refit(pruned, keep)
+            lost = distance(outputs_of(pruned, judges), wanted)
+            losses[number, place] = lost if np.isfinite(lost) else _LOST
+    return losses
+
+
+def _curve(channels: int, losses: Sequence[float] | FloatArray) -> FloatArray:
+    """Returns a group's loss for every width from 0 to all channels, shape (channels + 1,).
+
+    Between and below the measured ratios its logarithm is linear, and above them the loss itself, to zero.
+    """
+    ratios, known = np.arange(channels + 1) / channels, np.array(RATIOS)
+    logs = np.minimum.accumulate(np.log(np.maximum(losses, _LEAST)))  # more channels never lose more
+    slope = (logs[1] - logs[0]) / (known[1] - known[0])
+    below, above = ratios < known[0], ratios > known[-1]
+    inside = np.interp(ratios, known, logs)
+    inside[below] = logs[0] + slope * (ratios[below] - known[0])
+    curve: FloatArray = np.exp(inside)
+    curve[above] = np.exp(logs[-1]) * (1 - ratios[above]) / (1 - known[-1])
+    return curve
