@@ -186,8 +186,17 @@ def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path, write_image
     data = open_data(str(tmp_path))
     assert (len(data.train), len(data.test), data.image_shape) == (8, 6, (3, 224, 224))
     write_images(tmp_path / "val", ["c"], 1)
-    with pytest.raises(UsageError, match="other class folders"):
+    with pytest.raises(UsageError, match=r"other class folders \(c in one alone\)"):
         open_data(str(tmp_path))
+
+
+def test_a_part_under_an_unknown_name_is_named(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    write_images(tmp_path / "train", ["a", "b"], 8)
+    assert open_data(f"{tmp_path}@16").remarks == ()
+    write_images(tmp_path / "tests", ["a", "b"], 3)
+    data = open_data(f"{tmp_path}@16")
+    assert data.remarks == ("not read: tests beside train; name it test or val",)
+    assert (len(data.train), len(data.test)) == (13, 3)
 
 
 def test_parts_of_imagenet_may_have_other_classes(tmp_path: Path, write_images: Callable[..., Path]) -> None:

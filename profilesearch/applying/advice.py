@@ -95,7 +95,7 @@ def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., st
     if facts.gained is None and facts.lost > _LITTLE:
         steps.append(Step(f"fine-tune it, {_EPOCHS} epochs:", again(finetune=_EPOCHS)))
     elif facts.gained is not None and facts.gained < 0:
-        steps.append(Step("fine-tuning lost accuracy; a lower rate:", again(lr=_lower(facts.lr))))
+        steps.append(Step("the fine-tuning gained nothing; a lower rate:", again(lr=_lower(facts.lr))))
     elif facts.lost > _LITTLE:
         steps.append(Step("accuracy is still missing; more epochs:", again(finetune=3 * facts.epochs)))
     if facts.lost > _MUCH and facts.keep < 0.9:

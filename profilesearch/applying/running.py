@@ -20,6 +20,7 @@ from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision, Measure
 from profilesearch.errors import UsageError
+from profilesearch.networks.familiar import ENOUGH, unfamiliar
 from profilesearch.networks.names import UNSEARCHED
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
@@ -178,5 +179,7 @@ def _base(
     ]
     right, channels = right_part(predicted, data.test), example_shape(full, data)[0]
     state(output, member, right, data.test, "test", data, channels, known)
+    if strange := unfamiliar(full, data.normalize(data.train[:ENOUGH].pixels, channels).to(device)):
+        output.say(f"{strange} --mean and --std give another normalization, --image-size another size")
     full.cpu()
     return predicted

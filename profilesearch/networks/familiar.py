@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from profilesearch.networks.cost import evaluating
 
-_FEW, _ENOUGH = 8, 64
+_FEW, ENOUGH = 8, 64
 """Images to look at: of fewer, nothing is said, since two may differ by chance."""
 _FAR = 3.0
 """Times more or less variance, in half of the channels, than in training."""
@@ -36,7 +36,7 @@ def unfamiliar(network: nn.Module, images: Tensor) -> str:
     hooks = [norm.register_forward_pre_hook(stop) for norm in norms if norm.running_var is not None]
     try:
         with torch.no_grad(), evaluating(network):
-            network(images[:_ENOUGH])
+            network(images[:ENOUGH])
     except _EnoughSeenError:
         pass
     finally:

@@ -1,6 +1,7 @@
 """What is known of an architecture before any weight is."""
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,12 +50,23 @@ class Plan:
         Raises:
             UsageError: The budget is out of reach, or nothing is prunable in this scope.
         """
+        try:
+            return self._space(budget, scope, multiple)
+        except UsageError as error:
+            if scope != "all" and self._reaches(budget, multiple):
+                raise UsageError(f"{error}; try `scope='all'`, which prunes residual streams too") from error
+            raise
+
+    def _reaches(self, budget: Budget, multiple: int) -> bool:
+        with suppress(UsageError):
+            return bool(self._space(budget, "all", multiple))
+        return False
+
+    def _space(self, budget: Budget, scope: Scope, multiple: int) -> ProfileSpace:
         table = self.table.within(scope)
         if not table.groups:
-            wider = "; try `scope='all'`" if self.table.groups else ""
             raise UsageError(
-                f"{self.architecture} has no prunable channel group in scope '{scope}'{wider}; "
-                "`profilesearch groups` says why"
+                f"{self.architecture} has no prunable channel group in scope '{scope}'; `profilesearch groups` says why"
             )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +34,7 @@ _IMAGENET_CLASSES = 1000
 _INDEX = "imagenet_classes.txt"
 _LEAST = 10
 _PART = 2000
+_SHOWN = 3
 """Images that are decoded before they go to a device."""
 _LOOKED_AT = 16
 """Images whose values are looked at before any work."""
@@ -192,8 +193,10 @@ def load_folder(folder: Path, size: int) -> DataSet:
         sources = [list_classes(path) for path in (parts["train"], parts["test"])]
         classes = tuple(sorted({*sources[0].classes, *sources[1].classes}))
         if any(source.classes != classes for source in sources) and not set(classes) <= set(_imagenet_classes()):
+            other = ", ".join(sorted({*sources[0].classes} ^ {*sources[1].classes})[:_SHOWN])
             raise UsageError(
-                f"{shown(parts['train'])} and {shown(parts['test'])} have other class folders; make them the same"
+                f"{shown(parts['train'])} and {shown(parts['test'])} have other class folders ({other} in one alone); "
+                "make them the same"
             )
         images = [FileImages(s, _labels_of(s, classes), shuffled(len(s.samples)), size) for s in sources]
     else:
@@ -210,8 +213,18 @@ def load_folder(folder: Path, size: int) -> DataSet:
     images[0].check_range()
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
-    remarks = tuple(source.left_out for source in sources if source.left_out)
+    remarks = tuple(filter(None, (*(source.left_out for source in sources), _unread(folder, parts))))
     return replace(data, classes=classes, remarks=remarks, split_here=len(sources) == 1)
+
+
+def _unread(folder: Path, parts: Mapping[str, Path | None]) -> str:
+    """Names the folders beside the only part, which may be the other part under a name that is not known."""
+    part = next((path for path in parts.values() if path is not None), None)
+    if part is None or all(parts.values()):
+        return ""
+    others = sorted(each.name for each in folder.iterdir() if each.is_dir() and each != part and each.name[0] != ".")
+    wanted = _TEST if parts["train"] else _TRAIN
+    return f"not read: {', '.join(others)} beside {part.name}; name it {' or '.join(wanted[:2])}" if others else ""
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:
