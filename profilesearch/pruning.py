@@ -12,7 +12,7 @@ from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
-from profilesearch.networks.surgery import Pruner
+from profilesearch.networks.surgery import Pruner, check_widths
 from profilesearch.profiles import Profile
 from profilesearch.scoring.score import reestimate
 from profilesearch.tasks.data import DataSet, Images
@@ -59,7 +59,8 @@ def prune_with_profile(
         batch: Normalized training images and labels, for criteria that look at images.
 
     Raises:
-        UsageError: The profile is of another architecture; the message has the first name that does not fit.
+        UsageError: The profile is of another architecture; the message has the first name that does not fit. Or the
+            network cannot be pruned to the profile's widths.
     """
     plan = Plan(profile.architecture, model, image_shape)
     order = rank_channels(plan.network, plan.table.within(profile.scope), criterion, seed, batch)
@@ -73,10 +74,14 @@ def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> 
         plan: Of the network, which is not changed.
         profile: Of its groups.
         order: Of each group's channels, the most important first.
+
+    Raises:
+        UsageError: At these widths alone, the pruned network would not be the full one whose layers ignore the others.
     """
     model, table = plan.network, plan.table.within(profile.scope)
     widths = round_widths(table.ratios(profile), table.channels)
     keep = keep_channels(order, table, widths)
+    check_widths(model, table, keep, plan.example)
     network = Pruner(model, table).prune(keep).eval()
     return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.vgg import make_layers
 
+from profilesearch import load_pruned, prune
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import keep_channels, rank_channels
@@ -172,6 +174,52 @@ def test_a_wrong_coupling_is_caught_and_excluded() -> None:
     checked = check_plan(plan.network, broken, plan.example)
     assert checked.names == plan.table.names[1:]
     assert checked.excluded[0].name == first.name
+
+
+class Scaled(nn.Module):
+    """A convolution that divides by the root of what it first had inputs, as equalized learning rates do."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.in_channels = inputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.conv2d(images, self.weight, padding=1).relu() / (9 * self.in_channels) ** 0.5
+
+
+def test_numbers_that_follow_no_width_do_not_at_equal_widths(tmp_path: Path) -> None:
+    full = nn.Sequential(Scaled(3, 16), Scaled(16, 16), Scaled(16, 16), nn.Conv2d(16, 4, 1)).eval()
+    plan, images = Plan("mine:Scaled", full, (3, 8, 8)), torch.rand(2, 3, 8, 8)
+    widths = np.array([11, 11, 11])
+    keep = keep_channels(rank_channels(full, plan.table, "l1"), plan.table, widths)
+    small = prune(full, 0.5, (3, 8, 8), profile=plan.space(Budget("macs", 0.5)).profile(widths, {}))
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=full)
+    with torch.no_grad():
+        wanted = mask(full, plan.table.groups, keep)(images)
+        assert all(torch.allclose(each(images), wanted, atol=1e-5) for each in (small.network, again))
+
+
+class Chancy(nn.Module):
+    """Adds what a layer takes to what it gives where they happen to be equally wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 1), nn.Conv2d(32, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        given = self.one(images)
+        made = self.two(given)
+        scores: Tensor = self.out(made + given if made.shape == given.shape else made)
+        return scores
+
+
+def test_widths_at_which_alone_a_network_does_something_else_are_refused() -> None:
+    space = Plan("mine:Chancy", Chancy(), (3, 8, 8)).space(Budget("macs", 0.5))
+    prune(Chancy(), profile=space.profile(np.array([12, 13]), {}), image_shape=(3, 8, 8))
+    with pytest.raises(UsageError, match=r"^Chancy cannot be pruned to these widths, though to others: .* profile$"):
+        prune(Chancy(), profile=space.profile(np.array([12, 12]), {}), image_shape=(3, 8, 8))
 
 
 def test_untraceable_networks_give_one_sentence() -> None:

@@ -17,6 +17,7 @@ from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
+from profilesearch.networks.numbers import kept_numbers
 from profilesearch.networks.plan import copied
 from profilesearch.networks.reading import (
     DIGEST_KEY,
@@ -194,7 +195,8 @@ def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any]
         UsageError: The file cannot be written.
     """
     tensors = {name: _halved(tensor) if half else tensor for name, tensor in model.state_dict().items()}
-    write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, metadata))
+    about = {**metadata, **({"numbers": numbers} if (numbers := kept_numbers(model)) else {})}
+    write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, about))
 
 
 def _halved(tensor: Tensor) -> Tensor:
@@ -248,7 +250,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
     if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
-    assign(model, _like(tensors, model))
+    assign(model, _like(tensors, model), metadata.get("numbers"))
     return model.eval()
 
 
@@ -273,13 +275,10 @@ def _full(
             f"{path} does not say how to rebuild its network; use a file that 'apply' wrote, or give the full network "
             "with network=..."
         )
-    classes, channels = metadata["num_classes"], metadata["in_channels"]
-    largest = max(max(tensor.shape, default=0) for tensor in tensors.values())
-    if max(classes, channels) > largest:
-        raise UsageError(
-            f"{path} is damaged: none of its tensors is as large as {max(classes, channels)}; make it again"
-        )
-    return build(stored, classes, channels)
+    sizes = metadata["num_classes"], metadata["in_channels"]
+    if max(sizes) > max(max(tensor.shape, default=0) for tensor in tensors.values()):
+        raise UsageError(f"{path} is damaged: none of its tensors is as large as {max(sizes)}; make it again")
+    return build(stored, *sizes)
 
 
 def _open(path: Path) -> Checkpoint:

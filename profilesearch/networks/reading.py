@@ -229,11 +229,16 @@ def _recipe(value: Any) -> bool:
     return isinstance(value, dict) and _whole(0, 10**9)(value.get("epochs")) and _number(value.get("lr"))
 
 
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(each) is int for each in value.values())
+
+
 _SEED = _whole(0, 2**63 - 1)
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "architecture": _text, "num_classes": _whole(1, 2**31), "in_channels": _whole(1, 2**31), "data": _text,
     "images": _text, "mean": _channelwise, "std": _channelwise, "seed": _SEED, "split_seed": _SEED,
     "trained_on": _text, "start": _text, "recipe": _recipe, "epoch": _whole(0, 10**9), "identity": _text,
+    "numbers": _numbers,
     "held_out_accuracy": lambda value: _number(value) and 0 <= value <= 1,
 }  # fmt: skip
 """What commands read from the metadata, and what it can be."""

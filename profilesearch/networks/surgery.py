@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
+from profilesearch.networks.numbers import fit, following
 from profilesearch.networks.outputs import outputs
 
 TOLERANCE = 1e-6
@@ -37,6 +39,11 @@ class Pruner:
         for group in table.groups:
             for part in group.slices:
                 self._follows[part.tensor].append((part.dim, group, torch.from_numpy(part.rows)))
+        cuts: dict[tuple[str, int], set[tuple[str, int]]] = defaultdict(set)
+        for name, follows in self._follows.items():
+            for dim, group, rows in follows:
+                cuts[name, dim].add((group.name, rows.shape[1]))
+        self._numbers = following(model, {place: frozenset(groups) for place, groups in cuts.items()})
 
     def prune(self, keep: Mapping[str, Tensor], share: bool = False) -> nn.Module:
         """Returns a smaller network.
@@ -51,7 +58,7 @@ class Pruner:
         pruned = copy.deepcopy(self.model, shared)
         if not share:
             cut = {name: tensor.clone() for name, tensor in cut.items()}
-        assign(pruned, cut)
+        assign(pruned, cut, {name: cut[tensor].shape[dim] for name, (tensor, dim) in self._numbers.items()})
         return pruned
 
     def cut(self, keep: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -74,13 +81,15 @@ class Pruner:
         return tensor
 
 
-def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def assign(model: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str, int] | None = None) -> None:
     """Replaces parameters and buffers by tensors of other shapes, and fits the layers' attributes to them.
 
     Args:
         model: Changed in place. Buffers of another shape become part of its state dict, if they were not: a file of it
             must be able to rebuild it.
         tensors: New values by name; a parameter stays a parameter.
+        numbers: New values of whole numbers that layers of unknown kinds keep, by name, as `stem.channels`; where None,
+            they are told by the shapes.
     """
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
@@ -96,30 +105,7 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             else:
                 kept = leaf not in module._non_persistent_buffers_set
                 module.register_buffer(leaf, new, kept or new.shape != old.shape)
-        _fit(module, sizes)
-
-
-def _fit(module: nn.Module, sizes: Mapping[int, set[int]]) -> None:
-    """Makes the attributes of a layer agree with its tensors.
-
-    Args:
-        module: Of any kind; whole numbers that a module of an unknown kind keeps are taken for the width that they
-            are equal to, if all dimensions of this size became one other. The check of the plan tells where that is
-            wrong.
-        sizes: The new sizes of its tensors' dimensions, by the old ones.
-    """
-    if isinstance(module, nn.modules.conv._ConvNd):
-        rows, columns = module.weight.shape[:2]
-        if module.groups > 1:  # whole groups stay or go
-            module.groups = module.groups * rows // (module.in_channels if module.transposed else module.out_channels)
-        columns *= module.groups
-        module.in_channels, module.out_channels = (rows, columns) if module.transposed else (columns, rows)
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    else:
-        for name, value in vars(module).items():
-            if type(value) is int and len(sizes.get(value, ())) == 1:
-                setattr(module, name, *sizes[value])
+        fit(module, sizes, numbers, prefix)
 
 
 def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTable:
@@ -154,6 +140,29 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
     return replace(table, groups=tuple(passed), excluded=(*table.excluded, *failed))
 
 
+def check_widths(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], example: Tensor) -> None:
+    """Checks at the very channels that a network keeps what `check_plan` checks at random ones.
+
+    A forward pass that asks whether two widths are equal, say, may be right at all widths but some.
+
+    Args:
+        model: The full network; never changed.
+        table: Its channel groups.
+        keep: The kept channels of every group.
+        example: One input, shape (1, C, H, W).
+
+    Raises:
+        UsageError: The pruned network is not the masked one, or costs something else.
+    """
+    double, batch = probe(model, example)
+    fault = _fault_at(double, table, keep, batch, CostModel(double, table, batch))
+    if fault:
+        raise UsageError(
+            f"{type(model).__name__} cannot be pruned to these widths, though to others: {fault}; keep another part of "
+            "it, or give another profile"
+        )
+
+
 def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     """Returns what pruning is checked on: a double-precision copy of a network, and two random images.
 
@@ -171,27 +180,30 @@ def _fault(
     model: nn.Module, table: GroupTable, groups: tuple[ChannelGroup, ...], batch: Tensor, cost: CostModel
 ) -> str:
     """Says why some groups of a table cannot be pruned together; empty where they can."""
-    for seed in range(_TRIALS):
-        keep = _random_channels(groups, seed)
-        widths = np.array([len(keep[g.name]) if g.name in keep else g.channels for g in table.groups])
-        with evaluating(model), torch.no_grad():
-            expected = _run(mask(model, groups, keep), batch)
-            try:
-                pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
-                given = _run(pruned, batch)
-                macs = counted_macs(pruned, batch)
-            except Exception as error:  # whatever the network's own code raises
-                return f"the forward pass holds this width itself ({_where(error)})"
-            shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
-            if shapes[0] != shapes[1]:
-                return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
-            if not _difference(given, expected) < TOLERANCE:
-                again = _difference(_run(model, batch, 1), _run(model, batch, 2))
-                chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
-                return f"the pruned network differs from the masked one{chance}"
-        if macs != int(cost.macs(widths)):
-            return "its multiply-adds do not follow its width"
-    return ""
+    faults = (_fault_at(model, table, _random_channels(groups, seed), batch, cost) for seed in range(_TRIALS))
+    return next(filter(None, faults), "")
+
+
+def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], batch: Tensor, cost: CostModel) -> str:
+    """Says why a network cannot be pruned to these channels of some groups of a table; empty where it can."""
+    groups = tuple(group for group in table.groups if group.name in keep)
+    widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
+    with evaluating(model), torch.no_grad():
+        expected = _run(mask(model, groups, keep), batch)
+        try:
+            pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+            given = _run(pruned, batch)
+            macs = counted_macs(pruned, batch)
+        except Exception as error:  # whatever the network's own code raises
+            return f"the forward pass holds this width itself ({_where(error)})"
+        shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
+        if shapes[0] != shapes[1]:
+            return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
+        if not _difference(given, expected) < TOLERANCE:
+            again = _difference(_run(model, batch, 1), _run(model, batch, 2))
+            chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
+            return f"the pruned network differs from the masked one{chance}"
+    return "" if macs == int(cost.macs(widths)) else "its multiply-adds do not follow its width"
 
 
 def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Tensor, seed: int = 0) -> float:

@@ -1,0 +1,90 @@
+"""Whole numbers, such as widths, that layers of kinds of their own keep beside their tensors."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, nn
+
+KNOWN = (nn.modules.conv._ConvNd, nn.Linear)
+"""Kinds whose numbers are told by their weight's shape."""
+
+
+def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, int] | None, prefix: str) -> None:
+    """Makes the attributes of a layer agree with its tensors.
+
+    Args:
+        module: Of any kind.
+        sizes: The new sizes of its tensors' dimensions, by the old ones. Where there are no `numbers`, those that a
+            module of an unknown kind keeps are taken for the width that they are equal to, if all dimensions of this
+            size became one other.
+        numbers: New values by name, as `stem.channels`; None where they are told by the sizes.
+        prefix: Of the module's names.
+    """
+    if isinstance(module, nn.modules.conv._ConvNd):
+        rows, columns = module.weight.shape[:2]
+        if module.groups > 1:  # whole groups stay or go
+            module.groups = module.groups * rows // (module.in_channels if module.transposed else module.out_channels)
+        columns *= module.groups
+        module.in_channels, module.out_channels = (rows, columns) if module.transposed else (columns, rows)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    else:
+        for name, value in _numbers(module).items():
+            told = sizes.get(value, set()) if numbers is None else {numbers.get(prefix + name, value)}
+            if len(told) == 1:
+                setattr(module, name, *told)
+
+
+def kept_numbers(model: nn.Module) -> dict[str, int]:
+    """Returns the numbers that a file of a pruned network keeps, by name, as `stem.channels`; none where it needs none.
+
+    Torch's own layers need none: their numbers can be told by the shapes.
+    """
+    layers = [(prefix, module) for prefix, module in _layers(model) if not isinstance(module, KNOWN)]
+    if all(type(module).__module__.startswith("torch.") for _, module in layers):
+        return {}
+    return {prefix + name: value for prefix, module in layers for name, value in _numbers(module).items()}
+
+
+def following(
+    model: nn.Module, cuts: Mapping[tuple[str, int], frozenset[tuple[str, int]]]
+) -> dict[str, tuple[str, int]]:
+    """Returns the numbers that follow a width, by name, and the tensor and dimension that have it.
+
+    Those do that equal the sizes of dimensions that are all cut alike. Where some are cut otherwise the number is the
+    size of none of them for certain, whatever they are equal to after one cut: it stays.
+
+    Args:
+        model: The full network.
+        cuts: How dimensions of tensors are cut: the groups that they follow, each with its indices for a channel.
+    """
+    found = {}
+    for prefix, module in _layers(model):
+        ways: dict[int, set[frozenset[tuple[str, int]]]] = defaultdict(set)
+        places: dict[int, tuple[str, int]] = {}
+        for leaf, tensor in _own(module):
+            for dim, size in enumerate(tensor.shape):
+                places[size] = prefix + leaf, dim
+                ways[size].add(cuts.get(places[size], frozenset()))
+        for name, value in _numbers(module).items():
+            if len(ways.get(value, ())) == 1 and frozenset() not in ways[value]:
+                found[prefix + name] = places[value]
+    return found
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yields all modules that have tensors of their own, with the beginning of these tensors' names."""
+    for path, module in model.named_modules():
+        if any(True for _ in _own(module)):
+            yield f"{path}." if path else "", module
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for leaf, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None:
+            yield leaf, tensor
+
+
+def _numbers(module: nn.Module) -> dict[str, int]:
+    """Returns the whole numbers among a module's attributes, by their names."""
+    return {name: value for name, value in vars(module).items() if type(value) is int}
