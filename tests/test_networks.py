@@ -317,6 +317,27 @@ def test_reconstruction_takes_what_costs_least_when_all_others_are_fitted_anew(k
         left.remove(gone)
 
 
+class Returning(nn.Module):
+    """Goes back by the very weights that it came by, as tied autoencoders do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.tied = nn.Conv2d(3, 12, 3), nn.Linear(12, 24)
+
+    def forward(self, images: Tensor) -> Tensor:
+        given = self.stem(images).mean((2, 3))
+        return self.tied(given).relu() @ self.tied.weight
+
+
+def test_a_weight_that_makes_channels_and_takes_them_ranks_them() -> None:
+    full = Returning().eval()
+    table = Plan("mine:Returning", full, (3, 8, 8)).table
+    assert "tied" in table.names
+    norms = full.tied.weight.detach().norm(p=1, dim=1)
+    assert rank_channels(full, table, "l1")["tied"].tolist() == norms.argsort(descending=True).tolist()
+    assert prune(full, 0.97, images=torch.rand(20, 3, 8, 8)).params[1] < 12 * (27 + 1) + 24 * (12 + 1)
+
+
 def test_random_criterion_depends_on_the_seed_alone() -> None:
     plan = Plan("resnet20", build("resnet20", 10), (3, 32, 32))
     one, two, other = (rank_channels(plan.network, plan.table, "random", seed)["layer3.0.conv1"] for seed in (0, 0, 1))

@@ -1,6 +1,6 @@
 """Criteria: which channels of a group stay."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from zlib import crc32
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray
+from profilesearch.networks.groups import ChannelGroup, GroupTable, IntArray, Slice
 from profilesearch.networks.names import CRITERIA, SEEING
 from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.system.progress import Progress
@@ -34,7 +34,8 @@ def rank_channels(
     the BatchNorm scale (Liu et al. 2017, arXiv 1708.06519). `taylor`: squared first-order change of the loss when the
     filter is removed (Molchanov et al. 2019, arXiv 1906.10771). `reconstruction`: what the layers that read the channel
     lose without it when they are refitted; by `l1` where no such layer is small enough.
-    Where several layers make a group's channels, their normalized importances are averaged.
+    Where several layers make a group's channels, their normalized importances are averaged; where what makes them takes
+    them elsewhere, too, those of all weights on them.
 
     Args:
         model: The full network.
@@ -81,16 +82,21 @@ Measure = Callable[[str, Tensor, int], Tensor | None]
 
 
 def _importance(group: ChannelGroup, tensors: Mapping[str, Tensor], measure: Measure, criterion: str) -> Tensor:
-    votes = []
-    for part in group.slices:
-        if not part.takes and part.tensor in tensors:
-            vote = measure(part.tensor, tensors[part.tensor].detach().float(), part.dim)
-            if vote is not None:
-                vote = vote[torch.from_numpy(part.rows)].sum(dim=1)
-                votes.append(vote / vote.mean().clamp_min(1e-12))
+    made = _votes((part for part in group.slices if not part.takes), tensors, measure)
+    votes = made or _votes(group.slices, tensors, measure)
     if not votes:
         raise UsageError(f"criterion '{criterion}' says nothing about group '{group.name}'; use l1")
     return torch.stack(votes).mean(dim=0)
+
+
+def _votes(slices: Iterable[Slice], tensors: Mapping[str, Tensor], measure: Measure) -> list[Tensor]:
+    votes = []
+    for part in slices:
+        vote = measure(part.tensor, tensors[part.tensor].detach().float(), part.dim) if part.tensor in tensors else None
+        if vote is not None:
+            vote = vote[torch.from_numpy(part.rows)].sum(dim=1)
+            votes.append(vote / vote.mean().clamp_min(1e-12))
+    return votes
 
 
 def _draw(group: ChannelGroup, seed: int) -> Tensor:
