@@ -20,7 +20,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
-from profilesearch.networks.given import plain_copy
+from profilesearch.networks.given import layout_of, plain_copy
 from profilesearch.networks.names import AUTO, NAMED, REFITS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
@@ -206,12 +206,14 @@ def _refitted(
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
-    """Gives each tensor the precision that it had; what was cut alone is what it was, to the last bit."""
+    """Gives each tensor the precision and layout that it had; what was cut alone is what it was, to the last bit."""
     exact = Pruner(network, pruned.table).cut(pruned.keep)
+    given = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name, each in (*pruned.network.named_parameters(), *pruned.network.named_buffers()):
         was = exact[name].detach()
         same = torch.equal(was.to(each), each)
-        each.data = was.to(each.device, copy=True) if same else each.data.to(was.dtype)
+        data = was.to(each.device, copy=True) if same else each.data.to(was.dtype)
+        each.data = data.contiguous(memory_format=layout_of(given[name]))
     return pruned.network
 
 

@@ -175,6 +175,18 @@ def test_dtype_and_mode_of_the_network_are_respected() -> None:
     assert len(set(kept.values())) == 3  # with the counter of BatchNorm
 
 
+def test_the_layout_of_the_network_changes_no_group_and_is_kept() -> None:
+    layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    full = nn.Sequential(*layers, nn.Linear(24, 5))
+    first = prune(full, 0.5, (3, 12, 12))
+    last = prune(full.to(memory_format=torch.channels_last), 0.5, (3, 12, 12))
+    assert last.profile == first.profile
+    assert set(first.profile.keep) == {"0", "2"}
+    for small, layout in ((first, torch.contiguous_format), (last, torch.channels_last)):
+        assert all(small.network[place].weight.is_contiguous(memory_format=layout) for place in (0, 2))
+    assert all(map(torch.equal, first.network.parameters(), last.network.parameters()))
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
 def test_a_pruned_network_comes_back_in_its_precision(kind: torch.dtype, tmp_path: Path) -> None:
     small, images = prune(Finder().to(kind), 0.6, (3, 40, 48)), torch.rand(2, 3, 40, 48, dtype=kind)

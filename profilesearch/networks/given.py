@@ -1,7 +1,7 @@
 """Networks as people's programs hold them: what they must be, and a plain copy of one to work on."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError
@@ -33,3 +33,9 @@ def plain_copy(network: nn.Module) -> nn.Module:
     if first is None or first.device.type == "meta":
         raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
     return copied(network).cpu().float().eval()
+
+
+def layout_of(tensor: Tensor) -> torch.memory_format:
+    """Returns whether a tensor lies channels last, or, where both are one, as torch lays it out."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
+    return last if tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous() else torch.contiguous_format

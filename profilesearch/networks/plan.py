@@ -73,13 +73,13 @@ class Plan:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Returns a copy of a network.
+    """Returns a copy of a network, its tensors laid out channels first: layouts change what operations are seen.
 
     Raises:
         UsageError: It cannot be copied, as with hooks of old-style weight normalization.
     """
     try:
-        return copy.deepcopy(network)
+        return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     except RuntimeError as error:
         raise UsageError(
             f"{type(network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
