@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.names import AUTO, INPUTS
-from profilesearch.networks.outputs import outputs
+from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.refit import refit
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.score import reestimate
@@ -145,7 +145,7 @@ def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
     device, seen = device_of(network), []
     with torch.inference_mode(), evaluating(network):
         for part in batches(len(images), _AT_ONCE):
-            seen.append([each.float() for each in outputs(network(images[part].to(device)))])
+            seen.append([each.float() for each in real_outputs(network(images[part].to(device)))])
     return [torch.cat(several) for several in zip(*seen, strict=True)]
 
 

@@ -215,6 +215,17 @@ def test_outputs_that_are_not_known_are_refused(pack: Callable[[Tensor], Any]) -
         table(lambda net, x: pack(net.a(x)), a=conv(3, 4))
 
 
+def test_imaginary_parts_of_outputs_are_checked_too() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        x = net.a(x)
+        return 1j * tail(net, x) * x.shape[1]  # what is masked keeps its width
+
+    network, example = Small(forward, a=conv(3, 8), last=nn.Linear(8, 5)).eval(), torch.rand(1, 3, 8, 8)
+    found = trace(network, example)
+    assert found.names == ("a",)
+    assert check_plan(network, found, example).names == ()
+
+
 def test_networks_that_cannot_be_copied_give_one_sentence() -> None:
     normed = torch.nn.utils.weight_norm(conv(3, 4))
     network = Small(lambda net, x: tail(net, net.a(x)), a=normed, last=nn.Linear(4, 5))

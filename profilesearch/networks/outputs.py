@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from profilesearch.errors import UsageError
@@ -22,6 +23,11 @@ def outputs(made: Any) -> list[Tensor]:
     if not found:
         raise UsageError(f"the network returns a {type(made).__name__} without any tensor; return what it computes")
     return found
+
+
+def real_outputs(made: Any) -> list[Tensor]:
+    """Returns the same in real numbers: complex ones in a last dimension of two, real and imaginary parts."""
+    return [torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for each in outputs(made)]
 
 
 def _walk(made: Any) -> Iterator[Tensor]:

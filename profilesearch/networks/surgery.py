@@ -16,7 +16,7 @@ from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import fit, following
-from profilesearch.networks.outputs import outputs
+from profilesearch.networks.outputs import real_outputs
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
@@ -235,7 +235,7 @@ def _run(model: nn.Module, batch: Tensor, seed: int = 0) -> list[Tensor]:
     """Runs a network, which may draw random numbers even in evaluation mode; returns all of its outputs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return outputs(model(batch))
+        return real_outputs(model(batch))
 
 
 def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
