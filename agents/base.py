@@ -168,6 +168,8 @@ class Searcher(ABC):
     """As on the command line."""
     searches: bool = True
     """Whether it is a search, whose finalists the uniform and the widest profile join."""
+    seeded: bool = True
+    """Whether the seed has an influence; where it has none, more seeds find nothing else, and one is enough."""
 
     def search(self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None) -> Result:
         """Searches, then scores the finalists again: on images that choose the winner, and on fresh ones.

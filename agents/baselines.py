@@ -20,6 +20,7 @@ class UniformSearcher(Searcher):
 
     name = "uniform"
     searches = False
+    seeded = False
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the uniform profile."""
@@ -31,6 +32,7 @@ class WidestSearcher(Searcher):
 
     name = "widest"
     searches = False
+    seeded = False
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the widest profile."""
@@ -42,6 +44,7 @@ class TaperSearcher(Searcher):
 
     name = "taper"
     searches = False
+    seeded = False
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the slopes, the nearest to the default first; the seed has no influence."""
@@ -70,6 +73,7 @@ class ExhaustiveSearcher(Searcher):
     """
 
     name = "exhaustive"
+    seeded = False
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the grid; the seed has no influence."""

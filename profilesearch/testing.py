@@ -80,6 +80,13 @@ class SearcherBehaviour:
             assert (one.fitness, one.own_cost) == (two.fitness, two.own_cost)
         assert np.array_equal(again.winner.evaluation.widths, result.winner.evaluation.widths)
 
+    def test_a_seed_without_influence_has_none(
+        self, searcher: Searcher, given_problem: Problem, result: Result
+    ) -> None:
+        if not searcher.seeded:
+            other = searcher.search(given_problem, EVALUATIONS, seed=4)
+            assert [one.widths.tolist() for one in other.history] == [one.widths.tolist() for one in result.history]
+
     def test_an_interrupted_search_replays_and_ends_the_same(
         self, searcher: Searcher, make_problem: Make, result: Result, tmp_path: Path
     ) -> None:

@@ -226,6 +226,8 @@ def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: 
     assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == evaluations
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] == pytest.approx(mean_interval(rows["ppo"]["runs"])[1])
+    for name in ("exhaustive", "taper"):  # which draw nothing: they would find the same again
+        assert (len(rows[name]["runs"]), rows[name]["interval"]) == (1, None)
     assert rows["unpruned"]["time"]["64"] == [1, 1, 1]
     assert all(0 < low <= part <= high for row in rows.values() for part, low, high in row["time"].values())
     assert (Path(report["run"]) / "curves.png").exists()

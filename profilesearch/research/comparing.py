@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents import PpoSearcher, Result, make_searcher
+from agents import PpoSearcher, Result, make_searcher, searcher_kind
 from profilesearch.asked import given_profile
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
@@ -151,8 +151,9 @@ def _stored_widths(problem: Problem, profile: Profile) -> IntArray:
 
 def _searches(name: str, problem: Problem, settings: Comparing, output: Output) -> list[Result]:
     ppo = ppo_settings(settings.ppo) if settings.ppo and name == PpoSearcher.name else None
+    repeats = settings.repeats if searcher_kind(name).seeded else 1
     runs = []
-    for seed in range(settings.seed, settings.seed + settings.repeats):
+    for seed in range(settings.seed, settings.seed + repeats):
         with output.search_progress(f"{name}, seed {seed}", settings.evaluations) as move:
             runs.append(make_searcher(name, ppo=ppo).search(problem, settings.evaluations, seed, move))
     return runs

@@ -129,7 +129,12 @@ files:
     )
     repeats: int = field(
         default=1,
-        metadata=option("searches of each, from --seed upwards", "N", ranges.whole(1, 10**6), group=_COMPARISON),
+        metadata=option(
+            "searches of each, from --seed upwards; one where the seed has no influence, as with exhaustive and taper",
+            "N",
+            ranges.whole(1, 10**6),
+            group=_COMPARISON,
+        ),
     )
     random_sample: int = field(
         default=20, metadata=option("random profiles behind the median", "N", ranges.whole(1, 10**6), group=_COMPARISON)
