@@ -11,6 +11,7 @@ from torch import nn
 
 from agents.base import Progress
 from agents.sb3_vector import Sb3VectorEnv
+from agents.streams import streams_kept
 from envs.mixture import WEIGHT, Mixture
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
@@ -44,6 +45,7 @@ class GeneralSettings:
     target_weight: float = WEIGHT
 
 
+@streams_kept()
 def train_policy(
     mixture: Mixture,
     evaluations: int,

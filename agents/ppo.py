@@ -11,6 +11,7 @@ from agents.base import Searcher, Trial
 from agents.general import begin_with
 from agents.ppo_settings import PpoSettings
 from agents.sb3_vector import Sb3VectorEnv
+from agents.streams import streams_kept
 from envs.episode import ANY, ONE, EpisodeBatch, Finished, View
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
@@ -36,6 +37,7 @@ class PpoSearcher(Searcher):
         """Returns the hyperparameters that are not as they are by default, and the policy that it starts from."""
         return {**self.settings.changed(), **({"start": self.start.digest} if self.start else {})}
 
+    @streams_kept()
     def propose(self, trial: Trial, seed: int) -> None:
         """Trains as long as a whole update fits; the last evaluations are draws of the final policy."""
         chosen = self.settings

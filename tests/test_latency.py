@@ -49,6 +49,13 @@ def test_layers_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plan.space(Budget("latency", 0.9))
 
 
+def test_measuring_takes_no_step_of_the_callers_random_stream() -> None:
+    network = build("resnet8", 10)
+    before = torch.get_rng_state()
+    Plan("resnet8", network, (3, 8, 8)).space(Budget("latency", 0.9))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_damaged_table_is_measured_anew(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("[1, 2")

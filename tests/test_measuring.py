@@ -8,7 +8,7 @@ from torch import nn
 
 from profilesearch.cli.outcome import not_faster
 from profilesearch.measure.intervals import accuracy_interval, mean_interval
-from profilesearch.measure.speed import Speed, measure_speed
+from profilesearch.measure.speed import Speed, measure_speed, peak_memory
 from profilesearch.networks import clock
 from profilesearch.networks.architectures import build
 from profilesearch.networks.clock import pass_times
@@ -26,6 +26,14 @@ def test_mean_interval_is_students() -> None:
     assert mean == 2.0
     assert half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
     assert math.isnan(mean_interval([1.0])[1])
+
+
+def test_measuring_takes_no_step_of_the_callers_random_stream() -> None:
+    network = build("resnet8", 10).eval()
+    before = torch.get_rng_state()
+    peak_memory(network, (3, 8, 8), 2)
+    measure_speed([network], (3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_every_network_is_timed_for_one_and_many_images() -> None:

@@ -201,6 +201,14 @@ def policy(mixture: Mixture) -> Policy:
 
 
 @pytest.mark.full
+def test_training_a_policy_leaves_the_callers_random_streams_alone(mixture: Mixture) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train_policy(mixture, 4, 0, GeneralSettings(environments=4, steps=16, epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.full
 def test_same_seed_same_policy_for_a_network_that_it_never_saw(mixture: Mixture, policy: Policy) -> None:
     done: list[int] = []
     settings = GeneralSettings(environments=4, steps=16, epochs=3)

@@ -1,5 +1,6 @@
 """What every searcher must do, in one class; and what each does besides."""
 
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, make_searcher, search_family, searcher_names
 from agents.baselines import grid
@@ -32,9 +34,29 @@ def problem(deeper: Problem) -> Problem:
     return deeper
 
 
+def streams() -> list[Any]:
+    """Where the random streams are that the whole process shares."""
+    return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+
+
+@pytest.fixture
+def seeded() -> list[Any]:
+    """Where the caller's own seeds put them."""
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    return streams()
+
+
 class TestEverySearcher(SearcherBehaviour):
     def uses_all(self, searcher: Searcher) -> bool:
         return searcher.name not in ("uniform", "widest", "taper", "exhaustive")
+
+    def test_leaves_the_callers_random_streams_alone(
+        self, searcher: Searcher, given_problem: Problem, seeded: list[Any]
+    ) -> None:
+        searcher.search(given_problem, EVALUATIONS, seed=3)
+        assert streams() == seeded
 
     @pytest.fixture(scope="module")
     def make_problem(self, problem: Problem) -> Make:
@@ -115,6 +137,12 @@ def test_exhaustive_grid_is_finite_distinct_and_grows(problem: Problem) -> None:
     assert sizes[-1] > 200
     profiles = grid(problem.space, 100)
     assert len(np.unique(profiles, axis=0)) == len(profiles)
+
+
+@pytest.mark.full
+def test_a_family_leaves_the_callers_random_streams_alone(problem: Problem, seeded: list[Any]) -> None:
+    search_family(problem, 8, settings=PpoSettings(epochs=1))
+    assert streams() == seeded
 
 
 @pytest.mark.full

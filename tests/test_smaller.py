@@ -213,6 +213,14 @@ def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_pat
         load_pruned(tmp_path / "small.safetensors")
 
 
+@pytest.mark.parametrize("refit", ["auto", "sequential", "full", "none"])
+def test_pruning_takes_no_step_of_the_callers_random_stream(refit: str) -> None:
+    network, images = Finder().eval(), torch.randn(8, 3, 24, 24)
+    before = torch.get_rng_state()
+    prune(network, keep=0.6, images=images, refit=refit)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.full
 def test_a_search_over_own_networks_takes_three_lines(members: list[Member], digits: DataSet) -> None:
     networks = [member.load() for member in members]

@@ -88,7 +88,7 @@ def measure_speed(
             if progress:
                 progress(place * _ROUNDS + number, len(BATCHES) * _ROUNDS, "")
 
-        images = torch.rand(batch, *image_shape, device=device)
+        images = _drawn(batch, image_shape, device)
         for speed, times in zip(speeds, round_times(models, images, _BLOCK_S, _ROUNDS, tell), strict=True):
             speed[batch] = tuple(each / 1e6 for each in times)
     return [Speed(each) for each in speeds]
@@ -104,11 +104,16 @@ def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int 
         image_shape: (C, H, W).
         batch: Images.
     """
-    images = torch.rand(batch, *image_shape, device=device_of(model))
+    images = _drawn(batch, image_shape, device_of(model))
     with evaluating(model), torch.no_grad(), _Memory() as memory:
         model(images)
     state = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     return int(state + images.numel() * images.element_size() + memory.peak)
+
+
+def _drawn(batch: int, image_shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Returns images to pass, drawn without a step of the caller's own random stream."""
+    return torch.rand(batch, *image_shape, generator=torch.Generator(device).manual_seed(0), device=device)
 
 
 class _Memory(TorchDispatchMode):

@@ -208,7 +208,8 @@ def _measure(layer: Layer) -> dict[str, list[float] | list[list[float]]]:
         block, image = layer.build(many, few)
         return pass_times([block], image)[0]
 
-    times = [[time(many, few) for few in inputs] for many in outputs]
+    with torch.random.fork_rng(devices=[]):  # weights and images are drawn
+        times = [[time(many, few) for few in inputs] for many in outputs]
     return {"outputs": list(map(float, outputs)), "inputs": list(map(float, inputs)), "times": times}
 
 
