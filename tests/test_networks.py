@@ -338,6 +338,28 @@ def test_a_weight_that_makes_channels_and_takes_them_ranks_them() -> None:
     assert prune(full, 0.97, images=torch.rand(20, 3, 8, 8)).params[1] < 12 * (27 + 1) + 24 * (12 + 1)
 
 
+class Fixed(nn.Module):
+    """Its second kernel is a buffer: no training changes it, pruning does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 12, 3), nn.Linear(16, 5)
+        self.register_buffer("kernel", torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        made = nn.functional.conv2d(self.stem(images).relu(), self.get_buffer("kernel"))
+        return self.head(made.relu().mean((2, 3)))
+
+
+def test_a_kernel_that_is_a_buffer_ranks_its_channels() -> None:
+    full = Fixed().eval()
+    table = Plan("mine:Fixed", full, (3, 8, 8)).table
+    norms = full.get_buffer("kernel").abs().sum((1, 2, 3))
+    assert rank_channels(full, table, "l1")["kernel"].tolist() == norms.argsort(descending=True).tolist()
+    small = prune(full, 0.5, (3, 8, 8))
+    assert small.network.get_buffer("kernel").shape[0] < 16
+
+
 def test_random_criterion_depends_on_the_seed_alone() -> None:
     plan = Plan("resnet20", build("resnet20", 10), (3, 32, 32))
     one, two, other = (rank_channels(plan.network, plan.table, "random", seed)["layer3.0.conv1"] for seed in (0, 0, 1))

@@ -140,6 +140,28 @@ def test_weights_that_a_layer_computes_are_computed_in_full_precision(
     assert whole != half == pytest.approx(whole, rel=0.02)
 
 
+class Floor(nn.Module):
+    """Its own code asks for six channels or more, which few widths of a check at random miss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(1, 64, 3), nn.Conv2d(64, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        assert x.shape[1] > 5, "six channels or more wanted"
+        return self.fc(self.b(x).mean((2, 3)))
+
+
+def test_a_network_that_does_not_run_at_some_widths_is_one_sentence(digits: DataSet) -> None:
+    images = digits.normalize(digits.train[:100].pixels, 1)
+    problem = Problem.of(Floor(), images, digits.train[:100].labels, Budget("macs", 0.5))
+    widths = problem.space.table.channels.copy()
+    widths[list(problem.space.table.names).index("a")] = 5
+    with pytest.raises(UsageError, match=r"does not run where its groups keep 5, .*six channels or more wanted"):
+        problem.evaluate(widths[None])
+
+
 def test_few_images_are_scored_in_one_pass() -> None:
     assert [default_settings(images).statistics for images in (125, 1000)] == ["batch", "sample"]
 

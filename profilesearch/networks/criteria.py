@@ -67,8 +67,8 @@ def rank_channels(
         measure = _scale
     else:
         measure = {"l1": _l1, "l2": _l2, "fpgm": _distances}[criterion]
-    tensors = dict(model.named_parameters())
-    return {group.name: _importance(group, tensors, measure, criterion).argsort(descending=True, stable=True)
+    tensors, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    return {group.name: _importance(group, tensors, buffers, measure, criterion).argsort(descending=True, stable=True)
             for group in table.groups}  # fmt: skip
 
 
@@ -81,9 +81,11 @@ Measure = Callable[[str, Tensor, int], Tensor | None]
 """From a parameter's name, its value and the dimension of its filters to one number each; None if it says nothing."""
 
 
-def _importance(group: ChannelGroup, tensors: Mapping[str, Tensor], measure: Measure, criterion: str) -> Tensor:
-    made = _votes((part for part in group.slices if not part.takes), tensors, measure)
-    votes = made or _votes(group.slices, tensors, measure)
+def _importance(
+    group: ChannelGroup, tensors: Mapping[str, Tensor], buffers: Mapping[str, Tensor], measure: Measure, criterion: str
+) -> Tensor:
+    makers, every = [part for part in group.slices if not part.takes], {**buffers, **tensors}
+    votes = _votes(makers, tensors, measure) or _votes(makers, every, measure) or _votes(group.slices, every, measure)
     if not votes:
         raise UsageError(f"criterion '{criterion}' says nothing about group '{group.name}'; use l1")
     return torch.stack(votes).mean(dim=0)

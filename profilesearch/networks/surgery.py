@@ -195,7 +195,7 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
             given = _run(pruned, batch)
             macs = counted_macs(pruned, batch)
         except Exception as error:  # whatever the network's own code raises
-            return f"the forward pass holds this width itself ({_where(error)})"
+            return f"the forward pass holds this width itself ({raised_where(error)})"
         shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
         if shapes[0] != shapes[1]:
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
@@ -248,7 +248,7 @@ def _distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
 
 
-def _where(error: Exception) -> str:
+def raised_where(error: Exception) -> str:
     """Names the line of the network's own code in which an error arose, and what it says."""
     own = [
         frame

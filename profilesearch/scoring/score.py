@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import NO_MEMORY, UsageError, choose
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
-from profilesearch.networks.surgery import Pruner
+from profilesearch.networks.surgery import Pruner, raised_where
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
@@ -170,7 +170,24 @@ class Scorer:
         return f"{self.digest}-{hashlib.sha256(widths.tobytes()).hexdigest()[:16]}"
 
     def score(self, widths: IntArray) -> float:
-        """Prunes to the given widths, shape (G,), and returns what is measured, in [0, 1]."""
+        """Prunes to the given widths, shape (G,), and returns what is measured, in [0, 1].
+
+        Raises:
+            UsageError: The network's own code does not run at these widths.
+        """
+        try:
+            return self._score(widths)
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # whatever the network's own code raises
+            if any(text in str(error) for text in NO_MEMORY):
+                raise
+            raise UsageError(
+                f"the network does not run where its groups keep {', '.join(map(str, widths))} channels "
+                f"({raised_where(error)}); make its code run at every width, or keep more of it"
+            ) from error
+
+    def _score(self, widths: IntArray) -> float:
         with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
             pruned = self._pruner.prune(keep, share=True)
