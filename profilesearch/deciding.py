@@ -10,11 +10,11 @@ from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import FloatArray
-from profilesearch.networks.names import POLICY, SENSITIVITY, check_rival
+from profilesearch.networks.names import POLICY, SENSITIVITY, UNIFORM, check_rival
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
-from profilesearch.sensitivity import sensitive
+from profilesearch.sensitivity import FEWEST, sensitive
 from profilesearch.store import SHIPPED
 
 _RULES = ("widest", "taper")
@@ -111,36 +111,48 @@ def started(start: str, store: Path) -> Policy:
     return decision.policy if decision and decision.policy else Policy.load(Path(start))
 
 
-def decide(store: Path, budget: Budget, scope: Scope, pixels: int) -> Decision:
-    """Decides which profile is used on a network for which no stored one is: the policy, a rule, or uniform.
+def decide(store: Path, budget: Budget, scope: Scope, pixels: int, images: int = 0) -> Decision:
+    """Decides which profile is used on a network for which no stored one is: the policy, a rule, or what is measured.
+
+    Where neither the policy nor a rule has evidence for it, that is the sensitivity of the network's layers, and
+    uniform where there are no images to measure it on.
 
     Args:
         store: Where policies are looked for first.
         budget: What the pruned network may cost.
         scope: Which groups are touched.
         pixels: Height of the network's images.
+        images: How many of them may be looked at.
     """
     policies = stored_policies(store)
     if not policies:
-        return Decision("uniform", "no policy for any network is stored")
+        return _measured("no policy for any network is stored", images)
     missing = [_unfit(policy, budget, scope, pixels) for policy in policies]
     if all(missing):
-        return Decision("uniform", f"the policy for any network is not used, since it {missing[0]}")
+        return _measured(f"the policy for any network is not used, since it {missing[0]}", images)
     policy = policies[missing.index("")]
     evidence = policy.about.get("evidence", {})
     gains = evidence.get("gains", {})
     if not gains:
         unknown = "it was not measured on families that it did not learn from"
-        return Decision("uniform", f"the policy for any network is not used, since {unknown}")
+        return _measured(f"the policy for any network is not used, since {unknown}", images)
     where = f"{evidence.get('families', 0)} families ({', '.join(evidence.get('data', ['unknown data']))})"
     over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in ("uniform", "widest") if rival in gains)
     said = f"on {where} that it did not learn from, the policy for any network gained {over}"
     if all(_low(policy.about, rival) > 0 for rival in ("uniform", "widest")):
         return Decision(POLICY, said, policy)
     better = [rule for rule in _RULES if _low(policy.about, f"{rule} over uniform") > 0 and budget.keep_params is None]
-    rule = max(better, key=lambda name: gains[f"{name} over uniform"]["mean"], default="uniform")
-    more = f", and {rule} {_points(gains[f'{rule} over uniform'])} over uniform" if better else ""
-    return Decision(rule, f"{said}, too little or too uncertain to use it{more}")
+    little = f"{said}, too little or too uncertain to use it"
+    if not better:
+        return _measured(little, images)
+    rule = max(better, key=lambda name: gains[f"{name} over uniform"]["mean"])
+    return Decision(rule, f"{little}, and {rule} {_points(gains[f'{rule} over uniform'])} over uniform")
+
+
+def _measured(why: str, images: int) -> Decision:
+    if images < FEWEST:
+        return Decision(UNIFORM, why)
+    return Decision(SENSITIVITY, f"{why}; what each layer can lose is measured on training images")
 
 
 def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:

@@ -140,8 +140,9 @@ def prune(
         chosen, source, why = given, "given", "it was asked for"
     else:
         budget = Budget(metric, keep)
-        measure = partial(_losses, plan, order, seen)
-        chosen, source, why = _chosen(plan, budget, scope or _scope(plan, budget), Path(store), named, seed, measure)
+        where = plan, budget, scope or _scope(plan, budget), Path(store)
+        looked = 0 if seen is None else len(seen[0])
+        chosen, source, why = _chosen(*where, named, seed, partial(_losses, plan, order, seen), looked)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
@@ -232,7 +233,7 @@ def _losses(plan: Plan, order: Callable[[Scope], dict[str, Tensor]], seen: Batch
 
 
 def _chosen(
-    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int, measure: Measure
+    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int, measure: Measure, images: int
 ) -> tuple[Profile, str, str]:
     """Returns the named profile; else the best stored one for a network's groups, and without any what `decide` says.
 
@@ -245,7 +246,7 @@ def _chosen(
         profile, why = _on_budget(stored.profile, plan)
         return profile, str(stored.path), why
     asked = asked_for(named, budget, store) if named else None
-    decision = asked or decide(store, budget, scope, plan.image_shape[1])
+    decision = asked or decide(store, budget, scope, plan.image_shape[1], images)
     why = decision.why if asked else f"no stored one fits; {decision.why}"
     return decision.profile(plan.space(budget, scope), seed, measure), decision.name, why
 

@@ -160,10 +160,10 @@ def test_a_rival_that_the_profiles_budget_has_no_room_for_is_refused_before_any_
 def test_a_rival_that_was_decided_to_be_the_profile_is_left_out(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    apply.main([*OPTIONS, "--against", "uniform"])
+    apply.main([*OPTIONS, "--against", "sensitivity"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "using the uniform profile: no stored profile" in said
-    assert "so there is nothing to hold it against; --against widest is another one" in said
+    assert "using the sensitivity profile: no stored profile" in said
+    assert "so there is nothing to hold it against; --against uniform is another one" in said
     assert "against" not in json.loads(Path("applied/report.json").read_text())
 
 

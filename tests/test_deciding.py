@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from envs.episode import ANY
 from envs.policy import Policy
@@ -79,6 +80,8 @@ def test_the_policy_is_used_where_it_beats_uniform_and_widest(tmp_path: Path) ->
 def test_else_the_rule_that_is_better_is(tmp_path: Path, gains: dict[str, float], chosen: str) -> None:
     some_policy(tmp_path, **gains)
     assert decide(tmp_path, BUDGET, "block", 32).name == chosen
+    measured = decide(tmp_path, BUDGET, "block", 32, images=10)
+    assert measured.name == ("sensitivity" if chosen == "uniform" else chosen)
     space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
     small = prune(build("vgg_tiny", 10), 0.5, (3, 32, 32), store=tmp_path)
     assert small.source == chosen
@@ -97,6 +100,18 @@ def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) ->
         decision = decide(tmp_path, budget, scope, pixels)  # type: ignore[arg-type]
         assert decision.name == "uniform"
         assert why in decision.why
+        assert decide(tmp_path, budget, scope, pixels, images=9).name == "uniform"  # type: ignore[arg-type]
+        measured = decide(tmp_path, budget, scope, pixels, images=10)  # type: ignore[arg-type]
+        assert measured.name == "sensitivity"
+        assert measured.why == f"{decision.why}; what each layer can lose is measured on training images"
+
+
+def test_prune_measures_where_nothing_is_stored_and_there_are_images(tmp_path: Path) -> None:
+    network, images = build("vgg_tiny", 10), torch.rand(20, 3, 16, 16)
+    small = prune(network, 0.5, images=images, store=tmp_path, refit="none")
+    assert small.source == "sensitivity"
+    assert "profile: sensitivity, since no stored one fits; " in str(small)
+    assert prune(network, 0.5, images=images[:9], store=tmp_path, refit="none").source == "uniform"
 
 
 def test_a_stored_profile_comes_first(tmp_path: Path) -> None:

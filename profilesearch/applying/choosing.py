@@ -60,7 +60,7 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
         whose = "your profile" if stored.own else "profile"
         output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
         return stored.profile
-    decision = decide(settings.store, asked, settings.groups, data.image_shape[1])
+    decision = decide(settings.store, asked, settings.groups, data.image_shape[1], len(data.train))
     search = settings.search_command(searching)
     output.say(f"using the {decision.name} profile: {why}; {decision.why}; `{search}` searches one")
     return decision
