@@ -1,9 +1,9 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.asked import given_profile
-from profilesearch.deciding import Measure, decide
-from profilesearch.deciding import named as asked_for
+from profilesearch.deciding import decide, named
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
@@ -31,6 +30,9 @@ from profilesearch.refitting import refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
+
+Order = Callable[[Scope], Mapping[str, Tensor]]
+"""Returns the channels of each group of a scope, the most important first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +100,9 @@ def prune(
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
     Where a stored profile fits the network's channel groups and the budget, that one is used, your own before those of
-    the installation, moved onto the budget where it would miss that; else the policy for any network, if one is stored
-    that beat uniform and widest profiles on families that it never saw; else every layer keeps the same part of its
-    channels. The result says which, and why. No accuracy is measured: do that, and fine-tune, before you use it.
+    the installation, moved onto the budget where it would miss that; else the policy for any network, if it has the
+    evidence; else what each layer can lose is measured on the images, of which that needs ten; else every layer keeps
+    the same part of its channels. The result says which, and why. Measure the accuracy, and fine-tune, before use.
 
     Args:
         network: Trained; never changed. Outputs, one or several in tuples, lists, dictionaries, keep their shapes.
@@ -131,18 +133,12 @@ def prune(
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
-    named, given = _given(profile, Path(store))
+    asked = _asked(profile, Path(store))
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
     used = None if images is None else mixed(images, refit)
     seen = batch_of(used, criterion)
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
-    if given:
-        chosen, source, why = given, "given", "it was asked for"
-    else:
-        budget = Budget(metric, keep)
-        where = plan, budget, scope or _scope(plan, budget), Path(store)
-        looked = 0 if seen is None else len(seen[0])
-        chosen, source, why = _chosen(*where, named, seed, partial(_losses, plan, order, seen), looked)
+    chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
@@ -172,14 +168,14 @@ def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(cost.macs(full)), int(cost.macs(left))), (int(cost.params(full)), int(cost.params(left)))
 
 
-def _given(profile: Profile | str | Path | None, store: Path) -> tuple[str | None, Profile | None]:
-    """Returns the name of a profile that needs no search, or the profile that is given; neither where None is."""
-    if isinstance(profile, str) and profile in NAMED:
-        return profile, None
+def _asked(profile: Profile | str | Path | None, store: Path) -> Profile | str | None:
+    """Returns the profile that is given, or the name of one that needs no search."""
+    if profile is None or profile in NAMED:
+        return profile
     given = given_profile(profile, store) if isinstance(profile, str | Path) else profile
-    if given is not None and not isinstance(given, Profile):
+    if not isinstance(given, Profile):
         raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
-    return None, given
+    return given
 
 
 def _refitted(
@@ -218,7 +214,7 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
     return pruned.network
 
 
-def _losses(plan: Plan, order: Callable[[Scope], dict[str, Tensor]], seen: Batch | None, scope: Scope) -> FloatArray:
+def _losses(plan: Plan, order: Order, seen: Batch | None, scope: Scope) -> FloatArray:
     """Returns what the outputs lose by each group of a scope.
 
     Raises:
@@ -233,22 +229,34 @@ def _losses(plan: Plan, order: Callable[[Scope], dict[str, Tensor]], seen: Batch
 
 
 def _chosen(
-    plan: Plan, budget: Budget, scope: Scope, store: Path, named: str | None, seed: int, measure: Measure, images: int
+    plan: Plan,
+    budget: Budget,
+    scope: Scope | None,
+    store: Path,
+    asked: Profile | str | None,
+    seed: int,
+    order: Order,
+    seen: Batch | None,
 ) -> tuple[Profile, str, str]:
-    """Returns the named profile; else the best stored one for a network's groups, and without any what `decide` says.
+    """Returns what is asked for; else the best stored one for a network's groups, and without any what `decide` says.
 
     Returns:
         The profile, where it is from, and why it is taken.
     """
-    fingerprint = plan.table.within(scope).fingerprint
-    stored = None if named else Store(store).fitting(fingerprint, budget.keep, budget.metric)
-    if stored is not None:
-        profile, why = _on_budget(stored.profile, plan)
-        return profile, str(stored.path), why
-    asked = asked_for(named, budget, store) if named else None
-    decision = asked or decide(store, budget, scope, plan.image_shape[1], images)
-    why = decision.why if asked else f"no stored one fits; {decision.why}"
-    return decision.profile(plan.space(budget, scope), seed, measure), decision.name, why
+    if isinstance(asked, Profile):
+        return asked, "given", "it was asked for"
+    scope = scope or _scope(plan, budget)
+    if not asked:
+        stored = Store(store).fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
+        if stored is not None:
+            profile, why = _on_budget(stored.profile, plan)
+            return profile, str(stored.path), why
+        decision = decide(store, budget, scope, plan.image_shape[1], 0 if seen is None else len(seen[0]))
+        decision = replace(decision, why=f"no stored one fits; {decision.why}")
+    else:
+        decision = named(asked, budget, store)
+    profile = decision.profile(plan.space(budget, scope), seed, partial(_losses, plan, order, seen))
+    return profile, decision.name, decision.why
 
 
 def _on_budget(profile: Profile, plan: Plan) -> tuple[Profile, str]:
