@@ -136,8 +136,11 @@ def _closest(
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
-    """Returns a copy of all that a network's state dict holds."""
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    """Returns a copy of all that a network's state dict holds, its metadata too, which some networks ask for."""
+    state: dict[str, Tensor] = network.state_dict()
+    for name, tensor in state.items():
+        state[name] = tensor.clone()
+    return state
 
 
 def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch import apply
+from profilesearch import apply, prune
 from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.inputs import Call, Calls
@@ -225,3 +226,8 @@ def test_apply_refits_unless_told_otherwise(place: Path, capsys: pytest.CaptureF
     assert found["full"] > found["none"]
     with pytest.raises(UsageError, match="unknown refit 'all'"):
         apply.main(["--arch", "resnet8", "--data", "digits", "--refit", "all"])
+
+
+def test_networks_whose_state_has_a_version_are_refitted() -> None:
+    network, images = build("mnasnet_tiny", 10), torch.rand(20, 3, 32, 32)
+    assert prune(network, 0.5, images=images, profile="uniform").refitted
