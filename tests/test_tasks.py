@@ -23,6 +23,7 @@ from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.splits import split
+from profilesearch.tasks.taps import unseen_taps_zeroed
 from profilesearch.tasks.training import train
 from profilesearch.tasks.turns import in_turns
 from profilesearch.tasks.unfinished import Unfinished
@@ -246,6 +247,37 @@ def test_trainings_take_turns_and_no_more_than_asked_at_a_time() -> None:
     several = [one(3), None, one(0), one(1), None, one(2)]
     assert list(in_turns(iter(several), 2)) == [0, 3, 1, 2]  # type: ignore[arg-type]
     assert (running, most) == (0, 2)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_taps_that_see_padding_alone_have_no_gradient(groups: int) -> None:
+    """On some processors these were what was in memory before, in half precision; so that is put there."""
+    conv = nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=groups)
+    images, larger = torch.randn(128, 64, 1, 1), torch.randn(8, 64, 4, 4)
+    with unseen_taps_zeroed(conv):
+        for given, seen in ((images, 1), (larger, 9)):
+            for _ in range(20):
+                torch.full((500_000,), float("nan"))  # into memory that is free again at once
+                conv.zero_grad()
+                with torch.autocast("cpu", torch.bfloat16):
+                    made = conv(given)
+                made.float().square().sum().backward()
+                assert conv.weight.grad is not None
+                assert int(conv.weight.grad.ne(0).any(dim=0).any(dim=0).sum()) == seen
+    conv.weight.grad = None
+    conv(images).sum().backward()  # in full precision, and without a guard
+    assert conv.weight.grad is not None
+
+
+def test_taps_are_mended_where_they_are_unseen_alone() -> None:
+    conv = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    with unseen_taps_zeroed(conv):
+        conv(torch.randn(2, 4, 1, 4))  # a row of four pixels: the middle row of each kernel sees them
+        hook = next(iter(conv.weight._backward_hooks.values()))  # type: ignore[union-attr]
+        mended = hook(torch.full_like(conv.weight, float("nan")))
+        assert mended.isnan().any(dim=0).any(dim=0).tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    assert not conv._forward_pre_hooks
+    assert not conv.weight._backward_hooks
 
 
 def test_a_teacher_is_asked_once_for_trainings_that_see_the_same(digits: DataSet) -> None:

@@ -22,6 +22,7 @@ from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.replay import Replay, fits
 from profilesearch.tasks.step import Step, check_trains
+from profilesearch.tasks.taps import unseen_taps_zeroed
 from profilesearch.tasks.unfinished import State, Unfinished
 
 _LOOK = 50
@@ -123,7 +124,7 @@ def training(
         with torch.random.fork_rng(devices):
             torch.manual_seed(recipe.seed * 100_003 + epoch)  # of dropout
             try:
-                with keeping_up(model, recipe.epochs * batches.steps):
+                with keeping_up(model, recipe.epochs * batches.steps), unseen_taps_zeroed(model):
                     model.train()
                     if replay:
                         yield from _replayed(replay, batches, epoch, progress)

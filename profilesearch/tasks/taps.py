@@ -1,0 +1,72 @@
+"""Taps of kernels that see nothing but padding: half-precision kernels of processors leave their gradients unwritten.
+
+Seen with torch 2.14 (oneDNN 3.12, AVX-512): where a map of one pixel goes into a convolution of 3 by 3 with stride 2,
+in bfloat16, all but the middle of each kernel's gradient is whatever was in memory, now and then not finite.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+Size = tuple[int, ...]
+
+
+@contextmanager
+def unseen_taps_zeroed(model: nn.Module) -> Iterator[None]:
+    """Makes gradients of taps that no pixel reaches what they are, zero, in trainings on a processor meanwhile."""
+    strided = [
+        each
+        for each in model.modules()
+        if isinstance(each, nn.Conv2d)
+        and max(each.stride) > 1
+        and not isinstance(each.padding, str)
+        and each.weight.is_leaf
+        and each.weight.requires_grad
+        and each.weight.device.type == "cpu"
+    ]
+    handles = [handle for each in strided for handle in _Guard(each).handles()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Guard:
+    """Remembers the sizes of the maps that a convolution was given, and mends its gradient behind them."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self._conv = conv
+        self._sizes: set[Size] = set()
+
+    def handles(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        yield self._conv.register_forward_pre_hook(self._look)
+        yield self._conv.weight.register_hook(self.mend)  # type: ignore[no-untyped-call]
+
+    def _look(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+        self._sizes.add(tuple(given[0].shape[-2:]))
+
+    def mend(self, gradient: Tensor) -> Tensor | None:
+        """Returns the gradient with zeros where no pixel is seen; nothing where all taps see one."""
+        conv = self._conv
+        settings = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+        seen = [_seen(size, *settings) for size in self._sizes]
+        self._sizes.clear()
+        reached = torch.stack(seen).any(dim=0) if seen else torch.ones(conv.kernel_size, dtype=torch.bool)
+        return None if bool(reached.all()) else torch.where(reached, gradient, 0.0)
+
+
+@lru_cache(maxsize=256)
+def _seen(size: Size, kernel: Size, stride: Size, padding: Size, dilation: Size) -> Tensor:
+    """Returns which taps of a kernel meet a pixel anywhere, shape of the kernel."""
+    rows, columns = (_met(*each) for each in zip(size, kernel, stride, padding, dilation, strict=True))
+    return rows[:, None] & columns
+
+
+def _met(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    places = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
+    return ((places >= 0) & (places < size)).any(dim=0)
