@@ -15,7 +15,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import keep_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
-from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.refitting import distance, outputs_of
 from profilesearch.system.progress import Progress
@@ -28,15 +28,18 @@ _JUDGES = 125
 """Images that outputs are compared on, at most; a fifth of those given, and no refit looks at them."""
 _STEPS = 64
 """Cuts of each group on the way from the full network to the budget, at most."""
+_FAR = 0.5
+"""Part of the way to the full network that a profile may go, before it is scaled, to meet its budget."""
 _LEAST = 1e-9
 _LOST = 1e6
 """Loss of a network whose outputs are not finite."""
 
 
 def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
-    """Returns the profile of a budget that loses least, shape (G,), if what single groups lose adds up.
+    """Returns a profile of a budget that loses little, shape (G,), if what single groups lose adds up.
 
-    From the full network on, the cut that loses least for what it saves comes next, until the budget is met.
+    From the full network on, the cut that loses least for what it saves comes next, until the budget is met. What that
+    misses by, in small networks, is made up for by the smallest step towards the full network, scaled, that meets it.
 
     Args:
         space: The profile space.
@@ -55,8 +58,11 @@ def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
             break
         chosen = int(worth.argmin())
         widths[chosen] -= cut[chosen]
-    projected: IntArray = space.project((widths / table.channels)[None])[0]
-    return projected
+    part = np.linspace(0, _FAR, _STEPS)[:, None]
+    found = space.project((widths + part * (high - widths)) / table.channels)
+    off = np.abs(space.relative(found) / space.budget.keep - 1)
+    near: IntArray = found[int((off <= TOLERANCE).argmax() if (off <= TOLERANCE).any() else off.argmin())]
+    return near
 
 
 def group_losses(
@@ -87,7 +93,7 @@ def group_losses(
             progress(number, len(table.groups), group.name)
         for place, ratio in enumerate(RATIOS):
             widths = table.channels.copy()
-            widths[number] = max(1, round(ratio * group.channels))
+            widths[number] = cut_width(group.channels, ratio)
             keep = keep_channels(order, table, widths)
             pruned = pruner.prune(keep)
             refit(pruned, keep)
@@ -96,17 +102,24 @@ def group_losses(
     return losses
 
 
+def cut_width(channels: int, ratio: float) -> int:
+    """Returns how many channels a group keeps at one of `RATIOS`: in narrow groups two of these may be one."""
+    return max(1, round(ratio * channels))
+
+
 def _curve(channels: int, losses: Sequence[float] | FloatArray) -> FloatArray:
     """Returns a group's loss for every width from 0 to all channels, shape (channels + 1,).
 
-    Between and below the measured ratios its logarithm is linear, and above them the loss itself, to zero.
+    Between and below the widths that were measured its logarithm is linear, and above them the loss itself, to zero.
     """
-    ratios, known = np.arange(channels + 1) / channels, np.array(RATIOS)
-    logs = np.minimum.accumulate(np.log(np.maximum(losses, _LEAST)))  # more channels never lose more
-    slope = (logs[1] - logs[0]) / (known[1] - known[0])
-    below, above = ratios < known[0], ratios > known[-1]
-    inside = np.interp(ratios, known, logs)
-    inside[below] = logs[0] + slope * (ratios[below] - known[0])
+    measured = {cut_width(channels, ratio): float(loss) for ratio, loss in zip(RATIOS, losses, strict=True)}
+    widths, known = np.arange(channels + 1), np.array(list(measured))
+    logs = np.minimum.accumulate(np.log(np.maximum(list(measured.values()), _LEAST)))  # more channels never lose more
+    slope = (logs[1] - logs[0]) / (known[1] - known[0]) if len(known) > 1 else 0.0
+    below, above = widths < known[0], widths > known[-1]
+    inside = np.interp(widths, known, logs)
+    inside[below] = logs[0] + slope * (widths[below] - known[0])
     curve: FloatArray = np.exp(inside)
-    curve[above] = np.exp(logs[-1]) * (1 - ratios[above]) / (1 - known[-1])
+    curve[above] = np.exp(logs[-1]) * (channels - widths[above]) / max(1, channels - known[-1])
+    curve[channels] = 0  # which in groups of one or two channels was measured as a cut
     return curve

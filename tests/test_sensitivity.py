@@ -17,7 +17,7 @@ from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.refitting import distance, outputs_of
 from profilesearch.scoring.problem import Problem
-from profilesearch.sensitivity import RATIOS, _curve, group_losses, sensitive
+from profilesearch.sensitivity import RATIOS, _curve, cut_width, group_losses, sensitive
 from profilesearch.tasks.data import DataSet
 
 
@@ -55,6 +55,31 @@ def test_curves_go_through_what_was_measured_and_never_rise() -> None:
     assert curve[[4, 8, 12, 16]] == pytest.approx([0.4, 0.1, 0.1, 0])
     assert curve[2] > 0.4
     assert (np.diff(curve) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_narrow_groups_lose_at_a_width_what_was_measured_there(channels: int) -> None:
+    losses = [0.3, 0.2, 0.1]
+    curve = _curve(channels, losses)
+    for ratio, loss in zip(RATIOS, losses, strict=True):
+        width = cut_width(channels, ratio)
+        if width < channels and all(cut_width(channels, other) != width for other in RATIOS if other > ratio):
+            assert curve[width] == pytest.approx(loss)
+    assert curve[channels] == 0
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.5, 0.8, 0.97])
+def test_small_networks_meet_the_budget_as_uniform_does(keep: float) -> None:
+    layers: list[nn.Module] = []
+    for given, made in ((3, 16), (16, 32), (32, 32), (32, 64)):
+        layers += [nn.Conv2d(given, made, 3, padding=1), nn.BatchNorm2d(made), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    small = Plan("mine:Small", network, (3, 16, 16)).space(Budget("macs", keep))
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        losses = np.sort(random.uniform(0.001, 1, (small.size, 3)), axis=1)[:, ::-1]
+        off = abs(float(small.relative(sensitive(small, losses))) / keep - 1)
+        assert off <= max(0.0055, abs(float(small.relative(small.uniform())) / keep - 1))
 
 
 class Copies(nn.Module):

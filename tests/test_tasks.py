@@ -269,6 +269,48 @@ def test_taps_that_see_padding_alone_have_no_gradient(groups: int) -> None:
     assert conv.weight.grad is not None
 
 
+class SamePadded(nn.Conv2d):
+    """Pads by itself, as convolutions of TensorFlow do."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.conv2d(nn.functional.pad(input, (1, 1, 1, 1)), self.weight, self.bias, self.stride)
+
+
+class ByName(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, stride=2, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(input=images)
+
+
+def tied() -> nn.Module:
+    one, two = (nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(2))
+    two.weight = one.weight
+    return nn.Sequential(one, two)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SamePadded(3, 3, 3, stride=2),
+        lambda: nn.Conv2d(3, 3, 3, stride=2, padding=1, padding_mode="replicate"),
+        ByName,
+        tied,
+    ],
+)
+def test_gradients_that_are_right_are_left_alone(make: Callable[[], nn.Module], size: int) -> None:
+    model, images = make(), torch.randn(4, 3, size, size)
+    model(images).square().sum().backward()
+    wanted = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    model.zero_grad()
+    with unseen_taps_zeroed(model):
+        model(images).square().sum().backward()
+    assert all(torch.equal(one.grad, two) for one, two in zip(model.parameters(), wanted, strict=True))  # type: ignore[arg-type]
+
+
 def test_taps_are_mended_where_they_are_unseen_alone() -> None:
     conv = nn.Conv2d(4, 4, 3, stride=2, padding=1)
     with unseen_taps_zeroed(conv):

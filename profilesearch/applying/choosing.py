@@ -1,7 +1,7 @@
 """Which profile `apply` uses, and what it is for the network at hand.
 
 In this order: what is asked for; a stored profile whose evidence is not against it; the policy for any network, if its
-own evidence is for it; a rule that needs no search.
+own evidence is for it; a rule that has such evidence; what the sensitivity of the layers says; uniform.
 """
 
 from pathlib import Path

@@ -4,6 +4,7 @@ Seen with torch 2.14 (oneDNN 3.12, AVX-512): where a map of one pixel goes into 
 in bfloat16, all but the middle of each kernel's gradient is whatever was in memory, now and then not finite.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,22 +18,23 @@ Size = tuple[int, ...]
 @contextmanager
 def unseen_taps_zeroed(model: nn.Module) -> Iterator[None]:
     """Makes gradients of taps that no pixel reaches what they are, zero, in trainings on a processor meanwhile."""
-    strided = [
-        each
-        for each in model.modules()
-        if isinstance(each, nn.Conv2d)
-        and max(each.stride) > 1
-        and not isinstance(each.padding, str)
-        and each.weight.is_leaf
-        and each.weight.requires_grad
-        and each.weight.device.type == "cpu"
-    ]
+    layers = [each for each in model.modules() if isinstance(each, nn.Conv2d)]
+    shared = Counter(id(each.weight) for each in layers)
+    strided = [each for each in layers if max(each.stride) > 1 and shared[id(each.weight)] == 1 and _is_plain(each)]
     handles = [handle for each in strided for handle in _Guard(each).handles()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    """Says whether a convolution learns on a processor and pads with zeros as torch does: other kinds may pad more."""
+    weight = conv.weight
+    itself = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
+    learns = weight.is_leaf and weight.requires_grad and weight.device.type == "cpu"
+    return itself and learns and not isinstance(conv.padding, str)
 
 
 class _Guard:
@@ -43,11 +45,12 @@ class _Guard:
         self._sizes: set[Size] = set()
 
     def handles(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        yield self._conv.register_forward_pre_hook(self._look)
+        yield self._conv.register_forward_pre_hook(self._look, with_kwargs=True)
         yield self._conv.weight.register_hook(self.mend)  # type: ignore[no-untyped-call]
 
-    def _look(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        self._sizes.add(tuple(given[0].shape[-2:]))
+    def _look(self, _: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        images = given[0] if given else named["input"]
+        self._sizes.add(tuple(images.shape[-2:]))
 
     def mend(self, gradient: Tensor) -> Tensor | None:
         """Returns the gradient with zeros where no pixel is seen; nothing where all taps see one."""
