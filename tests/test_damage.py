@@ -36,6 +36,7 @@ from profilesearch.scoring.engines.processes import ProcessEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
 from profilesearch.system.files import check_writable, write_json
+from profilesearch.system.temporary import folder_beside
 from profilesearch.tasks.data import DataSet
 
 Damage = Callable[[bytes], bytes]
@@ -141,6 +142,24 @@ def test_a_damaged_checkpoint_is_refused_or_the_same(folder: Path, half: bool, d
 
 
 @pytest.mark.full
+def test_a_folder_that_is_taken_for_abandoned_at_once_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def opened(path: Path, *how: int) -> int:
+        if not taken:
+            taken.append(Path(path))
+            Path(path).rmdir()  # as another process does between the two calls
+        return os_open(path, *how)
+
+    os_open = os.open
+    monkeypatch.setattr("profilesearch.system.temporary.os.open", opened)
+    with folder_beside(tmp_path / "new", ".mine-") as folder:
+        assert folder.is_dir()
+        assert taken != [folder]
+
+
 def test_two_processes_lose_no_profile_of_the_same_name(tmp_path: Path) -> None:
     for seed in range(8):
         stored_profile(seed).save(tmp_path / "made" / f"{seed}.json")

@@ -82,9 +82,11 @@ def folder_beside(place: Path, prefix: str) -> Iterator[Path]:
     """
 
     def make() -> tuple[int, str]:
-        folder = place.parent / f"{prefix}{secrets.token_hex(4)}"
-        folder.mkdir()
-        return os.open(folder, os.O_RDONLY), str(folder)
+        while True:
+            folder = place.parent / f"{prefix}{secrets.token_hex(4)}"
+            folder.mkdir()
+            with suppress(FileNotFoundError):  # somebody took it for abandoned before it was opened
+                return os.open(folder, os.O_RDONLY), str(folder)
 
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(place.parent, prefix)
