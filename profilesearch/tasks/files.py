@@ -34,8 +34,9 @@ _IMAGENET_CLASSES = 1000
 _INDEX = "imagenet_classes.txt"
 _LEAST = 10
 _PART = 2000
-_SHOWN = 3
 """Images that are decoded before they go to a device."""
+_SHOWN = 3
+"""Class folders that a message names, at most."""
 _LOOKED_AT = 16
 """Images whose values are looked at before any work."""
 _READING = 1

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from agents import searcher_kind
 from profilesearch.networks.cost import FloatArray
 from profilesearch.research.study.analysis import gap_between, mean_of
 from profilesearch.research.study.figures import plot_curves
@@ -15,7 +16,6 @@ from profilesearch.research.study.ranks import random_jobs
 from profilesearch.research.study.spread import best_random
 
 SEARCHERS = ("ppo", "random", "tpe", "cmaes", "exhaustive")
-UNSEEDED = ("exhaustive", "taper")
 EARLY = 250
 """After how many evaluations PPO is held against the whole random search."""
 Choice = Mapping[str, Widths]
@@ -30,7 +30,7 @@ def searches(lab: Lab, keep: float, names: Sequence[str] = SEARCHERS) -> dict[st
     return {
         name: [
             Search(name, lab.pool, keep, sizes.evaluations, seed, sizes.search_images)
-            for seed in range(1 if name in UNSEEDED else sizes.seeds)
+            for seed in range(sizes.seeds if searcher_kind(name).seeded else 1)
         ]
         for name in names
     }
@@ -54,7 +54,7 @@ def searchers(lab: Lab) -> Section:
             behind += [job for target in lab.targets for job in _jobs(lab, target, choice[target])]
         params = parameters(lab.space(keep), [choice[target] for choice in choices for target in lab.targets])
         lines.append(Line.of((name, params, _early(origin), chose, *values), behind))
-    curves = {name: _curves(several) for name, several in found.items() if name not in UNSEEDED}
+    curves = {name: _curves(several) for name, several in found.items() if searcher_kind(name).seeded}
     labels = ("evaluations", "best accuracy so far, relative to the unpruned pool")
     figure = lab.figure("searchers", lambda path: plot_curves(curves, {}, labels, path))
     short = [name.removeprefix(f"{lab.sources.architecture}-") for name in lab.targets]
