@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agents.ppo import PpoSearcher
     from agents.ppo_settings import PpoSettings
     from agents.registry import searcher_names
+    from agents.sensitivity import SensitivitySearcher, pool_losses
 
 __all__ = [
     "SEARCHERS",
@@ -26,11 +27,13 @@ __all__ = [
     "RandomSearcher",
     "Result",
     "Searcher",
+    "SensitivitySearcher",
     "TaperSearcher",
     "TpeSearcher",
     "UniformSearcher",
     "WidestSearcher",
     "make_searcher",
+    "pool_losses",
     "search_family",
     "searcher_kind",
     "searcher_names",
@@ -48,5 +51,6 @@ __getattr__, __dir__ = lazily(
         "ppo": ("PpoSearcher",),
         "ppo_settings": ("PpoSettings",),
         "registry": ("searcher_names",),
+        "sensitivity": ("SensitivitySearcher", "pool_losses"),
     },
 )  # fmt: skip

@@ -10,6 +10,7 @@ OWN: Mapping[str, str] = {
     "uniform": "agents.baselines:UniformSearcher",
     "widest": "agents.baselines:WidestSearcher",
     "taper": "agents.baselines:TaperSearcher",
+    "sensitivity": "agents.sensitivity:SensitivitySearcher",
     "tpe": "agents.optuna_samplers:TpeSearcher",
     "cmaes": "agents.optuna_samplers:CmaEsSearcher",
 }

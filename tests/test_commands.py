@@ -214,19 +214,19 @@ def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluations = 10
-    searchers: Arguments = ["--searchers", "ppo", "random", "exhaustive", "--repeats", "2", "--random-sample", "5"]
+    searchers: Arguments = ["--searchers", "ppo", "random", "exhaustive", "sensitivity", "--repeats", "2", "--random-sample", "5"]
     searchers += ["--evaluations", str(evaluations), "--profile", uniform]
     call("compare", *TRAIN, "--seeds", "0", "--json", *searchers)
     report = json.loads(capsys.readouterr().out)
     assert [target["name"] for target in report["targets"]] == ["resnet8-digits-seed1"]
     rows = {row["name"]: row for row in report["rows"]}
-    assert {"unpruned", "uniform", "random, median", "ppo", "random", "exhaustive"} <= rows.keys()
+    assert {"unpruned", "uniform", "random, median", "ppo", "random", "exhaustive", "sensitivity"} <= rows.keys()
     for name, row in rows.items():
         assert name == "unpruned" or row["cost"] == pytest.approx(0.5, rel=0.01 if name == "widest" else 0.005)
     assert rows["ppo"]["evaluations"] == rows["random"]["evaluations"] == evaluations
     assert len(rows["ppo"]["runs"]) == 2
     assert rows["ppo"]["interval"] == pytest.approx(mean_interval(rows["ppo"]["runs"])[1])
-    for name in ("exhaustive", "taper"):  # which draw nothing: they would find the same again
+    for name in ("exhaustive", "taper", "sensitivity"):  # which draw nothing: they would find the same again
         assert (len(rows[name]["runs"]), rows[name]["interval"]) == (1, None)
     assert rows["unpruned"]["time"]["64"] == [1, 1, 1]
     assert all(0 < low <= part <= high for row in rows.values() for part, low, high in row["time"].values())

@@ -128,9 +128,9 @@ def test_one_family_after_the_other_is_left_out(checkpoints: list[str], capsys: 
     evidence = trained["evidence"]
     assert evidence["families"] == 3
     assert {row["architecture"] for row in evidence["rows"]} == set(NAMES)
-    names = {"policy", "uniform", "widest", "taper", "random, median", "random, best", "search"}
+    names = {"policy", "uniform", "widest", "taper", "sensitivity", "random, median", "random, best", "search"}
     assert set(evidence["rows"][0]["scores"]) == names
-    assert set(evidence["gains"]) >= {"uniform", "widest", "search", "widest over uniform"}
+    assert set(evidence["gains"]) >= {"uniform", "widest", "search", "widest over uniform", "sensitivity over uniform"}
     with pytest.raises(UsageError, match="the policy mine learned from alpha; measure it on other families"):
         main(["measure", "--pool", checkpoints[0], *TRAIN, *sizes])
 

@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import nn
 
+from agents import SensitivitySearcher, pool_losses
 from profilesearch import apply, prune
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
-from profilesearch.networks.criteria import rank_channels
+from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.refitting import distance, outputs_of
+from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
 from profilesearch.sensitivity import RATIOS, _curve, cut_width, group_losses, sensitive
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.pools import Member
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,19 @@ def test_curves_go_through_what_was_measured_and_never_rise() -> None:
     assert curve[[4, 8, 12, 16]] == pytest.approx([0.4, 0.1, 0.1, 0])
     assert curve[2] > 0.4
     assert (np.diff(curve) <= 1e-12).all()
+
+
+def test_a_pool_loses_what_its_members_lose_on_average(members: list[Member], digits: DataSet) -> None:
+    problem = Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
+    each = []
+    for network, table, images, labels in problem.learned(MOST_SEEN):
+        order = rank_channels(network, table, problem.settings.criterion, 0, (images, labels))
+        each.append(group_losses(network, table, order, images))
+    assert len(each) == 2
+    assert pool_losses(problem) == pytest.approx(np.mean(each, axis=0))
+    found = SensitivitySearcher().search(problem, 5)
+    assert found.history[0].widths.tolist() == sensitive(problem.space, np.mean(each, axis=0)).tolist()
+    assert {"uniform", "widest"} <= {finalist.origin for finalist in found.finalists}
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

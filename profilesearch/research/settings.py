@@ -119,7 +119,7 @@ files:
         ),
     )
     searchers: tuple[str, ...] = field(
-        default=("ppo", "random", "exhaustive", "tpe", "cmaes"),
+        default=("ppo", "random", "exhaustive", "tpe", "cmaes", "sensitivity"),
         metadata=option(f"any of {', '.join(searcher_names())}", "NAME", group=_COMPARISON),
     )
     ppo: tuple[str, ...] = field(default=(), metadata=PPO | {"group": _COMPARISON})
@@ -130,7 +130,7 @@ files:
     repeats: int = field(
         default=1,
         metadata=option(
-            "searches of each, from --seed upwards; one where the seed has no influence, as with exhaustive and taper",
+            "searches of each, from --seed upwards; one where the seed has no influence, as with exhaustive",
             "N",
             ranges.whole(1, 10**6),
             group=_COMPARISON,

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
-from profilesearch.networks.groups import IntArray
+from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Scope
@@ -216,6 +216,22 @@ class Problem:
     def used(self, part: Part = "search") -> tuple[ScoreSettings, ...]:
         """Returns the settings as they were used on each member: with the number of images that were there."""
         return tuple(scorer.settings for scorer in self._scorers_of(part))
+
+    def learned(self, most: int) -> Iterator[tuple[nn.Module, GroupTable, Tensor, Tensor]]:
+        """Yields a copy of each member's full network, its groups, and some of what it learned from.
+
+        Args:
+            most: Images of each, at most.
+
+        Yields:
+            Network, in single precision on the processor, groups, normalized images (N, C, H, W), and classes (N,).
+        """
+        for member, (network, data), table, channels in zip(
+            self.members, self._networks, self._tables, self.channels, strict=True
+        ):
+            images = split(data, member.split_seed).images(data, "train")[:most]
+            full = copy.deepcopy(network).cpu().eval().float()
+            yield full, table, data.normalize(images.pixels, channels), images.labels
 
     @property
     def pixels(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.ppo import PpoSearcher
+from agents.sensitivity import pool_losses
 from envs.policy import Policy
 from profilesearch.measure.intervals import mean_interval
 from profilesearch.networks.architectures import TIMM
@@ -17,8 +18,10 @@ from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.research.policy.sizes import Sizes
 from profilesearch.scoring.problem import Problem
+from profilesearch.sensitivity import sensitive
 
-RIVAL_NAMES = ("uniform", "widest", "taper", "random, median", "random, best", "search")
+RIVAL_NAMES = ("uniform", "widest", "taper", "sensitivity", "random, median", "random, best", "search")
+_OVER_UNIFORM = ("widest", "taper", "sensitivity", "search")
 _FAMILY = re.compile(r"(?:tf_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
 """timm writes mobilenetv3 for mobilenet_v3; a wide network is of the family that it widens."""
 
@@ -58,13 +61,13 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
 
     Whatever a search scores by, what comes of it is judged by accuracy.
     """
-    rows = []
+    rows, losses = [], pool_losses(problem)
     for keep in sizes.keeps:
         low, _ = problem.space.reach()
         if keep < low:
             continue
         there = problem.with_budget(Budget(problem.space.budget.metric, keep))
-        widths = _profiles(there, policy, sizes, seed)
+        widths = _profiles(there, policy, sizes, seed) | {"sensitivity": sensitive(there.space, losses)}
         judge = there.with_settings(replace(there.settings, measure="accuracy"))
         worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
         params = {name: there.space.relative_params(each) for name, each in widths.items()}
@@ -88,7 +91,7 @@ def _profiles(problem: Problem, policy: Policy, sizes: Sizes, seed: int) -> dict
 def evidence_of(rows: Sequence[Row]) -> dict[str, Any]:
     """Sums rows up: gains over rivals, with 95 % intervals over families, each of which counts once."""
     gains = {name: _gain(rows, "policy", name) for name in RIVAL_NAMES}
-    gains |= {f"{name} over uniform": _gain(rows, name, "uniform") for name in ("widest", "taper", "search")}
+    gains |= {f"{name} over uniform": _gain(rows, name, "uniform") for name in _OVER_UNIFORM}
     ahead = [np.mean(each) > 0 for each in _by_family(rows, "policy", "uniform").values()]
     return {
         "rows": [row.to_json() for row in rows],
