@@ -214,17 +214,7 @@ def test_finetuning_helps(place: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_compare_scores_all_searchers_on_an_unseen_model(uniform: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluations = 10
-    searchers: Arguments = [
-        "--searchers",
-        "ppo",
-        "random",
-        "exhaustive",
-        "sensitivity",
-        "--repeats",
-        "2",
-        "--random-sample",
-        "5",
-    ]
+    searchers: Arguments = ["--searchers", "ppo", "random", "exhaustive", "sensitivity", "--repeats", "2"]
     searchers += ["--random-sample", "5", "--evaluations", str(evaluations), "--profile", uniform]
     call("compare", *TRAIN, "--seeds", "0", "--json", *searchers)
     report = json.loads(capsys.readouterr().out)
