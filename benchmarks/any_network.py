@@ -24,7 +24,8 @@ from torchvision import models
 from profilesearch import prune
 from profilesearch.errors import UsageError
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.surgery import probe, pruning_error
+from profilesearch.networks.probing import probe
+from profilesearch.networks.surgery import pruning_error
 
 TIMM = (
     "tf_efficientnet_lite0", "hardcorenas_a", "ghostnet_100", "repvgg_a0", "dla34", "selecsls42b", "resnest14d",

@@ -12,7 +12,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.surgery import TOLERANCE, Pruner, probe, pruning_error
+from profilesearch.networks.probing import probe
+from profilesearch.networks.surgery import TOLERANCE, Pruner, pruning_error
 
 SIZE = 8
 ACTIVATIONS = (

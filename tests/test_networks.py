@@ -27,6 +27,7 @@ from profilesearch.networks.groups import GroupTable, Slice
 from profilesearch.networks.moments import second_moments
 from profilesearch.networks.names import CRITERIA
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.probing import probe
 from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.networks.space import TOLERANCE, round_widths
 from profilesearch.networks.surgery import Pruner, check_plan, mask
@@ -174,6 +175,38 @@ def test_a_wrong_coupling_is_caught_and_excluded() -> None:
     checked = check_plan(plan.network, broken, plan.example)
     assert checked.names == plan.table.names[1:]
     assert checked.excluded[0].name == first.name
+
+
+@pytest.mark.parametrize("name", ["mnasnet_tiny", "mobilenet_v2_tiny"])
+def test_every_group_makes_a_difference_to_what_pruning_is_checked_on(name: str) -> None:
+    plan = Plan(name, build(name, 10), (3, 32, 32))
+    double, batch = probe(plan.network, plan.example)
+    with torch.no_grad():
+        whole = double.eval()(batch)
+        for group in plan.table.groups:
+            half = {group.name: torch.arange(group.channels // 2)}
+            changed = mask(double, (group,), half)(batch) - whole
+            assert changed.abs().max() > 1e-2 * whole.abs().max(), group.name
+
+
+class Decided(nn.Module):
+    """Returns classes without their scores; what its first layer gives is divided by its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        given = self.one(images)
+        made = self.two(given.relu() / given.shape[1])
+        return self.out(made.relu().mean((2, 3))).argmax(1)
+
+
+def test_what_decisions_are_made_by_is_checked_too() -> None:
+    torch.manual_seed(0)
+    table = Plan("mine:Decided", Decided(), (3, 8, 8)).table
+    assert table.names == ("two",)
+    assert "the pruned network differs from the masked one" in {each.reason for each in table.excluded}
 
 
 class Scaled(nn.Module):

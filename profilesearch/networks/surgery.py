@@ -16,7 +16,7 @@ from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import fit, following
-from profilesearch.networks.outputs import real_outputs
+from profilesearch.networks.probing import named_tensors, probe, run, told
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
@@ -34,7 +34,7 @@ class Pruner:
     def __init__(self, model: nn.Module, table: GroupTable) -> None:
         self.model = model
         self.table = table
-        self._tensors = _tensors(model)
+        self._tensors = named_tensors(model)
         self._follows: dict[str, list[tuple[int, ChannelGroup, Tensor]]] = defaultdict(list)
         for group in table.groups:
             for part in group.slices:
@@ -163,19 +163,6 @@ def check_widths(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]
         )
 
 
-def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
-    """Returns what pruning is checked on: a double-precision copy of a network, and two random images.
-
-    Scales, shifts and statistics of the copy are random, because zeros, as some networks start with, hide mistakes.
-    """
-    generator = torch.Generator().manual_seed(0)
-    double = copy.deepcopy(model).double().requires_grad_(False)
-    for tensor in _tensors(double).values():
-        if tensor.is_floating_point() and tensor.numel() == max(tensor.shape, default=1):
-            tensor.uniform_(0.5, 1.5, generator=generator)
-    return double, torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
-
-
 def _fault(
     model: nn.Module, table: GroupTable, groups: tuple[ChannelGroup, ...], batch: Tensor, cost: CostModel
 ) -> str:
@@ -189,18 +176,21 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     groups = tuple(group for group in table.groups if group.name in keep)
     widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
     with evaluating(model), torch.no_grad():
-        expected = _run(mask(model, groups, keep), batch)
+        masked = mask(model, groups, keep)
+        expected = run(masked, batch)
         try:
             pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
-            given = _run(pruned, batch)
+            given = run(pruned, batch)
             macs = counted_macs(pruned, batch)
         except Exception as error:  # whatever the network's own code raises
             return f"the forward pass holds this width itself ({raised_where(error)})"
         shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
         if shapes[0] != shapes[1]:
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
+        if not all(each.is_floating_point() for each in expected):
+            given, expected = ([*made, *told(each, batch)] for made, each in ((given, pruned), (expected, masked)))
         if not _difference(given, expected) < TOLERANCE:
-            again = _difference(_run(model, batch, 1), _run(model, batch, 2))
+            again = _difference(run(model, batch, 1), run(model, batch, 2))
             chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
             return f"the pruned network differs from the masked one{chance}"
     return "" if macs == int(cost.macs(widths)) else "its multiply-adds do not follow its width"
@@ -218,7 +208,7 @@ def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Ten
     keep = _random_channels(groups, seed)
     with evaluating(model), torch.no_grad():
         pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
-        return _difference(_run(pruned, batch), _run(mask(model, groups, keep), batch))
+        return _difference(run(pruned, batch), run(mask(model, groups, keep), batch))
 
 
 def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, Tensor]:
@@ -231,16 +221,9 @@ def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, T
     return keep
 
 
-def _run(model: nn.Module, batch: Tensor, seed: int = 0) -> list[Tensor]:
-    """Runs a network, which may draw random numbers even in evaluation mode; returns all of its outputs."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return real_outputs(model(batch))
-
-
 def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
     """Largest difference of an output, relative to the largest value of that output."""
-    pairs = [(one, other) for one, other in zip(ones, others, strict=True) if other.numel()]
+    pairs = [(one, other) for one, other in zip(ones, others, strict=False) if one.shape == other.shape and one.numel()]
     return max((_distance(one.double(), other.double()) for one, other in pairs), default=0.0)
 
 
@@ -267,7 +250,7 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
     nothing reach no layer all the same.
     """
     masked = copy.deepcopy(model)
-    tensors = _tensors(masked)
+    tensors = named_tensors(masked)
     with torch.no_grad():
         for group in groups:
             removed = np.setdiff1d(np.arange(group.channels), keep[group.name].numpy())
@@ -275,7 +258,3 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
                 if part.takes:
                     tensors[part.tensor].index_fill_(part.dim, torch.from_numpy(part.rows[removed].ravel()), 0)
     return masked
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from profilesearch.cli.console import Output
 from profilesearch.networks.plan import Plan
-from profilesearch.networks.surgery import probe, pruning_error
+from profilesearch.networks.probing import probe
+from profilesearch.networks.surgery import pruning_error
 from profilesearch.profiles import Budget, Scope
 
 FAMILIES = (
