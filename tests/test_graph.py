@@ -226,6 +226,44 @@ def test_imaginary_parts_of_outputs_are_checked_too() -> None:
     assert check_plan(network, found, example).names == ()
 
 
+def test_what_training_alone_returns_keeps_its_width() -> None:
+    def scores(net: nn.Module, x: Tensor) -> Any:
+        low = net.a(x).relu()
+        made, other = tail(net, net.b(low).relu()), net.other(net.aux(low).relu())
+        return (made, other) if net.training else made
+
+    layers = {"a": conv(3, 8), "b": conv(8, 6), "aux": conv(8, 4), "other": conv(4, 3), "last": nn.Linear(6, 5)}
+    found = table(scores, **layers)
+    assert found.names == ("a", "b", "aux")
+
+    def features(net: nn.Module, x: Tensor) -> Any:
+        made = net.a(x).relu()
+        return (tail(net, made), made) if net.training else tail(net, made)
+
+    found = table(features, a=conv(3, 8), last=nn.Linear(8, 5))
+    assert not found.names
+
+
+def test_what_meets_in_training_alone_is_tied() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        mean, deviation = net.mean(x), net.deviation(x).exp()
+        return tail(net, mean + deviation * torch.randn_like(mean) if net.training else mean)
+
+    found = table(forward, mean=conv(3, 8), deviation=conv(3, 8), last=nn.Linear(8, 5))
+    assert found.names == ("mean",)
+    assert ("deviation.weight", 0) in slices(found, "mean")
+
+
+def test_what_no_layer_takes_keeps_its_width() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        net.kept = net.aside(net.a(x))
+        return tail(net, net.a(x))
+
+    found = table(forward, a=conv(3, 8), aside=conv(8, 4), last=nn.Linear(8, 5))
+    assert found.names == ("a",)
+    assert "no layer takes them" in {each.reason for each in found.excluded if each.name == "aside"}
+
+
 def test_networks_that_cannot_be_copied_give_one_sentence() -> None:
     normed = torch.nn.utils.weight_norm(conv(3, 4))
     network = Small(lambda net, x: tail(net, net.a(x)), a=normed, last=nn.Linear(4, 5))

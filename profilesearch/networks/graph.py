@@ -1,4 +1,4 @@
-"""Discovers the channel groups of any torch network, by running it once on labels instead of images.
+"""Discovers the channel groups of any torch network, by running it on labels instead of images.
 
 Every tensor that the network makes carries a second tensor of the same shape, whose entries say which channel of which
 layer made them. Operations that move entries around (reshape, concatenation, shuffle, padding) move the labels in the
@@ -45,10 +45,10 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
         used, reads = _run(model, example, labels)
         if reads:
             _check_control_flow(model, example, labels.table(), used)
-    if any(name not in used for name, _ in model.named_parameters()):  # auxiliary classifiers do not run
-        shared = {id(parameter): parameter for parameter in model.parameters()}
-        with suppress(UsageError):  # images that are too small for training
-            used |= _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)[0]
+    shared = {id(parameter): parameter for parameter in model.parameters()}
+    # What training alone runs or returns; images may be too small for it, or targets missing.
+    with suppress(UsageError), torch.random.fork_rng(devices=[]):
+        used |= _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)[0]
     return labels.table({n: len(p) for n, p in model.named_parameters() if p.dim() > 1}, used)
 
 

@@ -101,10 +101,11 @@ class Labels:
         for (signature, reason), channels in alike.items():
             made_by = makers[channels[0]]
             layers = tuple(map(layer_of, made_by))
-            if reason or len(channels) == 1:
+            taken = any((tensor, dim) in takes for tensor, dim, _ in signature)
+            if reason or not taken or len(channels) == 1:
                 place = (made_by[0], self._makers[made_by[0]][0])
                 made = sum(number for tensor, dim, number in signature if (tensor, dim) == place)
-                why = reason or "all of its channels are tied to one another"
+                why = reason or ("all of its channels are tied to one another" if taken else "no layer takes them")
                 excluded.append(OutOfScope(layers[0], len(channels) * max(1, made), why, layers))
                 continue
             again = sum(group.name.partition("#")[0] == layers[0] for group in groups)
