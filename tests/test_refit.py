@@ -121,6 +121,39 @@ def test_a_layer_that_runs_twice_is_left(images: Tensor) -> None:
     assert "two.weight" not in refit(pruned, network, table, keep, images)
 
 
+class Tied(nn.Module):
+    """Encodes, and decodes by the same weights, with one bias for two layers and one that is computed on the fly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.mid, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 8, 3, 3) / 9), nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.one(x))
+        x = functional.relu(functional.conv2d(x, self.weight, padding=1))
+        x = functional.relu(functional.conv_transpose2d(x, self.weight, self.bias, padding=1))
+        x = functional.relu(functional.conv2d(x, self.mid.weight, self.bias))
+        scores: Tensor = functional.conv2d(x, self.last.weight, self.last.bias * 2)
+        return scores
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_what_other_operations_read_too_stays(images: Tensor, inputs: str) -> None:
+    torch.manual_seed(0)
+    network = Tied().eval()
+    table = Plan("tied", network, (3, 8, 8)).table
+    keep = keep_even(table, set(table.names))
+    pruned, cut = (Pruner(network, table).prune(keep).eval() for _ in range(2))
+    fitted = refit(pruned, network, table, keep, images, inputs)
+    assert set(fitted) == {"mid.weight", "last.weight"}
+    for name in ("weight", "bias", "last.bias"):
+        assert torch.equal(pruned.get_parameter(name), cut.get_parameter(name))
+    with torch.no_grad():
+        errors = [float((each(images) - network(images)).square().mean()) for each in (pruned, cut)]
+    assert errors[0] < errors[1]
+
+
 def test_refit_needs_images_and_a_way(images: Tensor) -> None:
     network = Plain().eval()
     table = Plan("plain", network, (3, 8, 8)).table

@@ -1,5 +1,6 @@
 """What reaches the layers of a running network: their inputs as rows of a matrix, at some positions of every image."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from profilesearch.networks.tracking import tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +22,7 @@ class Call:
         weight: Name of the weight, as in the state dict.
         value: Its value, shape (O, I, h, w) or (O, I).
         bias: Shape (O,), or None.
+        shift: Name of the bias, as in the state dict; empty where there is none, or one that is computed on the fly.
         given: The input, (N, I, H, W) or (N, ..., I).
         geometry: Stride, padding and dilation of a convolution; empty for a linear layer.
     """
@@ -25,6 +30,7 @@ class Call:
     weight: str
     value: Tensor
     bias: Tensor | None
+    shift: str
     given: Tensor
     geometry: tuple[Any, Any, Any] | tuple[()]
 
@@ -87,12 +93,47 @@ def _convolution(
     name = names.get(id(weight))
     if name is None or groups > 1 or input.dim() != 4:
         return None
-    return Call(name, weight, bias, input, (stride, padding, dilation))
+    return Call(name, weight, bias, names.get(id(bias), ""), input, (stride, padding, dilation))
 
 
 def _linear(names: dict[int, str], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call | None:
     name = names.get(id(weight))
-    return None if name is None else Call(name, weight, bias, input, ())
+    return None if name is None else Call(name, weight, bias, names.get(id(bias), ""), input, ())
+
+
+class _Reads(TorchDispatchMode):
+    """Counts the operations that read the values of parameters.
+
+    Args:
+        network: Whose parameters are watched.
+
+    Attributes:
+        counts: Of operations, by name of the parameter.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[str] = Counter()
+        self._within: dict[int, list[tuple[range, str]]] = defaultdict(list)
+        for name, each in network.named_parameters():
+            start = int(each.storage_offset())
+            place = range(start, start + each.numel()), name
+            self._within[each.untyped_storage().data_ptr()].append(place)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            for tensor in tensors((args, kwargs)):
+                places = self._within.get(tensor.untyped_storage().data_ptr(), ())
+                self.counts.update(name for place, name in places if tensor.storage_offset() in place)
+        return func(*args, **(kwargs or {}))
+
+
+def read_once(network: nn.Module, images: Tensor) -> set[str]:
+    """Returns the names of the parameters that one operation alone reads, transposed or as they are."""
+    reads = _Reads(network)
+    with torch.no_grad(), reads:
+        network(images)
+    return {name for name, count in reads.counts.items() if count == 1}
 
 
 _READERS: dict[Any, Callable[..., Call | None]] = {functional.conv2d: _convolution, functional.linear: _linear}

@@ -9,7 +9,7 @@ what it receives is fitted to what it was made for. How far the weights may move
 its fit did not see.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.groups import GroupTable
-from profilesearch.networks.inputs import Call, Calls
+from profilesearch.networks.inputs import Call, Calls, read_once
 from profilesearch.networks.names import INPUTS
 from profilesearch.system.progress import Progress
 
@@ -45,10 +45,11 @@ def refit(
 ) -> tuple[str, ...]:
     """Fits the weights of a pruned network so that its layers give what those of the full network give.
 
-    Convolutions and linear layers are fitted that read all of their input channels and run once; depthwise and grouped
-    ones stay as cut, since what they read is not cut within their groups. Needs memory for one forward pass over all
-    images and for the full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a
-    layer has inputs, or as there are rows where these are fewer.
+    Convolutions and linear layers are fitted that read all of their input channels and whose weights nothing else
+    reads, their biases where these are parameters that nothing else reads; depthwise and grouped ones stay as cut,
+    since what they read is not cut within their groups. Needs memory for one forward pass over all images and for the
+    full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a layer has inputs, or as
+    there are rows where these are fewer.
 
     Args:
         pruned: Changed in place; on the device of `full`.
@@ -82,11 +83,12 @@ def refit(
             return
         if progress:
             progress(count - len(targets) - 1, count, call.weight)
-        if _fit(call, call.rows(positions) if rows is None else rows, target, learned, ridges):
+        if _fit(call, call.rows(positions) if rows is None else rows, target, learned, ridges, call.shift in alone):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
-        targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions)
+        alone = read_once(full, images[:2])
+        targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions, alone)
         count = len(targets)
         with Calls(pruned, fit):
             pruned(images)
@@ -94,17 +96,22 @@ def refit(
 
 
 def _targets(
-    full: nn.Module, kept: Mapping[tuple[str, int], Tensor], images: Tensor, inputs: str, positions: int
+    full: nn.Module,
+    kept: Mapping[tuple[str, int], Tensor],
+    images: Tensor,
+    inputs: str,
+    positions: int,
+    alone: Collection[str],
 ) -> dict[str, tuple[Tensor, Tensor | None]]:
     """Returns what layers of the full network give, by weight, and, unless fitted in sequence, on which of its inputs.
 
-    A weight that is used more than once has no target.
+    A weight that is not `alone`, since other operations read it too, has no target.
     """
     targets: dict[str, tuple[Tensor, Tensor | None]] = {}
-    again: set[str] = set()
 
     def record(call: Call) -> None:
-        again.update({call.weight} & targets.keys())
+        if call.weight not in alone:
+            return
         rows = call.rows(positions)
         made = _apply(call, rows)
         outputs, columns = (kept.get((call.weight, dim)) for dim in (0, 1))
@@ -115,25 +122,26 @@ def _targets(
 
     with Calls(full, record):
         full(images)
-    return {name: target for name, target in targets.items() if name not in again}
+    return targets
 
 
-def _fit(call: Call, rows: Tensor, target: Tensor, learned: float, ridges: Sequence[float]) -> bool:
+def _fit(call: Call, rows: Tensor, target: Tensor, learned: float, ridges: Sequence[float], biased: bool) -> bool:
     """Fits one layer on rows (n, I) and the outputs to reach (n, O), the first part of them; says whether that helps.
 
-    Rows come image by image, so that the images behind that part are seen by no layer's fit.
+    Its bias is fitted too where it is `biased`. Rows come image by image, so that the images behind that part are seen
+    by no layer's fit.
     """
     missing = target - _apply(call, rows)
     if not missing.square().sum() > _EXACT * target.square().sum():  # also where it is not finite
         return False
     border = round(len(rows) * learned)
-    fit = _Fit(rows[:border], missing[:border], call.bias is not None)
+    fit = _Fit(rows[:border], missing[:border], biased)
     ridge = _chosen(fit, rows[border:], missing[border:], ridges)
     if ridge is None:
         return False
     change = fit.weights(ridge)
     call.value.add_(change.reshape(call.value.shape))
-    if call.bias is not None:
+    if biased and call.bias is not None:
         call.bias.add_(fit.bias(change))
     return True
 
