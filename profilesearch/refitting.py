@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import evaluating
-from profilesearch.networks.names import AUTO, INPUTS
+from profilesearch.networks.names import AS_CUT, AUTO, INPUTS
 from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.refit import refit
 from profilesearch.pruning import Pruned
@@ -33,7 +33,7 @@ class Refitted:
     """How a pruned network was refitted.
 
     Attributes:
-        inputs: On what layers were fitted: `sequential` or `full`.
+        inputs: On what layers were fitted: `sequential` or `full`; `as cut` where none was, since that is closest.
         reestimated: Whether BatchNorm took new statistics behind it.
         weights: Names of the weights that were fitted.
     """
@@ -93,7 +93,8 @@ def refit_on(
 
     Which inputs are better depends on the network: small residual ones are better off with `sequential`, those with
     depthwise layers and many classes with `full`, and some with new statistics behind it. `auto` tries these four ways,
-    and keeps the network whose outputs are closest to the full one's on a fifth of the images, which no fit looks at.
+    and the weights as cut, with new statistics or without, and keeps the network whose outputs are closest to the full
+    one's on a fifth of the images, which no fit looks at.
     """
     if inputs == AUTO and len(images) >= _FEWEST:
         return _closest(pruned, model, images, say, progress)
@@ -120,9 +121,11 @@ def _closest(
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     wanted, start = outputs_of(model, judge), copied_state(network)
     tried: list[tuple[float, Refitted, dict[str, Tensor]]] = []
-    for inputs in INPUTS:
+    for inputs in (AS_CUT, *INPUTS):
         network.load_state_dict(start)
-        fitted = refit_on(pruned, model, learn, inputs, say, progress)
+        fitted = (
+            Refitted(AS_CUT, False, ()) if inputs == AS_CUT else refit_on(pruned, model, learn, inputs, say, progress)
+        )
         tried.append((distance(outputs_of(network, judge), wanted), fitted, copied_state(network)))
         if norms:
             with torch.no_grad():

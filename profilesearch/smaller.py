@@ -26,13 +26,17 @@ from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered
-from profilesearch.refitting import refit_on
+from profilesearch.refitting import Refitted, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
+
+
+_MISSING = ("no refit came closer to the full network; ", "give images, or ")
+"""Why weights are as cut, with a refit and without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,8 @@ class Smaller:
         macs: Multiply-adds of one image, before and after.
         params: Parameters, before and after.
         refitted: Names of the weights that were fitted anew on images.
+        refit: How: `sequential`, `full` or, where neither comes closer, `as cut`, perhaps with `statistics
+            re-estimated`; `none` without images.
         image_shape: Of the inputs that multiply-adds are counted for, (C, H, W).
     """
 
@@ -57,6 +63,7 @@ class Smaller:
     macs: tuple[int, int]
     params: tuple[int, int]
     refitted: tuple[str, ...]
+    refit: str
     image_shape: tuple[int, int, int]
 
     def save(self, path: str | Path) -> None:
@@ -74,7 +81,7 @@ class Smaller:
         """One line on the change."""
         (full, left), (params, fewer) = self.macs, self.params
         count, (_, height, width) = len(self.refitted), self.image_shape
-        missing = "nothing was cut" if fewer == params else "give images, or fine-tune before use"
+        missing = "nothing was cut" if fewer == params else f"{_MISSING[self.refit == 'none']}fine-tune before use"
         refitted = f"{count} weights refitted" if count else f"no weights refitted: {missing}"
         return (
             f"{left / 1e6:.1f} M of {full / 1e6:.1f} M multiply-adds ({left / full:.1%}) at {height} by {width} pixels"
@@ -142,7 +149,8 @@ def prune(
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
-    return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)
+    how = refitted.weights, str(refitted)
+    return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), *how, plan.image_shape)
 
 
 def _scope(plan: Plan, budget: Budget) -> Scope:
@@ -178,9 +186,7 @@ def _asked(profile: Profile | str | Path | None, store: Path) -> Profile | str |
     return given
 
 
-def _refitted(
-    pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str
-) -> tuple[str, ...]:
+def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str) -> Refitted:
     """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
 
     Warns where the images look unlike those of the training.
@@ -196,10 +202,10 @@ def _refitted(
     full.to(device)
     pruned.network.to(device)
     if images is None:
-        return ()
+        return Refitted("none", False, ())
     if strange := unfamiliar(full, images[:MOST_SEEN].to(device).float()):
         warnings.warn(strange, stacklevel=3)
-    return () if refit == "none" else refit_on(pruned, full, images.float(), refit).weights
+    return Refitted("none", False, ()) if refit == "none" else refit_on(pruned, full, images.float(), refit)
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:

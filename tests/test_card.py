@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from profilesearch import apply
+from profilesearch.applying.card import _mended
 from profilesearch.system.folders import APPLIED
 from profilesearch.tasks.pools import Member
 
@@ -36,3 +37,16 @@ def test_without_being_asked_for_there_is_none(place: Path, capsys: pytest.Captu
     apply.main(["--arch", "resnet8", "--data", "digits", "--profile", "uniform"])
     assert not (place / "applied" / "README.md").exists()
     assert "README.md" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("refit", "said"),
+    [
+        ("sequential, statistics re-estimated", "refitted in closed form"),
+        ("as cut", "left as they were"),
+        ("as cut, statistics re-estimated", "given new BatchNorm statistics"),
+        ("none", "given new BatchNorm statistics"),
+    ],
+)
+def test_the_card_says_what_was_done_to_the_weights(refit: str, said: str) -> None:
+    assert _mended(refit) == said

@@ -14,6 +14,7 @@ from torch.nn import functional
 from profilesearch import apply, prune
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
+from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.inputs import Call, Calls
@@ -22,7 +23,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.reconstruction import reconstruction_orders
 from profilesearch.networks.refit import refit
 from profilesearch.networks.surgery import Pruner
-from profilesearch.pruning import prune_with_profile, reestimate_statistics
+from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.refitting import distance, refit_on, refit_weights
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.data import DataSet
@@ -264,3 +265,21 @@ def test_apply_refits_unless_told_otherwise(place: Path, capsys: pytest.CaptureF
 def test_networks_whose_state_has_a_version_are_refitted() -> None:
     network, images = build("mnasnet_tiny", 10), torch.rand(20, 3, 32, 32)
     assert prune(network, 0.5, images=images, profile="uniform").refitted
+
+
+def test_weights_stay_as_cut_where_no_refit_comes_closer() -> None:
+    torch.manual_seed(0)
+    network = Plain().eval()
+    table = Plan("plain", network, (3, 8, 8)).table
+    keep = keep_even(table, {"one", "two"})
+    generator = torch.Generator().manual_seed(0)
+    fitted_on = 3 + torch.rand(40, 1, 1, 1, generator=generator) * torch.randn(3, 8, 8, generator=generator)
+    judged_by = (fitted_on[:10] - 3).flip(1, 3)  # of which the others show nothing
+    pruned = Pruned(
+        Pruner(network, table).prune(keep).eval(), table, np.array([]), CostModel(network, table, fitted_on[:1]), keep
+    )
+    cut = {name: tensor.clone() for name, tensor in pruned.network.state_dict().items()}
+    refitted = refit_on(pruned, network, torch.cat([fitted_on, judged_by]))
+    assert (str(refitted), refitted.weights) == ("as cut", ())
+    assert all(torch.equal(tensor, cut[name]) for name, tensor in pruned.network.state_dict().items())
+    assert refit_on(pruned, network, torch.cat([fitted_on, judged_by]), "full").weights

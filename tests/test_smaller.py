@@ -15,6 +15,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 
 from profilesearch import Profile, UsageError, load_pruned, prune, search
 from profilesearch.networks.architectures import build
+from profilesearch.networks.names import INPUTS
 from profilesearch.networks.outputs import outputs
 from profilesearch.networks.plan import Plan
 from profilesearch.store import Store
@@ -76,6 +77,10 @@ def test_any_network_gets_smaller_and_keeps_the_shapes_of_its_outputs(network: A
     assert small.source == "uniform"
     assert len(small.refitted) >= 3
     assert f"{len(small.refitted)} weights refitted" in str(small)
+    assert small.refit.startswith(INPUTS)
+    assert "no weights refitted: no refit came closer to the full network" in str(
+        replace(small, refitted=(), refit="as cut")
+    )
 
 
 def test_channels_are_chosen_on_images_where_there_are_some(members: list[Member], digits: DataSet) -> None:

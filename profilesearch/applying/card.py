@@ -7,6 +7,7 @@ from profilesearch.applying.advice import loading
 from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject
 from profilesearch.errors import one_line
+from profilesearch.networks.names import AS_CUT
 from profilesearch.reporting.webpage import markdown_table
 
 
@@ -36,7 +37,7 @@ def model_card(settings: Applying, subject: Subject, report: dict[str, Any], com
         f"# {one_line(settings.arch)}, pruned",
         f"{one_line(subject.member.name)} with smaller layers: {profile['budget']['reached']:.1%} of its "
         f"{_METRICS[profile['budget']['metric']]} are left. Its weights were cut, "
-        f"{'refitted in closed form' if settings.refit != 'none' else 'given new BatchNorm statistics'}, and {tuned}.",
+        f"{_mended(report['evidence']['refit'])}, and {tuned}.",
         markdown_table(("", "full", "pruned"), lines),
         f"The interval is of {report['evidence']['test_images']:,} test images, and knows nothing of other seeds.",
         "## Use",
@@ -54,6 +55,13 @@ _COUNTS = (("multiply-adds", "macs"), ("parameters", "params"), ("bytes", "bytes
 _METRICS = {"macs": "multiply-adds", "params": "parameters", "latency": "time"}
 _NAMED = 100
 """Classes that are named at most."""
+
+
+def _mended(refit: str) -> str:
+    """Says what was done to the weights that are left."""
+    if refit == AS_CUT:
+        return "left as they were"
+    return "given new BatchNorm statistics" if refit.startswith(("none", AS_CUT)) else "refitted in closed form"
 
 
 def _front(settings: Applying, subject: Subject, report: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import rank_channels
-from profilesearch.networks.names import AUTO
+from profilesearch.networks.names import AS_CUT, AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
 from profilesearch.refitting import refit_weights
@@ -93,7 +93,8 @@ def make(
         with output.progress("refitting weights") as move:
             refitted = str(refit_weights(pruned, full, data, learn, settings.refit, output.say, move))
         if settings.refit == AUTO:
-            output.say(f"{name} is refitted {refitted}: closest to the unpruned network on other training images")
+            how = "left" if refitted.startswith(AS_CUT) else "refitted"
+            output.say(f"{name} is {how} {refitted}: closest to the unpruned network on other training images")
     if not settings.finetune:
         return Made(cut, pruned, None, refitted)
     with output.progress("classifying test images") as move:

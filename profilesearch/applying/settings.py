@@ -126,9 +126,9 @@ files, in --out, which appears whole (an earlier result of other settings there 
         default=REFITS[0],
         metadata=option(
             "how layers are fitted in closed form to what they gave before the cut: sequential (on what the refitted "
-            "layers before them give), full (on what the full network's gave), auto (whichever of these, with new "
-            "BatchNorm statistics or without, is closest to the full network on other training images), or none, which "
-            "re-estimates BatchNorm alone",
+            "layers before them give), full (on what the full network's gave), auto (whichever of these, or of no fit, "
+            "with new BatchNorm statistics or without, is closest to the full network on other training images), or "
+            "none, which re-estimates BatchNorm alone",
             "NAME",
             group=_PROFILE,
         ),

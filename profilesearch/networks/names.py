@@ -17,6 +17,8 @@ AUTO = "auto"
 Inputs = Literal["sequential", "full"]
 INPUTS: tuple[Inputs, ...] = ("sequential", "full")
 """On what layers are refitted."""
+AS_CUT = "as cut"
+"""What a refit is called that leaves all weights alone, since any other would take the outputs further away."""
 REFITS = (AUTO, *INPUTS, "none")
 """What may be asked for: `auto` finds out what is best, `none` fits no weight, BatchNorm takes new statistics."""
 UNIFORM, WIDEST, TAPER, RANDOM = UNSEARCHED = ("uniform", "widest", "taper", "random")
