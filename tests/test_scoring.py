@@ -26,7 +26,7 @@ from profilesearch.scoring import prepared
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.names import STATISTICS
 from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import SAMPLE, Scorer, ScoreSettings, default_settings
+from profilesearch.scoring.score import SAMPLE, Scorer, ScoreSettings, default_settings, reestimate
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
 from profilesearch.tasks.predicting import accuracy
@@ -175,6 +175,25 @@ def test_statistics_matter(problem: Problem, members: list[Member], digits: Data
         return float(np.mean([one.score(widths) for widths in profiles]))
 
     assert min(mean("batch"), mean("reestimate")) > mean("none") + 0.2
+
+
+def test_layers_that_do_not_run_keep_their_statistics() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, images: Tensor, other: bool = False) -> Tensor:
+            made: Tensor = self.other(images) if other else self.one(images)
+            return made
+
+    network = Heads()
+    network(5 + torch.randn(8, 3, 4, 4), other=True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    reestimate(network.eval(), [network.one, network.other], [5 + torch.randn(8, 3, 4, 4)])
+    after = network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("other"))
+    assert after["one.running_mean"].mean() == pytest.approx(5, abs=0.3)
 
 
 def test_keys_tell_models_settings_and_profiles_apart(problem: Problem, members: list[Member], digits: DataSet) -> None:

@@ -219,39 +219,49 @@ def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], p
 
     Args:
         model: In evaluation mode.
-        norms: Its layers to re-estimate; those that keep no statistics are left as they are.
+        norms: Its layers to re-estimate; those that keep no statistics, or do not run, are left as they are.
         parts: Batches of two images or more each; a batch weighs as much as it has images.
     """
     kept = [norm for norm in norms if norm.running_mean is not None and norm.running_var is not None]
-    momenta, handles = [norm.momentum for norm in kept], []
-    for norm in kept:
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  just looked for
-        # New tensors: the old ones may be shared with the full network.
-        norm.running_mean = torch.zeros_like(norm.running_mean)
-        norm.running_var = torch.ones_like(norm.running_var)
-        norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
-        handles.append(norm.register_forward_pre_hook(_Average()))
-        norm.train()
+    averages = [_Average(norm) for norm in kept]
     try:
         for part in parts:
             model(part)
     finally:
-        for norm, momentum, handle in zip(kept, momenta, handles, strict=True):
-            handle.remove()
-            norm.momentum = momentum
-            norm.eval()
+        for average in averages:
+            average.end()
 
 
 class _Average:
-    """Sets a layer's momentum so that its running statistics are the mean of its batches, weighted by their images."""
+    """Makes the running statistics of a layer the mean of its batches, weighted by their images.
 
-    def __init__(self) -> None:
-        self._seen = 0
+    Args:
+        norm: The layer, which keeps statistics.
+    """
 
-    def __call__(self, norm: nn.modules.batchnorm._BatchNorm, given: tuple[Tensor, ...]) -> None:
-        """Before a forward pass of the layer."""
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  just looked for
+        self._norm, self._momentum, self._seen = norm, norm.momentum, 0
+        self._before = norm.running_mean, norm.running_var, norm.num_batches_tracked
+        # New tensors: the old ones may be shared with the full network.
+        norm.running_mean = torch.zeros_like(norm.running_mean)
+        norm.running_var = torch.ones_like(norm.running_var)
+        norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
+        self._handle = norm.register_forward_pre_hook(self._weigh)
+        norm.train()
+
+    def end(self) -> None:
+        """Leaves the layer in evaluation mode, with the statistics that it had where it did not run."""
+        self._handle.remove()
+        self._norm.momentum = self._momentum
+        if not self._seen:
+            self._norm.running_mean, self._norm.running_var, self._norm.num_batches_tracked = self._before
+        self._norm.eval()
+
+    def _weigh(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Sets the momentum before a forward pass."""
         self._seen += len(given[0])
-        norm.momentum = len(given[0]) / self._seen
+        self._norm.momentum = len(given[0]) / self._seen
 
 
 def _runs(model: nn.Module, images: Tensor) -> bool:
