@@ -1,5 +1,6 @@
 """The refit of a pruned network in closed form, and which way of it leaves the network closest to the full one."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -96,9 +97,23 @@ def refit_on(
     and the weights as cut, with new statistics or without, and keeps the network whose outputs are closest to the full
     one's on a fifth of the images, which no fit looks at.
     """
+    runs = replace(pruned, network=copy.deepcopy(pruned.network))  # what it keeps of these passes is not given out
     if inputs == AUTO and len(images) >= _FEWEST:
-        return _closest(pruned, model, images, say, progress)
-    inputs = INPUTS[0] if inputs == AUTO else inputs
+        refitted = _closest(runs, model, images, say, progress)
+    else:
+        refitted = _fitted(runs, model, images, INPUTS[0] if inputs == AUTO else inputs, say, progress)
+    pruned.network.load_state_dict(runs.network.state_dict())
+    return refitted
+
+
+def _fitted(
+    pruned: Pruned,
+    model: nn.Module,
+    images: Tensor,
+    inputs: str,
+    say: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> Refitted:
     device = device_of(model)
     most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
     start = copied_state(pruned.network)
@@ -124,7 +139,7 @@ def _closest(
     for inputs in (AS_CUT, *INPUTS):
         network.load_state_dict(start)
         fitted = (
-            Refitted(AS_CUT, False, ()) if inputs == AS_CUT else refit_on(pruned, model, learn, inputs, say, progress)
+            Refitted(AS_CUT, False, ()) if inputs == AS_CUT else _fitted(pruned, model, learn, inputs, say, progress)
         )
         tried.append((distance(outputs_of(network, judge), wanted), fitted, copied_state(network)))
         if norms:
@@ -149,7 +164,7 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
 def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Returns what a network gives for images: every tensor, with all images."""
     device, seen = device_of(network), []
-    with torch.inference_mode(), evaluating(network):
+    with torch.no_grad(), evaluating(network):
         for part in batches(len(images), _AT_ONCE):
             seen.append([each.float() for each in real_outputs(network(images[part].to(device)))])
     return [torch.cat(several) for several in zip(*seen, strict=True)]

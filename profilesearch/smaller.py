@@ -22,6 +22,7 @@ from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import layout_of, plain_copy
 from profilesearch.networks.names import AUTO, NAMED, REFITS
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.probing import named_tensors
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
@@ -209,15 +210,17 @@ def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tenso
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
-    """Gives each tensor the precision and layout that it had; what was cut alone is what it was, to the last bit."""
-    exact = Pruner(network, pruned.table).cut(pruned.keep)
-    given = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    for name, each in (*pruned.network.named_parameters(), *pruned.network.named_buffers()):
-        was = exact[name].detach()
-        same = torch.equal(was.to(each), each)
-        data = was.to(each.device, copy=True) if same else each.data.to(was.dtype)
-        each.data = data.contiguous(memory_format=layout_of(given[name]))
-    return pruned.network
+    """Returns what was pruned as a network that never ran, each tensor in the precision and layout that it had.
+
+    What was cut alone is what it was, to the last bit.
+    """
+    fresh = Pruner(network, pruned.table).prune(pruned.keep).eval()
+    given, fitted = named_tensors(network), named_tensors(pruned.network)
+    for name, each in named_tensors(fresh).items():
+        if not torch.equal(each.to(fitted[name]), fitted[name]):
+            each.data = fitted[name].data.to(each)
+        each.data = each.data.contiguous(memory_format=layout_of(given[name]))
+    return fresh
 
 
 def _losses(plan: Plan, order: Order, seen: Batch | None, scope: Scope) -> FloatArray:

@@ -18,6 +18,9 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.names import INPUTS
 from profilesearch.networks.outputs import outputs
 from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Budget
+from profilesearch.pruning import prune_with_profile
+from profilesearch.refitting import refit_on
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
@@ -276,6 +279,43 @@ def test_what_is_cut_and_not_refitted_is_the_same_to_the_last_bit() -> None:
         for net in (full, prune(full, 0.6, (3, 40, 48)).network)
     ]
     assert rows[1] < rows[0]
+
+
+class Remembering(nn.Module):
+    """Keeps what it made of earlier images, and a grid for as long as images are as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 12, 3), nn.Linear(12, 4)
+        self.seen: list[Tensor] = []
+        self.grid = torch.zeros(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        made = self.one(images).relu()
+        if len(self.grid) != len(made):
+            self.grid = torch.linspace(0.5, 1.5, made.shape[-1]).expand(len(made), 1, *made.shape[2:]).contiguous()
+        self.seen.append(made)
+        scores: Tensor = self.out(self.two(made * self.grid).relu().mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("refit", ["auto", "none"])
+def test_nothing_is_left_of_the_passes_that_pruning_takes(refit: str) -> None:
+    full = Remembering()
+    small = prune(full, 0.6, images=torch.randn(20, 3, 8, 8), profile="uniform", refit=refit)
+    for network in (full, small.network):
+        assert not network.seen
+        assert not len(network.grid)
+
+
+def test_what_is_refitted_in_place_runs_outside_of_it() -> None:
+    plan, images = Plan("mine:Remembering", Remembering(), (3, 8, 8)), torch.randn(20, 3, 8, 8)
+    space = plan.space(Budget("macs", 0.6))
+    pruned = prune_with_profile(plan.network, space.profile(space.uniform(), {}), (3, 8, 8))
+    before = len(pruned.network.seen), len(pruned.network.grid)
+    refit_on(pruned, plan.network, images)
+    assert (len(pruned.network.seen), len(pruned.network.grid)) == before
+    plan.network(images[:4]).sum().backward()  # what passes left there is no tensor of inference
 
 
 def test_a_stored_profile_that_is_shown_to_lose_is_passed_over(tmp_path: Path) -> None:
