@@ -15,6 +15,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.step import scores_of
 from profilesearch.tasks.training import suited, train
@@ -118,6 +119,28 @@ def test_networks_learn_from_images_with_other_channels(digits: DataSet) -> None
         train(Several(PACKS["tuple"], channels), data, data.train, ONCE)
     with pytest.raises(UsageError, match=r"the network takes 4 channels, but digits has 3"):
         train(Several(PACKS["tuple"], 4), colours, colours.train, ONCE)
+
+
+class Cached(nn.Module):
+    """Keeps what it multiplies its features by, once there are many images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.ramp = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 10), torch.zeros(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images).relu()
+        if len(images) > 8 and not len(self.ramp):
+            self.ramp = torch.linspace(0.5, 1.5, images.shape[-1])
+        scores: Tensor = self.head((features * (self.ramp if len(self.ramp) else 1)).mean((2, 3)))
+        return scores
+
+
+def test_networks_learn_after_they_were_measured(digits: DataSet) -> None:
+    network, data = Cached(), some(digits)
+    accuracy(network, data, data.train)
+    assert len(network.ramp)
+    train(network, data, data.train, ONCE)
 
 
 def test_networks_of_one_image_size_are_not_shown_smaller_ones(digits: DataSet) -> None:

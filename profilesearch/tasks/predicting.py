@@ -81,5 +81,5 @@ def _over(
                 progress(part.stop, len(images), "")
         return torch.cat(found).cpu()
 
-    with evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with evaluating(model), torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         return fitting(work, say)
