@@ -21,15 +21,17 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profiles import Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.research.study import settings as studying
 from profilesearch.research.study import tuning
 from profilesearch.research.study.analysis import correlation
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
+from profilesearch.research.study.measuring import run_scores
 from profilesearch.research.study.rivals import elastic_member
 from profilesearch.research.study.sizes import QUICK
 from profilesearch.research.study.truth import leading
+from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import Scorer, ScoreSettings
@@ -37,7 +39,7 @@ from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.pools import Member, tuning_recipe
 from profilesearch.tasks.predicting import accuracy
-from profilesearch.tasks.splits import split
+from profilesearch.tasks.splits import Part, split
 from profilesearch.tasks.training import train
 from profilesearch.tasks.turns import in_turns
 
@@ -105,6 +107,18 @@ def test_layers_that_overflow_stay_as_cut() -> None:
     assert torch.equal(cut.two.weight, network.two.weight[::2, ::2])
 
 
+@pytest.mark.parametrize("part", ["train", "search", "choose", "fresh"])
+def test_a_study_scores_the_part_that_it_names(
+    members: list[Member], digits: DataSet, tmp_path: Path, part: Part
+) -> None:
+    budget, there = Budget("macs", 0.5), len(getattr(split(digits, members[0].split_seed), part))
+    problem = Problem(members[:1], {"digits": digits}, budget, ScoreSettings("batch", there), Ledger())
+    widths = problem.space.sample(3, np.random.default_rng(0))
+    jobs = [Score(members[0].name, part, tuple(map(int, row)), there) for row in widths]
+    scores = run_scores(Sources("resnet8", tuple(members), None, tmp_path), jobs)
+    assert scores == problem.evaluate(widths, part)[:, 0].tolist()
+
+
 @pytest.mark.full
 def test_elastic_weights_of_two_models_of_one_name_are_two(tmp_path: Path, digits: DataSet) -> None:
     paths = []
@@ -149,6 +163,7 @@ def test_a_score_with_other_settings_is_another_one_and_todays_has_its_key(
 
 def test_measurements_keep_the_names_that_they_had() -> None:
     assert identity(Score("a", "search", (1, 2)), "fp32") == "daff921580"
+    assert identity(Score("a", "fresh", (1, 2)), "fp32") != "8f748d7e81"  # was scored on search images
     assert identity(FineTune("a", (1, 2)), "fp32") != identity(FineTune("a", (1, 2), refit="full"), "fp32")
 
 

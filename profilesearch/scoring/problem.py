@@ -24,7 +24,7 @@ from profilesearch.tasks.own import own_pool
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import Part, split
 
-_MOST = 5_000
+MOST = 5_000
 """Images that choose a winner, and as many fresh ones: their accuracy is then known to a point or better."""
 _FOR: Mapping[Part, str] = {
     "train": "that it learned from",
@@ -260,6 +260,6 @@ class Problem:
             parts = split(data, member.split_seed)
             images, train = parts.images(data, part), parts.images(data, "train")
             # The others decide between finalists that are near each other, and are what is reported: many are used.
-            settings = self.settings if part == "search" else replace(self.settings, images=min(len(images), _MOST))
+            settings = self.settings if part == "search" else replace(self.settings, images=min(len(images), MOST))
             made.append(Scorer(network, table, data, images, train, settings, like))
         return made

@@ -175,10 +175,14 @@ ADDED: dict[str, Any] = {
     "measure": "accuracy", "refit": "none", "elastic": 0, "sandwich": False, "steps": 0,
 }  # fmt: skip
 """What measurements did not say once, with what was meant: where it is that, their names stay."""
+_MISTAKEN = ("train", "choose", "fresh")
+"""Parts that were scored on search images once: their scores have other names since, and are taken again."""
 
 
 def identity(job: Job, precision: Precision) -> str:
     """Names a measurement by a hash of all that it depends on, but the models' weights."""
     about = {name: value for name, value in asdict(job).items() if name not in ADDED or value != ADDED[name]}
+    if isinstance(job, Score) and job.part in _MISTAKEN:
+        about["part"] = f"the model's own {job.part}"
     text = json.dumps([type(job).__name__, about, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -40,6 +40,7 @@ from profilesearch.research.study.rivals import elastic_of, run_elastic
 from profilesearch.research.study.sizes import Sizes
 from profilesearch.research.study.tuning import finetuned, unfinished
 from profilesearch.research.study.workers import results
+from profilesearch.scoring.problem import MOST
 from profilesearch.tasks.pools import Member, example_shape
 from profilesearch.tasks.splits import split
 
@@ -155,9 +156,9 @@ class Lab:
         """Returns a measurement with the number of images that it uses, where fewer are there than it asks for."""
         if isinstance(job, FineTune):
             return job
-        if isinstance(job, Score):  # all are used, but by searches
+        if isinstance(job, Score):
             there = self._there(job.model, job.part)
-            images = min(job.images, there) if job.part == "search" else there
+            images = min(there, {"search": job.images, "test": there}.get(job.part, MOST))
         else:
             images = min(job.images, max(self._there(name, "search") for name in job.pool))
         return replace(job, images=images)

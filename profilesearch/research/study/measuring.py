@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import cast
 
 import torch
 
@@ -25,6 +26,7 @@ from profilesearch.scoring.score import default_settings
 from profilesearch.scoring.unseen import TestProblem
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.splits import Part
 
 
 def run_scores(sources: Sources, jobs: Sequence[Score]) -> list[float]:
@@ -89,7 +91,8 @@ def _score_problem(sources: Sources, like: Score) -> Callable[[IntArray], float]
     if like.part == "test":
         return TestProblem(member, data, problem.space.table, settings, Ledger(), torch.device(sources.device)).score
     problem = problem.with_settings(settings)
-    return lambda widths: float(problem.evaluate(widths[None])[0, 0])
+    part = cast(Part, like.part)
+    return lambda widths: float(problem.evaluate(widths[None], part)[0, 0])
 
 
 @cache

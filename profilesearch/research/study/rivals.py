@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from profilesearch.networks.checkpoints import load_matched, save_network
 from profilesearch.networks.plan import Plan
@@ -14,7 +15,7 @@ from profilesearch.system.folders import digest_of
 from profilesearch.tasks.elastic import Elastic, in_steps
 from profilesearch.tasks.pools import Member, example_shape, learning_images, tuning_recipe
 from profilesearch.tasks.predicting import class_scores
-from profilesearch.tasks.splits import split
+from profilesearch.tasks.splits import Part, split
 from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 
@@ -67,6 +68,7 @@ def score_tuned(sources: Sources, job: Score) -> float:
     recipe = tuning_recipe(data, 1, distill=DISTILL, precision=sources.precision)
     recipe, learn = in_steps(recipe, learning_images(member, data), job.steps)
     train(network, data, learn, recipe, full)
-    images = split(data, member.split_seed).images(data, "search")[: job.images]
+    held_out = data.test if job.part == "test" else split(data, member.split_seed).images(data, cast(Part, job.part))
+    images = held_out[: job.images]
     made, wanted = (class_scores(each, data, images, sources.precision) for each in (network, full))
     return measured(job.measure, made, images.labels, wanted)

@@ -192,4 +192,4 @@ def _again(lab: Lab, job: Job) -> dict[str, float]:
             costs = run_family(sources, job).own_costs
             return {f"own cost at {keep:g}": cost for keep, cost in zip(job.keeps, costs, strict=True)}
         found = run_search(sources, job)
-        return {"search": found.search, "choose": found.choose, "own_cost": found.own_cost}
+        return {"search": found.search, "choose": found.choose, "fresh": found.fresh, "own_cost": found.own_cost}

@@ -1,5 +1,6 @@
 """Profiles worth shipping: the best of all searches on the pool, with evidence from models that no search saw."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import cast
@@ -24,6 +25,7 @@ from profilesearch.research.study.profiles import as_widths, parameters, uniform
 from profilesearch.research.study.searchers import searches
 from profilesearch.store import Store
 from profilesearch.tasks.pools import tuning_recipe
+from profilesearch.tasks.splits import Part
 
 Origin = Callable[[], Provenance]
 """Says how a profile was found."""
@@ -117,7 +119,7 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
     best, job = max(zip(found, jobs, strict=True), key=lambda pair: pair[0].choose)
 
     def origin() -> Provenance:
-        score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep)}
+        score = {"search": best.search, "choose": best.choose, **fresh_scores(lab, best.widths, keep, best.fresh)}
         rivals = [name for name, widths in rivals_of(lab.space(keep)).items() if as_widths(widths) == best.widths]
         chosen: Provenance = {"chosen": rivals[0]} if rivals else {}
         scored: Provenance = {"score": score, "images": lab.used(job).images}
@@ -126,13 +128,20 @@ def _searched(lab: Lab, keep: float) -> tuple[Widths, Origin]:
     return best.widths, origin
 
 
-def fresh_scores(lab: Lab, widths: Widths, keep: float) -> dict[str, float]:
-    """Returns what a profile and the uniform one have on fresh images of the pool, which chose neither."""
-    scores = {"fresh": widths, "uniform_fresh": uniform_profile(lab.space(keep))}
-    return {name: round(score_of(lab, each, "fresh"), 4) for name, each in scores.items()}
+def fresh_scores(lab: Lab, widths: Widths, keep: float, known: float = math.nan) -> dict[str, float]:
+    """Returns what a profile and the uniform one have on fresh images of the pool, which chose neither.
+
+    Args:
+        lab: Takes the measurements.
+        widths: The profile.
+        keep: The budget, a fraction of the MACs.
+        known: What the profile has, where its search measured that; NaN otherwise.
+    """
+    own = score_of(lab, widths, "fresh") if math.isnan(known) else known
+    return {"fresh": round(own, 4), "uniform_fresh": round(score_of(lab, uniform_profile(lab.space(keep)), "fresh"), 4)}
 
 
-def score_of(lab: Lab, widths: Widths, part: str) -> float:
+def score_of(lab: Lab, widths: Widths, part: Part) -> float:
     """Returns a profile's accuracy on a part of the pool's images, relative to the unpruned models."""
     full = as_widths(lab.space(lab.sizes.keep).table.channels)
     pruned, base = (
