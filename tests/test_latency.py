@@ -18,7 +18,9 @@ from profilesearch.networks.clock import pass_times
 from profilesearch.networks.latency import LatencyModel, latency_error
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
-from profilesearch.profiles import Budget
+from profilesearch.profiles import Budget, Metric
+from profilesearch.scoring.problem import Problem
+from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import device_of
 
 
@@ -100,6 +102,27 @@ def test_prices_are_what_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None
     networks = [Pruner(network, table).prune(each).eval() for each in keep]
     assert latency_error(widths, cost, networks, example) < 0.01
     assert latency_error(widths[::-1], cost, networks, example) > 0.5
+
+
+def test_searches_by_latency_depend_on_the_tables_and_on_no_clock(
+    cache: Path, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = build("resnet8", 10, 1).eval(), digits.normalize(digits.train.pixels[:40])
+
+    def problem(slower: float, metric: Metric = "latency") -> Problem:
+        monkeypatch.setattr(latency, "pass_times", lambda *given: [slower * time for time in counted(*given)])
+        return Problem.of(network, images, digits.train.labels[:40], Budget(metric, 0.8))
+
+    first, second = problem(1.0), problem(1.37)
+    widths = first.space.widths(np.random.default_rng(0).random((200, first.space.size)))
+    assert second.space.relative(widths).tolist() == first.space.relative(widths).tolist()
+    one, other = (each.space.cost.cost(widths, "latency") for each in (first, second))
+    np.testing.assert_allclose(other, 1.37 * one, atol=1)
+    assert second.digest == first.digest
+    macs = problem(1.0, "macs").digest
+    cache.unlink()
+    assert problem(2.0).digest != first.digest
+    assert problem(2.0, "macs").digest == macs
 
 
 class Repeated(nn.Module):

@@ -19,6 +19,7 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.profiles import Metric
 from profilesearch.system.amounts import is_number
 from profilesearch.system.files import cache_folder, read_cache, write_json
+from profilesearch.system.folders import digest_of
 
 _STEPS = 8
 Say = Callable[[int, int], None]
@@ -64,7 +65,8 @@ class LatencyModel(CostModel):
     """Prices profiles in nanoseconds for one image, and as `CostModel` does.
 
     Every layer's time is interpolated between measured widths, and all are scaled so that the full network's is right.
-    Tables are kept in one file, by device, so that each layer is measured once.
+    Tables are kept in one file, by device, so that each layer is measured once. The full network is timed each time,
+    which moves its own price alone: relative prices are the same wherever the tables are.
 
     Args:
         model: The full network.
@@ -72,6 +74,9 @@ class LatencyModel(CostModel):
         example: One input, shape (1, C, H, W).
         cache: File of the tables; that of the user where None.
         say: Called while layers are measured.
+
+    Attributes:
+        digest: Hash of the tables behind the prices.
     """
 
     def __init__(
@@ -85,28 +90,31 @@ class LatencyModel(CostModel):
             tables.put(layer, _measure(layer))
             if say:
                 say(done, len(missing))
-        self._prices = [
-            (name, _Price(layer, tables.get(layer) or {}), turned, times)
-            for (name, layer, turned), times in layers.items()
-        ]
-        self._scale = 1.0
-        self._scale = pass_times([model], example)[0] / float(self._nanoseconds(self._channels))
+        measured = [(name, tables.get(layer) or {}, turned, times) for (name, layer, turned), times in layers.items()]
+        self.digest = digest_of({"tables": measured})
+        self._prices = [(name, _Price(its_table), turned, times) for name, its_table, turned, times in measured]
+        self._whole = float(self._unscaled(self._channels))
+        self._scale = pass_times([model], example)[0] / self._whole
+
+    def relative(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
+        """As `CostModel` does; latency is neither scaled nor rounded, so that no clock decides."""
+        return self._unscaled(widths) / self._whole if metric == "latency" else super().relative(widths, metric)
 
     def _cost(self, widths: IntArray | FloatArray, metric: Metric) -> FloatArray:
-        return self._nanoseconds(widths) if metric == "latency" else super()._cost(widths, metric)
+        return self._unscaled(widths) * self._scale if metric == "latency" else super()._cost(widths, metric)
 
-    def _nanoseconds(self, widths: IntArray | FloatArray) -> FloatArray:
+    def _unscaled(self, widths: IntArray | FloatArray) -> FloatArray:
         total: FloatArray = np.zeros(np.asarray(widths).shape[:-1])
         for name, price, turned, times in self._prices:
             sizes = self.dimensions(name, widths)
             total = total + times * price(*(sizes[::-1] if turned else sizes))
-        return total * self._scale
+        return total
 
 
 class _Price:
     """Time of one layer, linear between measured widths, and never less for a wider one."""
 
-    def __init__(self, layer: Layer, measured: dict[str, list[float] | list[list[float]]]) -> None:
+    def __init__(self, measured: dict[str, list[float] | list[list[float]]]) -> None:
         self._axes = [np.array(measured["outputs"]), np.array(measured["inputs"])]
         times = np.array(measured["times"])
         for axis in (0, 1):

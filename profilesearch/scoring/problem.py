@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Scope
@@ -244,6 +245,9 @@ class Problem:
         space = self.space
         about = [space.architecture, space.scope, space.table.fingerprint, str(space.budget), space.multiple]
         about += [scorer.digest for scorer in self._scorers_of("search")]
+        about += (
+            [space.cost.digest] if space.budget.metric == "latency" and isinstance(space.cost, LatencyModel) else []
+        )
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def _scorers_of(self, part: Part) -> list[Scorer]:
