@@ -29,9 +29,11 @@ from profilesearch.networks.names import CRITERIA
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.probing import probe
 from profilesearch.networks.reconstruction import reconstruction_orders
+from profilesearch.networks.rivals import taper, widest
 from profilesearch.networks.space import TOLERANCE, round_widths
+from profilesearch.networks.steps import steps
 from profilesearch.networks.surgery import Pruner, check_plan, mask
-from profilesearch.profiles import Budget
+from profilesearch.profiles import Budget, Scope
 
 ARCHITECTURES = {
     "resnet20": (3, 32, 32),
@@ -291,6 +293,31 @@ def test_every_proposal_lands_on_the_budget(keep: float, metric: str) -> None:
         relative = space.relative(widths)
         assert (np.abs(relative / keep - 1) <= TOLERANCE).all()
         assert ((widths >= 1) & (widths <= space.table.channels)).all()
+
+
+@pytest.mark.parametrize(("multiple", "keep"), [(1, 0.9), (8, 0.5), (8, 0.7), (8, 0.9)])
+@pytest.mark.parametrize("scope", ["block", "all"])
+def test_coarse_widths_meet_the_budget_by_exchanges(scope: Scope, multiple: int, keep: float) -> None:
+    plan = Plan("resnet20", build("resnet20", 10), (3, 32, 32))
+    space = plan.space(Budget("macs", keep), scope, multiple)
+    channels, (low, high) = space.table.channels, space.ends
+    widths = np.concatenate(
+        [space.sample(200, np.random.default_rng(0)), [space.uniform(), widest(space), taper(space)]]
+    )
+    assert (np.abs(space.relative(widths) / keep - 1) <= TOLERANCE).all()
+    assert ((widths >= low) & (widths <= high) & ((widths % multiple == 0) | (widths == channels))).all()
+
+
+def test_what_is_off_the_budget_is_as_near_as_two_steps_come() -> None:
+    space = Plan("resnet8", build("resnet8", 10), (3, 32, 32)).space(Budget("macs", 0.5), "all", 8)
+    widths = space.sample(50, np.random.default_rng(0))
+    off = np.abs(space.relative(widths) - 0.5)
+    assert off.max() > 0.5 * TOLERANCE
+    for row, distance in zip(widths, off, strict=True):
+        if distance > 0.5 * TOLERANCE:
+            one = steps(row[None], *space.ends, 8)[0]
+            two = np.clip(row + one[:, None] + one, *space.ends).reshape(-1, space.size)
+            assert np.abs(space.relative(np.concatenate([row + one, two])) - 0.5).min() >= distance - 1e-9
 
 
 def test_projection_keeps_the_order_of_the_ratios() -> None:

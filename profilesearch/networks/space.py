@@ -11,6 +11,7 @@ from profilesearch.networks.cost import CostModel, FloatArray
 from profilesearch.networks.extremes import Surface
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.pairs import Pair
+from profilesearch.networks.steps import exchange
 from profilesearch.profiles import Budget, Profile, Scope
 
 TOLERANCE = 0.005
@@ -177,7 +178,8 @@ class ProfileSpace:
     def fill(self, widths: IntArray) -> IntArray:
         """Adds single steps of width, the largest that fits first, until none fits below the budget.
 
-        Where that still leaves more than the tolerance, one step beyond the budget is taken if it ends nearer to it.
+        Where that still leaves more than the tolerance, one step beyond the budget is taken if it ends within that,
+        else steps and exchanges of two as long as they end nearer to the budget.
         """
         while True:
             wider, costs = self._steps(widths)
@@ -191,9 +193,14 @@ class ProfileSpace:
         missing = self.budget.keep - self.relative(widths)
         nearest = costs.argmin(axis=1)
         beyond = costs[np.arange(len(widths)), nearest] - self.budget.keep
-        take = (missing > TOLERANCE * self.budget.keep) & (beyond < missing)
-        result: IntArray = np.where(take[:, None], wider[np.arange(len(widths)), nearest], widths)
-        return result
+        enough, (low, high) = TOLERANCE * self.budget.keep, self.ends
+        take = (missing > enough) & (beyond < missing) & (beyond <= enough)
+        widths = np.where(take[:, None], wider[np.arange(len(widths)), nearest], widths)
+        return exchange(widths, self._off, low, high, self.multiple, TOLERANCE)
+
+    def _off(self, widths: IntArray) -> FloatArray:
+        """Relative distance of widths (..., G) from the budget, in its first metric."""
+        return self.relative(widths) / self.budget.keep - 1
 
     def _steps(self, widths: IntArray) -> tuple[IntArray, FloatArray]:
         """Widths (N, G) after one step in each group, (N, G, G), and their costs (N, G), infinite for full groups."""
