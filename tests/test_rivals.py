@@ -1,6 +1,7 @@
 """Profiles that need no search: exactly on the budget, the widest that there is, and rivals of every search."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from test_commands import call
 from agents import RandomSearcher, TaperSearcher, UniformSearcher
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
+from profilesearch.measure.reaching import rows_off
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS, default_slope, rivals_of, taper, widest
@@ -80,7 +82,7 @@ def test_widest_keeps_to_multiples() -> None:
     space = space_of("resnet20", 0.6, multiple=8)
     found = widest(space)
     assert (found % 8 == 0).all()
-    assert space.relative(found) == pytest.approx(0.6, rel=0.03)
+    assert space.relative(found) == pytest.approx(0.6, rel=TOLERANCE)
 
 
 @pytest.mark.full
@@ -142,6 +144,19 @@ def test_train_says_that_what_it_stores_needed_no_search(place: Path, capsys: py
     assert known_worth(profile, "digits").startswith(f"it is the {found['chosen']} profile, since none that the search")
     call("report", found["run"], "-o", place / "report.html")
     assert f">{found['chosen']}<" in (place / "report.html").read_text()
+
+
+def test_rows_that_are_off_the_budget_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--arch", "resnet8", "--seeds", "0", "--evaluations", "2", "--multiple-of", "8", "--json"]
+    call("train", *options, "--searcher", "random")
+    assert re.search(r"off the budget, since widths are whole: uniform by \+1\.3%; .*stored", capsys.readouterr().err)
+    call("compare", *options, "--searchers", "random", "--random-sample", "3")
+    assert re.search(
+        r"off the budget, since widths are whole: uniform by \+1\.3%; .*random by", capsys.readouterr().err
+    )
+    costs = {"one": (0.4976, 0.9), "other": (0.5, 0.41)}
+    assert rows_off(Budget("macs", 0.5), costs) == ""
+    assert rows_off(Budget("macs", 0.5, 0.4), {"other": (0.5, 0.41)}).endswith(": other by +2.5%")
 
 
 @pytest.mark.parametrize("rival", ["widest", "random"])

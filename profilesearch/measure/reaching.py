@@ -1,5 +1,6 @@
 """What a profile reaches, from its keep ratios: what a file says of it was true when the file was written, at most."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -10,8 +11,8 @@ from profilesearch.networks.architectures import build, image_size, is_foreign_c
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.networks.space import round_widths
-from profilesearch.profiles import Profile, Scope
+from profilesearch.networks.space import TOLERANCE, round_widths
+from profilesearch.profiles import Budget, Profile, Scope
 
 _CLASSES = 10
 OFF = 0.01
@@ -67,6 +68,21 @@ def off_budget(profile: Profile) -> str:
     if all(abs(reached / keep - 1) <= OFF for reached, keep in pairs):
         return ""
     return f", not the {' and '.join(f'{keep:.1%}' for _, keep in pairs)} of its budget"
+
+
+def rows_off(budget: Budget, costs: Mapping[str, tuple[float, float]]) -> str:
+    """Says which rows of a table are off its budget by more than projection allows; nothing where none is.
+
+    Args:
+        budget: Of all rows.
+        costs: By name of the row, the relative cost in the budget's metric and that in parameters.
+    """
+    keeps, off = (budget.keep, budget.keep_params), {}
+    for name, reached in costs.items():
+        misses = [cost / keep - 1 for cost, keep in zip(reached, keeps, strict=True) if keep is not None]
+        off[name] = max(misses, key=abs)
+    said = "; ".join(f"{name} by {miss:+.1%}" for name, miss in off.items() if abs(miss) > TOLERANCE)
+    return f"off the budget, since widths are whole: {said}" if said else ""
 
 
 def _size(profile: Profile) -> int:

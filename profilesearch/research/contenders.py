@@ -9,6 +9,7 @@ from torch import nn
 from agents import Result
 from profilesearch.cli.console import Output
 from profilesearch.measure.intervals import mean_interval
+from profilesearch.measure.reaching import rows_off
 from profilesearch.measure.speed import BATCHES, TIMES, measure_speed, time_texts
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
@@ -125,6 +126,9 @@ def show(output: Output, rows: Sequence[Mapping[str, Any]], problem: Problem, ta
         "search used, and on fresh ones, which did not choose its winner either; ±: 95 % interval over repeats; in "
         "brackets: where 95 % of random profiles lie"
     )
+    reached = {row["name"]: (row["cost"], row["params_share"]) for row in rows if row["name"] != "unpruned"}
+    if said := rows_off(problem.space.budget, reached):
+        output.say(said)
     for row in rows:
         kept = [f"{row['origins'].count(name)} with {name}" for name in CONTENDERS if name in row.get("origins", ())]
         if kept:

@@ -15,6 +15,7 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import started
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance
+from profilesearch.measure.reaching import rows_off
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import folder_name
 from profilesearch.networks.rivals import rivals_of
@@ -96,16 +97,20 @@ def show(output: Output, problem: Problem, result: Result, found: Provenance) ->
         costs = f"{space.relative(widths):.2%}", space.params_text(widths)
         return [name, f"{search:.3f}", f"{fresh:.3f}", *costs, own]
 
-    rows = [row("unpruned", 1, 1, space.table.channels)]
+    rows, costs = [row("unpruned", 1, 1, space.table.channels)], {}
     for name, widths in rivals_of(space).items():
         rows.append(row(name, score[f"{name}_search"], score[f"{name}_fresh"], widths))
+        costs[name] = float(space.relative(widths)), space.relative_params(widths)
     named = [("the policy's own", result.policy)] if result.policy is not None else []
     for name, finalist in [*named, (f"stored, from the {found['chosen']}", result.winner)]:
         evaluation = finalist.evaluation
         rows.append(row(name, evaluation.fitness, finalist.fresh, evaluation.widths, evaluation.own_cost))
+        costs[name] = float(space.relative(evaluation.widths)), space.relative_params(evaluation.widths)
     head = ["profile", "search images", "fresh images", f"of the {space.budget.metric}", "parameters", "unprojected"]
     what = SHOWN[problem.settings.measure]
     output.table(f"{what} relative to the unpruned models, mean of the pool; fresh images chose nothing", head, rows)
+    if said := rows_off(space.budget, costs):
+        output.say(said)
     if result.kept_rival:
         output.say(
             f"what is stored is the {found['chosen']} profile, which needs no search: none of {found['evaluations']} "
