@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,21 +156,42 @@ def said_by(lab: Lab) -> list[Any]:
     return [lab.scores([SCORE]), lab.finetunes(TUNINGS), lab.searches([SEARCH]), lab.families([FAMILY])]
 
 
+def opened(folder: Path) -> Lab:
+    """A laboratory on one network with random weights, with its records in a folder."""
+    weights = folder.parent / "small.safetensors"
+    if not weights.exists():
+        save_network(weights, build("resnet20", 10, 1), {"num_classes": 10, "in_channels": 1})
+    sources = Sources("resnet20", (Member("small", "resnet20", "digits", weights, "all"),), None, folder.parent)
+    output = Output(False, Console(quiet=True))
+    return Lab(sources, ("small",), ("small",), folder, QUICK, 1, output, folder.parent)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, list[Any]]:
     """A laboratory with records of every kind, which `__post_init__` reads again, and what it says."""
-    folder = tmp_path_factory.mktemp("study") / "resnet20"
-    weights = folder.parent / "small.safetensors"
-    save_network(weights, build("resnet20", 10, 1), {"num_classes": 10, "in_channels": 1})
-    sources = Sources("resnet20", (Member("small", "resnet20", "digits", weights, "all"),), None, folder.parent)
-    output = Output(False, Console(quiet=True))
-    made = Lab(sources, ("small",), ("small",), folder, QUICK, 1, output, folder.parent)
+    made = opened(tmp_path_factory.mktemp("study") / "resnet20")
     found = FoundFamily(((5,) * 9, (7,) * 9), (0.41, 0.62))
     made._families.put(rows.of_family(made.used(FAMILY), found, made._name, "fp32"))
     made._tuned.put(rows.of_finetune(TUNINGS[1], Tuned(0.1, 0.2, 0.5, (6,) * 9), made._name, "fp32"))
     right = said_by(made)
     made.offline = True
     return made, right
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("searcher", ["taper", "sensitivity", "random"])
+def test_a_study_opens_again_after_a_search_of_fewer_evaluations(searcher: str, tmp_path: Path) -> None:
+    folder, job = tmp_path / "resnet20", replace(SEARCH, searcher=searcher, evaluations=20)
+    (found,) = opened(folder).searches([job])
+    again = opened(folder)
+    again.offline = True
+    assert again.searches([job]) == [found]
+    assert (len(found.curve) < 20) == (searcher != "random")
+    path = folder / "curves.csv"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if ".20," not in line))
+    if searcher == "random":
+        with pytest.raises(UsageError, match=r"of which .* does not have all"):
+            opened(folder)
 
 
 @pytest.mark.full
