@@ -1,5 +1,7 @@
 """Across depth: how much of the gain of an own search does a profile of a relative keep?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from profilesearch.networks.mapping import map_by_place
@@ -84,15 +86,31 @@ def relatives(lab: Lab, keep: float) -> dict[str, list[Widths]]:
         known, found = Records(folder / "profiles.csv", PROFILES), Records(folder / "searches.csv", SEARCHES)
         channels = lab.table_of(name).channels
         check_profiles(known, len(channels), found)
-        main = [row for row in found.rows() if _is_main(row, lab, keep)]
+        main = _newest([row for row in found.rows() if _is_main(row, lab, keep)], lab.sizes.seeds)
         profiles = [np.array(recorded_widths(known[row["profile"]])) for row in main]
         ratios = [map_by_place(widths / channels, channels, ours.table.channels) for widths in profiles]
-        if len(ratios) >= lab.sizes.seeds:
-            carried[name] = [as_widths(row) for row in ours.project(np.array(ratios[: lab.sizes.seeds]))]
+        if ratios:
+            carried[name] = [as_widths(row) for row in ours.project(np.array(ratios))]
     return carried
 
 
+def _newest(rows: Sequence[Row], seeds: int) -> list[Row]:
+    """Returns the searches with the first seeds, in the order of their records, that are alike in all else.
+
+    Those on one pool with as many images belong together; of several such groups the one that was recorded last is
+    taken, and nothing where none has all seeds.
+    """
+    wanted = [row for row in rows if int(row["seed"]) < seeds]
+    groups = [[row for row in wanted if _setting(row) == _setting(last)] for last in reversed(wanted)]
+    return next((group for group in groups if len(group) == seeds), [])
+
+
+def _setting(row: Row) -> tuple[str, str]:
+    return row["pool"], row["images"]
+
+
 def _is_main(row: Row, lab: Lab, keep: float) -> bool:
-    """Whether a recorded search is PPO on a whole pool of several data sets or members, with all evaluations."""
+    """Whether a recorded search is PPO on a whole pool, with all evaluations and in the precision of the lab."""
     same = row["searcher"] == "ppo" and row["target_weight"] == "1" and float(row["keep"]) == keep
+    same = same and row["precision"] == lab.sources.precision
     return same and int(row["evaluations"]) == lab.sizes.evaluations and row["whole_pool"] == "1"
