@@ -16,6 +16,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.profiles import Budget
 from profilesearch.research.policy.left_out import Row, evidence_of, family_of, measure
 from profilesearch.research.policy.sizes import Sizes
@@ -159,6 +160,16 @@ def test_evidence_counts_each_family_once() -> None:
         ("timm:tf_efficientnet_lite0", "efficientnet"),
         ("timm:tf_mobilenetv3_large_100", "mobilenet"),
         ("wide_resnet50_2", "resnet"),
+        ("timm:gluon_resnet50_v1b", "resnet"),
+        ("timm:legacy_seresnet18", "resnet"),
+        ("timm:seresnet50", "resnet"),
+        ("timm:resnetrs50", "resnet"),
+        ("timm:resnetaa50", "resnet"),
+        ("timm:seresnext50_32x4d", "resnext"),
+        ("timm:inception_resnet_v2", "inception"),
+        ("regnet_x_400mf", "regnet"),
+        ("timm:regnety_002", "regnet"),
+        ("timm:semnasnet_100", "mnasnet"),
         ("vgg16_bn", "vgg"),
         ("v2net", "v"),
         ("mine.nets:Finder2", "finder"),
@@ -167,6 +178,13 @@ def test_evidence_counts_each_family_once() -> None:
 )
 def test_families_are_named_by_what_names_begin_with(name: str, family: str) -> None:
     assert family_of(name) == family
+
+
+def test_tiny_networks_are_of_the_families_that_are_published() -> None:
+    assert {family_of(name) for name in TINY_NETWORKS} == {
+        "densenet", "efficientnet", "googlenet", "mnasnet", "mobilenet", "regnet", "resnext", "shufflenet",
+        "squeezenet", "vgg",
+    }  # fmt: skip
 
 
 @pytest.mark.full

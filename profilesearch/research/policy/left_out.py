@@ -22,8 +22,10 @@ from profilesearch.sensitivity import sensitive
 
 RIVAL_NAMES = ("uniform", "widest", "taper", "sensitivity", "random, median", "random, best", "search")
 _OVER_UNIFORM = ("widest", "taper", "sensitivity", "search")
-_FAMILY = re.compile(r"(?:tf_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
+_FAMILY = re.compile(r"(?:tf_|tv_|gluon_|legacy_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
 """timm writes mobilenetv3 for mobilenet_v3; a wide network is of the family that it widens."""
+_ROOT = re.compile(r"(?:^|(?<!inception)_)(?:se|sk|eca|pre)?(resnext|resnet|regnet|mnasnet|densenet)", re.IGNORECASE)
+"""Families that have kinds with names of their own, such as legacy_seresnet18, resnetrs50, regnety_002."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,12 @@ class Row:
 
 
 def family_of(architecture: str) -> str:
-    """Returns the family of an architecture: the letters that its name begins with, such as `resnet` of `resnet56`."""
+    """Returns the family of an architecture: the letters that its name begins with, such as `resnet` of `resnet56`.
+
+    Of names with an older family in them it is that one: a policy that learned from relatives has seen them.
+    """
     name = architecture.removeprefix(TIMM).rpartition(":")[2]
-    found = _FAMILY.match(name)
+    found = _ROOT.search(name) or _FAMILY.match(name)
     return found[1].lower() if found else name
 
 
