@@ -12,6 +12,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import CONTENDERS
 from profilesearch.networks.rivals import rivals_of
+from profilesearch.scoring.names import TARGET_WEIGHT
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.splits import Part
 
@@ -170,6 +171,8 @@ class Searcher(ABC):
     """Whether it is a search, whose finalists the uniform and the widest profile join."""
     seeded: bool = True
     """Whether the seed has an influence; where it has none, more seeds find nothing else, and one is enough."""
+    target_weight: float = TARGET_WEIGHT
+    """Of the reward's target term, by which the best of a policy's own profiles is told."""
 
     def search(self, problem: Problem, evaluations: int, seed: int = 0, progress: Progress | None = None) -> Result:
         """Searches, then scores the finalists again: on images that choose the winner, and on fresh ones.
@@ -223,12 +226,12 @@ class Searcher(ABC):
         policy = finalists[0] if own else None
         return Result(self.name, seed, tuple(trial.history), finalists, policy, self.changed())
 
-    @staticmethod
-    def _own(trial: Trial) -> Evaluation | None:
+    def _own(self, trial: Trial) -> Evaluation | None:
         keep = trial.problem.space.budget.keep
 
         def earned(evaluation: Evaluation) -> float:
-            return float(reward(np.array(evaluation.fitness), np.array(evaluation.own_cost), keep))
+            fitness, own_cost = np.array(evaluation.fitness), np.array(evaluation.own_cost)
+            return float(reward(fitness, own_cost, keep, self.target_weight))
 
         return max((e for e in trial.history if e.is_policy), key=earned, default=None)
 

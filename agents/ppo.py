@@ -32,6 +32,7 @@ class PpoSearcher(Searcher):
     def __init__(self, settings: PpoSettings | None = None, start: Policy | None = None) -> None:
         self.settings = settings or PpoSettings()
         self.start = start
+        self.target_weight = self.settings.target_weight
 
     def changed(self) -> dict[str, float | str]:
         """Returns the hyperparameters that are not as they are by default, and the policy that it starts from."""

@@ -3,6 +3,7 @@
 import random
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, make_searcher, search_family, searcher_names
+from agents.base import Trial
 from agents.baselines import grid
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget, Profile
@@ -114,6 +116,23 @@ def test_ppo_marks_its_own_profiles_and_knows_its_unprojected_cost(problem: Prob
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(("weight", "best"), [(0.0, 0), (100.0, 1)])
+def test_the_policys_own_profile_is_told_by_the_reward_that_it_learned(
+    problem: Problem, weight: float, best: int
+) -> None:
+    class Decided(PpoSearcher):
+        def propose(self, trial: Trial, seed: int) -> None:
+            widths = problem.space.sample(8, np.random.default_rng(0))
+            fitness = problem.fitness(problem.evaluate(widths))
+            self.tried = widths[[int(fitness.argmax()), int(fitness.argmin())]]
+            trial.evaluate(self.tried, np.array([0.9, 0.5]), is_policy=True)
+
+    searcher = Decided(replace(PpoSettings(), target_weight=weight))
+    policy = searcher.search(problem, 2).policy
+    assert policy is not None
+    assert np.array_equal(policy.evaluation.widths, searcher.tried[best])
+
+
 def test_ppo_leaves_no_folder_behind(problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     PpoSearcher().search(problem, 40, seed=0)
