@@ -147,10 +147,18 @@ class Mixture:
 
     def draw(self, random: np.random.Generator) -> Case:
         """Draws a case."""
+        name, metric, share = self._draws(random)
+        return self.case(name, self._keep(name, metric, share), metric)
+
+    def _draws(self, random: np.random.Generator) -> tuple[str, Metric, float]:
+        """Draws an architecture, a metric, and a share of the budgets that are in reach."""
         name = str(random.choice(list(self.problems)))
-        metric = self.metrics[int(random.integers(len(self.metrics)))]
+        return name, self.metrics[int(random.integers(len(self.metrics)))], float(random.random())
+
+    def _keep(self, name: str, metric: Metric, share: float) -> float:
+        """Returns the budget at a share of the range that an architecture can reach."""
         low, high = reachable(self.problems[name], metric, self.keeps)
-        return self.case(name, float(random.uniform(low, high)), metric)
+        return low + (high - low) * share
 
     def case(self, name: str, keep: float, metric: Metric = "macs") -> Case:
         """Returns the case of a given architecture and budget; what it needs to know is measured once.
@@ -179,14 +187,11 @@ class Mixture:
         """
         for option in options:
             choose("reset option", option, ("architecture", "keep", "metric"))
-        drawn = self.draw(random).problem.space
-        name = options.get("architecture") or drawn.architecture
-        metric: Metric = choose("metric", options.get("metric") or drawn.budget.metric, self.metrics)  # type: ignore[assignment]
+        drawn_name, drawn_metric, share = self._draws(random)
+        name = choose("architecture of the environment", options.get("architecture") or drawn_name, self.problems)
+        metric: Metric = choose("metric", options.get("metric") or drawn_metric, self.metrics)  # type: ignore[assignment]
         keep = options.get("keep")
-        if keep is None:
-            low, high = reachable(self.problems[choose("architecture", name, self.problems)], metric, self.keeps)
-            keep = min(max(drawn.budget.keep, low), high)
-        return self.case(name, keep, metric)
+        return self.case(name, self._keep(name, metric, share) if keep is None else keep, metric)
 
 
 def finished_info(case: Case, widths: IntArray, own_cost: float, accuracies: FloatArray) -> dict[str, Any]:

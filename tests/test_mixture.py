@@ -13,7 +13,7 @@ from agents.general import GeneralSettings, policy_of, train_policy
 from agents.sb3_vector import Sb3VectorEnv
 from envs.episode import ANY
 from envs.layerwise import LayerWiseEnv
-from envs.mixture import OBJECTIVES, Mixture, Yardstick
+from envs.mixture import OBJECTIVES, Mixture, Yardstick, reachable
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
@@ -107,6 +107,19 @@ def test_an_episode_is_about_what_was_asked_for(mixture: Mixture) -> None:
     for options, message in (({"architecture": "vgg"}, "unknown architecture"), ({"model": "x"}, "unknown reset")):
         with pytest.raises(UsageError, match=message):
             env.reset(options=options)
+
+
+@pytest.mark.full
+def test_budgets_of_a_given_architecture_are_drawn_from_its_own_range(mixture: Mixture) -> None:
+    wide = Mixture(list(mixture.problems.values()), (0.05, 0.9))
+    for name, problem in wide.problems.items():
+        drawn = [wide.chosen(np.random.default_rng(seed), {"architecture": name}) for seed in range(50)]
+        keeps = [case.problem.space.budget.keep for case in drawn]
+        low, high = reachable(problem, "macs", wide.keeps)
+        assert len(set(keeps)) == 50
+        assert low <= min(keeps) < low + 0.1 * (high - low) < high - 0.1 * (high - low) < max(keeps) <= high
+    one, other = mixture.draw(np.random.default_rng(3)), mixture.chosen(np.random.default_rng(3), {})
+    assert one.problem.space.budget == other.problem.space.budget
 
 
 @pytest.mark.full
