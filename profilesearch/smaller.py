@@ -137,7 +137,7 @@ def prune(
         >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1))
         >>> small = prune(net, keep=0.5, image_shape=(3, 32, 32))
         >>> small.source, [layer.out_channels for layer in small.network if isinstance(layer, nn.Conv2d)]
-        ('uniform', [11, 11, 4])
+        ('uniform', [10, 12, 4])
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
