@@ -530,6 +530,16 @@ def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: l
         main([*AT_LEVEL, "--method", "ticket-original", "--checkpoint", str(foreign)])
 
 
+def test_rows_are_of_what_was_learned_upstream(place: Path, members: list[Member]) -> None:
+    save_network(Path("mine.safetensors"), members[0].load(), {})
+    mine = [*AT_LEVEL, "--checkpoint", "mine.safetensors", "--upstream-epochs", "0", "--method", "dense"]
+    main([*mine, "--seeds", "0"])
+    before = rows_of(place / "transferred")
+    with pytest.raises(UsageError, match=r"data set upstream of [0-9a-f]{8} is not what .* another --out folder"):
+        main([*mine, "--upstream", "digits@12", "--seeds", "0", "1"])
+    assert rows_of(place / "transferred") == before
+
+
 def test_answers_say_what_the_rows_say() -> None:
     made = {
         ("dense", "0"): (0.90, 0.91, 0.92), ("magnitude", "0.8"): (0.80, 0.81, 0.82),

@@ -88,11 +88,13 @@ def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> 
 
 
 def identities_of(setting: Setting) -> dict[str, str]:
-    """Returns the identities of the comparison's data sets, and of its source's network."""
+    """Returns the identities of the comparison's data sets, of the setting's upstream, and of its source's network."""
     network, upstream = setting.source.load(), setting.data(setting.folders[0][0])
     source = network_identity(network, example_shape(network, upstream))
     images = {f"data set {name}": setting.data(name).identity for name, _ in setting.folders[1:]}
-    return {f"data set {upstream.name}, upstream": upstream.identity, **images, f"source {setting.identity}": source}
+    learned = {f"data set upstream of {setting.identity}": upstream.identity}  # its name is in no row
+    known = {f"data set {upstream.name}, upstream": upstream.identity, **learned, **images}
+    return {**known, f"source {setting.identity}": source}
 
 
 def runs_of(
