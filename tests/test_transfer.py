@@ -13,6 +13,7 @@ import pytest
 import torch
 from forked import start
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from profilesearch.errors import UsageError
@@ -41,11 +42,13 @@ from profilesearch.research.transfers.schedules import cubic, growing
 from profilesearch.research.transfers.structured import stored_profile
 from profilesearch.research.transfers.summaries import summarize
 from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.research.transfers.ways import Ways
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, train_member
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.training import Hook
 from profilesearch.transfer import main
 
 PUBLISHED = Path(os.environ.get("PROFILESEARCH_WEIGHTS", "missing")).parent / "sparse-transfer-published.csv"
@@ -381,6 +384,37 @@ def test_schedules() -> None:
     assert sum(a != b for a, b in pairwise(phases)) == 7
     recipe = Recipe(150, lr=0.001, schedule="steps")
     assert [recipe.rate(step, 150) for step in (0, 49, 50, 100, 149)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
+
+
+@pytest.mark.parametrize(("steps", "cuts"), [(351, range(0, 251, 50)), (13, range(11)), (1, range(1))])
+def test_gradual_cuts_while_it_trains(
+    steps: int, cuts: range, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published trainings had 351 steps."""
+    now, seen = -1, []
+
+    def tune(_: Upstream, model: nn.Module, name: str, hook: Hook) -> None:
+        nonlocal now
+        for now in range(steps):
+            hook(now, steps)
+        now = -1
+
+    keep_best = Masks.keep_best
+    monkeypatch.setattr(Upstream, "tune", tune)
+    monkeypatch.setattr(Masks, "keep_best", lambda *given: seen.append(now) or keep_best(*given))
+    METHODS["gradual"].compress(upstream, LEVEL)
+    assert seen == [*cuts, -1]
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("name", ["gradual"])
+def test_statistics_are_those_of_what_is_left(name: str, epochs: int, upstream: Upstream) -> None:
+    few = replace(upstream, data=replace(upstream.data, train=upstream.data.train[:64]), epochs=epochs)
+    few = replace(few, source=replace(upstream.source, trained_on="all"), ways=Ways(start="source"))  # a step at most
+    model = METHODS[name].compress(few, 0.8)
+    statistics = [each.clone() for each in model.buffers()]
+    few.settle(model)
+    assert all(map(torch.allclose, statistics, model.buffers()))
 
 
 def test_large_images_get_the_published_recipe() -> None:

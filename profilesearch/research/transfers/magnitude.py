@@ -6,7 +6,8 @@ from profilesearch.research.transfers.masks import Masks
 from profilesearch.research.transfers.schedules import cubic, growing
 from profilesearch.research.transfers.upstream import Upstream
 
-_EVERY = 50
+_EVERY, _TIMES = 50, 7
+"""Steps between two cuts, at most; and how many such spans a training has, at least."""
 
 
 def one_shot(upstream: Upstream, level: float) -> nn.Module:
@@ -22,20 +23,18 @@ def one_shot(upstream: Upstream, level: float) -> nn.Module:
 def gradual(upstream: Upstream, level: float) -> nn.Module:
     """Removes weights while it trains, on the cubic schedule (Zhu and Gupta 2017, arXiv 1710.01878).
 
-    The level is reached after 70 % of the steps, by masks that are drawn anew every 50 steps until then; weights that
-    were removed keep their values and may return as long.
+    The level is reached after 70 % of the steps, by masks that are drawn anew until then, every 50 steps or seven times
+    a training; weights that were removed keep their values and may return as long.
     """
     model = upstream.trained()
     masks = Masks(model)
 
     def hook(step: int, steps: int) -> None:
-        if step % _EVERY == 0 and growing(step - _EVERY, steps):
+        every = max(1, min(_EVERY, steps // _TIMES))
+        if step % every == 0 and growing(step - every, steps):
             masks.keep_best(masks.magnitudes(), cubic(level, step, steps))
 
     upstream.tune(model, f"gradual-{level:g}", hook)
-    there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
-    masks.keep_best(there, level)  # removes more only where the training was too short for the schedule
-    masks.bake()
-    if not upstream.epochs:
+    if masks.finish(level):
         upstream.settle(model)
     return model

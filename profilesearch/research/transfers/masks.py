@@ -98,6 +98,18 @@ class Masks:
         """Returns absolute values of the weights behind the masks, by layer."""
         return {name: weight.detach().abs() for name, weight in self.weights.items()}
 
+    def finish(self, level: float) -> bool:
+        """Brings the network to its level, and ends the masks; says whether that removed more than the training had.
+
+        Only a training that was too short for its schedule leaves more than the level. What training moved behind the
+        masks does not count.
+        """
+        before = self.level
+        self.keep_best({name: scores * self[name].kept for name, scores in self.magnitudes().items()}, level)
+        further = self.level > before
+        self.bake()
+        return further
+
     def bake(self) -> None:
         """Turns products with masks back into plain weights with zeros; what is there stays different from zero."""
         for name, layer in self.layers.items():
