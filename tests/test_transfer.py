@@ -407,7 +407,7 @@ def test_gradual_cuts_while_it_trains(
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-@pytest.mark.parametrize("name", ["gradual"])
+@pytest.mark.parametrize("name", ["gradual", "acdc"])
 def test_statistics_are_those_of_what_is_left(name: str, epochs: int, upstream: Upstream) -> None:
     few = replace(upstream, data=replace(upstream.data, train=upstream.data.train[:64]), epochs=epochs)
     few = replace(few, source=replace(upstream.source, trained_on="all"), ways=Ways(start="source"))  # a step at most

@@ -30,9 +30,8 @@ def acdc(upstream: Upstream, level: float) -> nn.Module:
             masks.keep_all()
 
     upstream.go_on(model, f"acdc-{level:g}", hook)
-    there = {name: scores * masks[name].kept for name, scores in masks.magnitudes().items()}
-    masks.keep_best(there, level)  # momentum moves weights behind masks; they do not count
-    masks.bake()
+    if masks.finish(level):
+        upstream.settle(model)
     return model
 
 
