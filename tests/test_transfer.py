@@ -47,6 +47,7 @@ from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, Images, load_data
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, train_member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import Hook
 from profilesearch.transfer import main
@@ -400,10 +401,17 @@ def test_gradual_cuts_while_it_trains(
         now = -1
 
     keep_best = Masks.keep_best
+    monkeypatch.setattr(Upstream, "steps", steps)
     monkeypatch.setattr(Upstream, "tune", tune)
     monkeypatch.setattr(Masks, "keep_best", lambda *given: seen.append(now) or keep_best(*given))
     METHODS["gradual"].compress(upstream, LEVEL)
     assert seen == [*cuts, -1]
+
+
+def test_gradual_is_of_use_after_an_epoch_of_few_steps(upstream: Upstream) -> None:
+    model = METHODS["gradual"].compress(upstream, 0.9)
+    assert accuracy(model, upstream.data, upstream.data.test) > 0.8
+    assert upstream.steps == 13
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

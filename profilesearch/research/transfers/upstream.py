@@ -84,6 +84,11 @@ class Upstream:
         return self.trained() if self.ways.start == "source" else self.fresh(self.seed)
 
     @property
+    def steps(self) -> int:
+        """How many steps a network that starts from the source trains."""
+        return self.epochs * max(1, len(learning_images(self.source, self.data)) // tuning_recipe(self.data, 1).batch)
+
+    @property
     def first_epochs(self) -> int:
         """How long they train."""
         return self.epochs if self.ways.start == "source" else self.scratch
