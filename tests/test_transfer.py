@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +38,7 @@ from profilesearch.research.transfers.fisher import fisher_diagonal
 from profilesearch.research.transfers.masks import Masks, prunable_layers
 from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.page import grouped
-from profilesearch.research.transfers.rigl import _move, erk
+from profilesearch.research.transfers.rigl import _looks, _move, erk
 from profilesearch.research.transfers.schedules import cubic, growing
 from profilesearch.research.transfers.structured import stored_profile
 from profilesearch.research.transfers.summaries import summarize
@@ -423,6 +424,41 @@ def test_statistics_are_those_of_what_is_left(name: str, epochs: int, upstream: 
     statistics = [each.clone() for each in model.buffers()]
     few.settle(model)
     assert all(map(torch.allclose, statistics, model.buffers()))
+
+
+def test_weights_come_and_go_in_epochs_of_one_step_whether_interrupted_or_not(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(upstream, data=replace(upstream.data, train=upstream.data.train[:64]), scratch=25)
+    few = replace(few, source=replace(upstream.source, trained_on="all"))
+    stops, there = [25], set()
+
+    def go_on(self: Upstream, model: nn.Module, name: str, hook: Hook) -> None:
+        layer = next(each for name, each in prunable_layers(model).items() if name == "layer3.0.conv2")
+
+        def stopping(step: int, steps: int) -> None:
+            if step == stops[-1]:
+                raise InterruptedError
+            hook(step, steps)
+            there.add(tuple((layer.weight != 0).flatten().tolist()))
+
+        self.learn(model, name, stopping)
+
+    monkeypatch.setattr(Upstream, "go_on", go_on)
+    whole = METHODS["rigl"].compress(few, LEVEL)
+    assert len(there) > 10
+    few = replace(few, work=tmp_path)
+    for stop in (3, 11, 25):
+        stops.append(stop)
+        with suppress(InterruptedError):
+            parts = METHODS["rigl"].compress(few, LEVEL)
+    assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
+
+
+@pytest.mark.parametrize("steps", [351 * 16, 2000])
+def test_weights_move_every_hundred_steps_in_long_trainings(steps: int) -> None:
+    """The published trainings had 351 steps an epoch, and 16 epochs."""
+    assert [step for step in range(-1, steps) if _looks(step, steps)] == list(range(0, steps * 3 // 4, 100))
 
 
 def test_large_images_get_the_published_recipe() -> None:

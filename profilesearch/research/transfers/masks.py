@@ -19,16 +19,18 @@ class Mask(nn.Module):
 
     Attributes:
         kept: Which entries are there, bool, of the weight's shape.
-        gradient: Of the whole weight, without the mask, from the last backward pass while it was watched.
+        gradient: Of the whole weight, without the mask, from the last backward pass while it was watched. Once there is
+            one, it is a part of the state.
     """
 
     kept: Tensor
+    gradient: Tensor | None
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("kept", weight.detach() != 0)
+        self.register_buffer("gradient", None)
         self.watched = False
-        self.gradient: Tensor | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         """Returns the weight as the layer sees it."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from profilesearch.research.transfers.masks import Layer, Masks, best
 from profilesearch.research.transfers.upstream import Upstream
 
-_EVERY = 100
+_EVERY, _TIMES = 100, 20
+"""Steps between two moves, at most; and how many such spans a training has, at least."""
 _UNTIL = 0.75
 _DROP = 0.3
 
@@ -17,9 +18,9 @@ _DROP = 0.3
 def rigl(upstream: Upstream, level: float) -> nn.Module:
     """Trains a sparse network whose weights come and go (RigL, Evci et al. 2020, arXiv 1911.11134).
 
-    Layers have the densities of Erdős-Rényi-Kernel. Every 100 steps, for three quarters of the training, each layer
-    drops a part of its weights, the smallest, and grows as many where the gradient is largest, from zero; the part
-    falls from 0.3 to 0 as a cosine.
+    Layers have the densities of Erdős-Rényi-Kernel. Every 100 steps, or twenty times a training, for three
+    quarters of it, each layer drops a part of its weights, the smallest, and grows as many where the gradient is
+    largest, from zero; the part falls from 0.3 to 0 as a cosine.
     """
     model = upstream.first()
     masks = Masks(model)
@@ -28,19 +29,24 @@ def rigl(upstream: Upstream, level: float) -> nn.Module:
     for name, weight in masks.weights.items():
         scores = {name: torch.rand(weight.shape, generator=generator)}
         masks[name].kept.copy_(best(scores, 1 - densities[name] / weight.numel())[name])
+        masks[name].gradient = torch.zeros_like(weight)  # part of the state: the move may lie in the next epoch
     masks.clear_removed()
 
     def hook(step: int, steps: int) -> None:
-        batches = steps // upstream.first_epochs
-        looks = step % _EVERY == 0 and (step + 1) % batches != 0 and step < _UNTIL * steps
+        looked, looks = (_looks(at, steps) for at in (step - 1, step))
         for name in masks.layers:
-            if masks[name].watched:
+            if looked:
                 _move(masks, name, _DROP / 2 * (1 + math.cos(math.pi * step / (_UNTIL * steps))))
-            masks[name].watched, masks[name].gradient = looks, None
+            masks[name].watched = looks
 
     upstream.go_on(model, f"rigl-{level:g}", hook)
     masks.bake()
     return model
+
+
+def _looks(step: int, steps: int) -> bool:
+    """Says whether the gradients of a step decide which weights the next one has."""
+    return 0 <= step < _UNTIL * steps and step % max(1, min(_EVERY, steps // _TIMES)) == 0
 
 
 def erk(layers: Mapping[str, Layer], level: float) -> dict[str, int]:
@@ -73,7 +79,7 @@ def _move(masks: Masks, name: str, part: float) -> None:
     mask, weight = masks[name], masks.weights[name]
     there = mask.kept.clone()
     moved = int(part * int(there.sum()))
-    if mask.gradient is None or not moved or bool(there.all()):
+    if mask.gradient is None or not moved or bool(there.all()) or not mask.gradient.any():
         return
     staying = _top(weight.detach().abs().masked_fill(~there, -1), int(there.sum()) - moved)
     grown = _top(mask.gradient.abs().masked_fill(staying, -1), moved)

@@ -88,11 +88,6 @@ class Upstream:
         """How many steps a network that starts from the source trains."""
         return self.epochs * max(1, len(learning_images(self.source, self.data)) // tuning_recipe(self.data, 1).batch)
 
-    @property
-    def first_epochs(self) -> int:
-        """How long they train."""
-        return self.epochs if self.ways.start == "source" else self.scratch
-
     def go_on(self, model: nn.Module, name: str, hook: Hook) -> None:
         """Trains what `first` returned."""
         (self.tune if self.ways.start == "source" else self.learn)(model, name, hook)
