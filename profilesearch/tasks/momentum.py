@@ -14,9 +14,10 @@ _USUAL = 0.1
 def keeping_up(model: nn.Module, steps: int) -> Iterator[None]:
     """Lets running statistics keep up with the weights, however short the training is.
 
-    Some published networks average over thousands of steps (3,333 in torchvision's MNASNet, 100 in its MobileNetV3).
-    After a training of hundreds, most of their statistics would still be those that it started with, and accuracy next
-    to none. Each such layer averages over a tenth of the training meanwhile, and has its own momentum afterwards.
+    Some published networks average over thousands of steps (3,333 in torchvision's MNASNet, 100 in its MobileNetV3), or
+    over all that they ever saw (momentum None). After a training of hundreds, most of their statistics would still be
+    those that it started with, and accuracy next to none. Each such layer averages over a tenth of the training
+    meanwhile, and has its own momentum afterwards.
 
     Args:
         model: Changed meanwhile.
@@ -26,7 +27,7 @@ def keeping_up(model: nn.Module, steps: int) -> Iterator[None]:
     own = {
         module: module.momentum
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.momentum and module.momentum < least
+        if isinstance(module, nn.modules.batchnorm._NormBase) and _slower(module.momentum, least)
     }
     try:
         for module in own:
@@ -35,3 +36,8 @@ def keeping_up(model: nn.Module, steps: int) -> Iterator[None]:
     finally:
         for module, momentum in own.items():
             module.momentum = momentum
+
+
+def _slower(momentum: float | None, least: float) -> bool:
+    """Says whether a layer averages over too many steps; one of momentum 0 is not to average at all."""
+    return momentum is None or 0 < momentum < least
