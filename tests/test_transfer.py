@@ -477,6 +477,18 @@ def test_a_classifier_on_features_is_as_good_as_a_librarys(upstream: Upstream) -
     assert finetune_linear(model, data, 0, (learn, test)).accuracy == pytest.approx(score, abs=0.015)
 
 
+def test_features_that_learned_nothing_say_nothing(upstream: Upstream) -> None:
+    data = upstream.data
+    learn, test = (extract(upstream.trained(), data, images) for images in (data.train, data.test))
+    constant = slice(5)
+    learn[:, constant] = 0.3
+    accuracies = []
+    for value in (0.3, 0.4):
+        test[:, constant] = value
+        accuracies.append(finetune_linear(upstream.trained(), data, 0, (learn, test)).accuracy)
+    assert accuracies[0] == accuracies[1] > 0.9
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,6 +21,8 @@ from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 
 LINEAR_EPOCHS, _LINEAR_LR, _LINEAR_BATCH = 30, 0.1, 128
+_CONSTANT = 1e-6
+"""Standard deviation of a feature that is the same for all images, but for rounding."""
 _FINE = ("fgvcaircraft", "stanfordcars")
 
 
@@ -111,7 +113,8 @@ def finetune_linear(model: nn.Module, data: DataSet, seed: int, features: tuple[
     """
     learn, test = features
     new_classifier(model, data.num_classes, seed)
-    mean, scale = learn.mean(dim=0), learn.std(dim=0).clamp_min(1e-6)
+    mean, scale = learn.mean(dim=0), learn.std(dim=0)
+    scale[scale < _CONSTANT] = torch.inf  # so its weights, which learn nothing, are zero
     classifier = model.get_submodule(classifier_name(model))
     assert isinstance(classifier, nn.Linear)  # noqa: S101  new_classifier made it
     _fit(classifier, (learn - mean) / scale, data.train.labels, seed)
