@@ -5,9 +5,10 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
 from profilesearch.research.transfers import downstream, running, tickets
+from profilesearch.research.transfers.about import unequal_methods
 from profilesearch.research.transfers.acdc import compressed
 from profilesearch.research.transfers.answers import answers, best_table, fastest_table
 from profilesearch.research.transfers.downstream import (
@@ -40,6 +42,7 @@ from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.page import grouped
 from profilesearch.research.transfers.rigl import _looks, _move, erk
 from profilesearch.research.transfers.schedules import cubic, growing
+from profilesearch.research.transfers.setting import Setting
 from profilesearch.research.transfers.structured import stored_profile
 from profilesearch.research.transfers.summaries import summarize
 from profilesearch.research.transfers.upstream import Upstream
@@ -618,6 +621,26 @@ def test_first_weights_of_a_foreign_source_are_not_known(place: Path, members: l
     save_network(foreign, members[0].load(), {})
     with pytest.raises(UsageError, match="original initialization of foreign is not known"):
         main([*AT_LEVEL, "--method", "ticket-original", "--checkpoint", str(foreign)])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "scratch", "said"),
+    [
+        ({"recipe": asdict(Recipe(3))}, 5, ""),
+        ({"recipe": asdict(Recipe(5))}, 5, "had fewer epochs than the source"),
+        ({"recipe": asdict(Recipe(3)), "start": "other"}, 5, "How long the source was trained is not known"),
+        ({}, 1000, "How long the source was trained is not known"),
+    ],
+)
+def test_methods_from_random_weights_are_held_against_others_that_had_no_more_training(
+    metadata: dict[str, Any], scratch: int, said: str, tmp_path: Path
+) -> None:
+    save_network(tmp_path / "mine.safetensors", build("resnet8", 10, 1), metadata)
+    source = Member("mine", "resnet8", "digits", tmp_path / "mine.safetensors", "all", 0)
+    setting = Setting(source, "", (), None, tmp_path, 1, scratch, 0, tmp_path, "params", "fp32")
+    names, why = unequal_methods(setting)
+    assert names == (("width", "rigl", "str", "acdc") if said else ())
+    assert said in why and bool(why) == bool(said)
 
 
 def test_rows_are_of_what_was_learned_upstream(place: Path, members: list[Member]) -> None:

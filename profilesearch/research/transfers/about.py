@@ -10,6 +10,7 @@ from profilesearch.evidence import Evidence, evidence
 from profilesearch.profiles import Profile
 from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.downstream import recipe_of
+from profilesearch.research.transfers.methods import from_random
 from profilesearch.research.transfers.setting import Setting
 from profilesearch.research.transfers.structured import carried_profile, stored_profile
 from profilesearch.research.transfers.upstream import pool_command, source_epochs
@@ -46,6 +47,20 @@ def describe(setting: Setting, rows: Sequence[Row]) -> Iterable[str]:
             f"At {level:g} the profile is {stored.name}{relative} projected onto {left}; its search saw networks for "
             f"{searched or 'unknown data'}."
         )
+
+
+def unequal_methods(setting: Setting) -> tuple[tuple[str, ...], str]:
+    """Returns the methods that are not held against the others, and a sentence that says why; both empty where all are.
+
+    They start from random weights, and were not trained as long as the others with their source, or may not have been.
+    """
+    names, trained = from_random(setting.ways), source_epochs(setting.source)
+    if trained is not None and setting.scratch >= setting.epochs + trained:
+        return (), ""
+    those, shown = f"from random weights ({', '.join(names)})", "are shown but not held against the others."
+    if trained is None:
+        return names, f"How long the source was trained is not known, so methods {those} {shown}"
+    return names, f"Methods {those} had fewer epochs than the source, so they {shown}"
 
 
 def _ways(ways: Ways) -> Iterable[str]:

@@ -13,16 +13,20 @@ from profilesearch.networks.identity import network_identity
 from profilesearch.research.study.identities import check_identities
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.workers import results
-from profilesearch.research.transfers.about import describe, profiles_with_evidence, read_commands, remember
+from profilesearch.research.transfers.about import (
+    describe,
+    profiles_with_evidence,
+    read_commands,
+    remember,
+    unequal_methods,
+)
 from profilesearch.research.transfers.downstream import LINEAR_EPOCHS, default_epochs
 from profilesearch.research.transfers.figure import draw
-from profilesearch.research.transfers.methods import from_random
 from profilesearch.research.transfers.page import HEAD, Page, grouped, table_of
 from profilesearch.research.transfers.reach import feasible, out_of_reach
 from profilesearch.research.transfers.setting import ROWS, Run, Setting, carry, compress, source_identity
 from profilesearch.research.transfers.settings import Transferring
 from profilesearch.research.transfers.speeds import SPEEDS, measure, times
-from profilesearch.research.transfers.upstream import source_epochs
 from profilesearch.research.transfers.ways import LEVELS_OF
 from profilesearch.system.files import check_writable, write_text
 from profilesearch.tasks.hardware import best_precision
@@ -170,20 +174,14 @@ def write(
     measured = measure(setting, list(dict.fromkeys(key for table in tables.values() for key in table)),
                        settings.out / "speeds.csv")  # fmt: skip
     draw(tables, settings.out / figure_file, LEVELS_OF[setting.metric])
-    unequal = from_random(setting.ways) if setting.scratch < setting.epochs + source_epochs(setting.source) else ()
-    about = list(describe(setting, rows))
-    if unequal:
-        about.append(
-            f"Methods from random weights ({', '.join(unequal)}) had fewer epochs than the source, so they are shown "
-            "but not held against the others."
-        )
+    unequal, why = unequal_methods(setting)
     skipped = out_of_reach(setting, rows, settings.methods, settings.level)
     taken = times(measured)
     devices = " and ".join(dict.fromkeys(row["device"] for row in measured.values()))
     page = Page(
         commands,
         setting.source.architecture,
-        " ".join(about),
+        " ".join(filter(None, [*describe(setting, rows), why])),
         figure_file,
         skipped,
         unequal,

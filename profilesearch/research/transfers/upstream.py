@@ -152,7 +152,8 @@ def pool_command(member: Member, data: str) -> str:
     return shlex.join(["python", "-m", "profilesearch.pool", "--arch", member.architecture, "--data", data, *numbers])
 
 
-def source_epochs(member: Member) -> int:
-    """Returns how long a source was trained; 0 where its file does not say."""
+def source_epochs(member: Member) -> int | None:
+    """Returns how long a source was trained, its start included; None where its file does not say."""
     metadata = load_metadata(member.path)
-    return int((metadata.get("recipe") or {}).get("epochs", 0))
+    epochs = (metadata.get("recipe") or {}).get("epochs")
+    return None if epochs is None or metadata.get("start") else int(epochs)
