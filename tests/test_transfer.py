@@ -28,7 +28,7 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.research.transfers import downstream, running, tickets
 from profilesearch.research.transfers.about import unequal_methods
 from profilesearch.research.transfers.acdc import compressed
-from profilesearch.research.transfers.answers import answers, best_table, fastest_table
+from profilesearch.research.transfers.answers import accuracy_of, answers, best_table, fastest_table, gap
 from profilesearch.research.transfers.downstream import (
     default_epochs,
     extract,
@@ -599,6 +599,28 @@ def test_seeds_take_several_compressions_in_turn(place: Path) -> None:
     assert "| gradual | 0.6 | 2 | 40.00% |" in page
     assert "| dense | 0 | 1 | 100.00% |" in page
     assert all(row["precision"] == best_precision() for row in rows)
+
+
+def test_networks_that_are_not_fine_tuned_count_once(place: Path) -> None:
+    asked = [*AT_LEVEL, "--finetune", "none", "--method", "dense", "gradual", "--compressions", "2"]
+    main([*asked, "--seeds", "0", "2"])
+    rows = rows_of(place / "transferred")
+    assert [(row["method"], row["seed"], row["compression"]) for row in rows] == [
+        ("dense", "0", "0"),
+        ("gradual", "0", "0"),
+    ]
+    main([*asked, "--seeds", "0", "2", "1"])
+    rows = rows_of(place / "transferred")
+    made = [(row["seed"], row["compression"]) for row in rows if row["method"] == "gradual"]
+    assert made == [("0", "0"), ("1", "1")]
+
+
+def test_seeds_of_networks_that_are_not_fine_tuned_give_no_interval() -> None:
+    seeds = [{"seed": str(seed), "compression": "0", "accuracy": "0.9"} for seed in (0, 2)]
+    for kind, known in (("none", False), ("linear", True)):
+        rows = [{**row, "finetune": kind} for row in seeds]
+        assert np.isnan(accuracy_of(rows).low) != known
+        assert np.isnan(gap(rows, rows).low) != known
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,17 +100,21 @@ def gap(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:
     if not pairs:
         return Estimate(np.nan, np.nan, np.nan)
     first, second = ([float(row["accuracy"]) for row in side] for side in zip(*pairs, strict=True))
-    return difference(first, second, _made([tuple(row["compression"] for row in pair) for pair in pairs]))
+    return difference(first, second, _made(ours, [tuple(row["compression"] for row in pair) for pair in pairs]))
 
 
 def accuracy_of(rows: Sequence[Row]) -> Estimate:
     """Returns the mean accuracy with Student's 95 % interval, over the compressions where several were made."""
-    return mean_of([float(row["accuracy"]) for row in rows], _made([row["compression"] for row in rows]))
+    return mean_of([float(row["accuracy"]) for row in rows], _made(rows, [row["compression"] for row in rows]))
 
 
-def _made(compressions: Sequence[Hashable]) -> Sequence[Hashable] | None:
-    """Returns what fine-tunings share where several networks were made; one alone says nothing of others."""
-    return compressions if len(set(compressions)) > 1 else None
+def _made(rows: Sequence[Row], compressions: Sequence[Hashable]) -> Sequence[Hashable] | None:
+    """Returns what fine-tunings share where several networks were made; one alone says nothing of others.
+
+    Rows of networks that were not fine-tuned share their network always: their seeds decide nothing.
+    """
+    several = len(set(compressions)) > 1 or rows[0]["finetune"] == "none"
+    return compressions if several else None
 
 
 def _gaps(tables: Sequence[Mapping[Key, Sequence[Row]]], ours: str, theirs: str) -> list[Estimate]:

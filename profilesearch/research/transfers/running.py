@@ -112,7 +112,7 @@ def runs_of(
             epochs = (
                 0 if kind == "none" else LINEAR_EPOCHS if kind == "linear" else settings.epochs or default_epochs(data)
             )
-            seeds = settings.seeds[: settings.compressions] if kind == "none" else settings.seeds
+            seeds = _first_of_each(settings) if kind == "none" else settings.seeds
             for seed, (method, level) in product(seeds, reachable):
                 made = settings.seed + (0 if method == "dense" else seed % settings.compressions)
                 carried = setting.profile(method, level)
@@ -122,6 +122,12 @@ def runs_of(
                     )
                 )
     return list(dict.fromkeys(runs))
+
+
+def _first_of_each(settings: Transferring) -> list[int]:
+    """Returns a seed for each compression: what is not fine-tuned depends on nothing else."""
+    first = {seed % settings.compressions: seed for seed in reversed(settings.seeds)}
+    return sorted(first.values(), key=settings.seeds.index)
 
 
 def measure_runs(
