@@ -28,7 +28,7 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.research.transfers import downstream, running, tickets
 from profilesearch.research.transfers.about import unequal_methods
 from profilesearch.research.transfers.acdc import compressed
-from profilesearch.research.transfers.answers import accuracy_of, answers, best_table, fastest_table, gap
+from profilesearch.research.transfers.answers import accuracy_of, answers, best_table, fastest_table, gap, independent
 from profilesearch.research.transfers.downstream import (
     default_epochs,
     extract,
@@ -39,7 +39,7 @@ from profilesearch.research.transfers.downstream import (
 from profilesearch.research.transfers.fisher import fisher_diagonal
 from profilesearch.research.transfers.masks import Masks, prunable_layers
 from profilesearch.research.transfers.methods import METHODS
-from profilesearch.research.transfers.page import grouped
+from profilesearch.research.transfers.page import grouped, summary_of
 from profilesearch.research.transfers.rigl import _looks, _move, erk
 from profilesearch.research.transfers.schedules import cubic, growing
 from profilesearch.research.transfers.setting import Setting
@@ -621,6 +621,25 @@ def test_seeds_of_networks_that_are_not_fine_tuned_give_no_interval() -> None:
         rows = [{**row, "finetune": kind} for row in seeds]
         assert np.isnan(accuracy_of(rows).low) != known
         assert np.isnan(gap(rows, rows).low) != known
+
+
+def test_summaries_are_over_compressions_and_of_what_is_held_against_each_other() -> None:
+    same = {"level": "0.8", "finetune": "linear", "epochs": "9"}
+    rows = [
+        {**same, "method": method, "downstream": data, "seed": str(seed), "compression": str(seed % made),
+         "accuracy": str(accuracy + apart * (seed % made) + 0.001 * seed)}
+        for data, accuracy in (("a", 0.8), ("b", 0.7))
+        for method, made, apart in (("magnitude", 2, 0.04), ("profile", 1, 0.0), ("width", 1, 0.1))
+        for seed in range(6)
+    ]  # fmt: skip
+    rows += [{**row, "method": "dense", "level": "0"} for row in rows if row["method"] == "profile"]
+    tables = grouped(rows)
+    summary = {line[0]: line[2:] for line in summary_of(tables, "linear", ["width"])}
+    assert list(summary) == ["dense", "profile", "magnitude"]
+    assert all(len(independent(methods["magnitude", 0.8])) == 2 for methods in tables.values())
+    low, high = (float(end) for end in summary["magnitude"][0].split("(")[1][:-1].split(" to "))
+    assert high - low > 10  # two networks, four points apart, on each data set
+    assert summary["profile"][2].startswith("2.5 ")
 
 
 def test_what_is_out_of_reach_is_skipped_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

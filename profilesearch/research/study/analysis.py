@@ -64,11 +64,16 @@ def mean_of(values: Sequence[float], clusters: Sequence[Hashable] | None = None)
         clusters: Of each, what it shares with others, such as the profile or the network: they are not independent, so
             that each cluster counts once, with its mean. All are independent where None.
     """
+    mean, half = mean_interval(cluster_means(values, clusters))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def cluster_means(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> list[float]:
+    """Returns each cluster's mean; the values where there are no clusters, as for `mean_of`."""
     groups: dict[Hashable, list[float]] = {}
     for place, value in enumerate(values):
         groups.setdefault(place if clusters is None else clusters[place], []).append(value)
-    mean, half = mean_interval([float(np.mean(each)) for each in groups.values()])
-    return Estimate(mean, mean - half, mean + half)
+    return [float(np.mean(each)) for each in groups.values()]
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from profilesearch.research.study.analysis import Estimate, difference, mean_of
+from profilesearch.research.study.analysis import Estimate, cluster_means, difference, mean_of
 from profilesearch.research.study.records import Row
 from profilesearch.research.transfers.methods import METHODS
 
@@ -105,7 +105,12 @@ def gap(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:
 
 def accuracy_of(rows: Sequence[Row]) -> Estimate:
     """Returns the mean accuracy with Student's 95 % interval, over the compressions where several were made."""
-    return mean_of([float(row["accuracy"]) for row in rows], _made(rows, [row["compression"] for row in rows]))
+    return mean_of(independent(rows))
+
+
+def independent(rows: Sequence[Row]) -> list[float]:
+    """Returns accuracies that have nothing to do with each other: each compression's mean where several were made."""
+    return cluster_means([float(row["accuracy"]) for row in rows], _made(rows, [row["compression"] for row in rows]))
 
 
 def _made(rows: Sequence[Row], compressions: Sequence[Hashable]) -> Sequence[Hashable] | None:

@@ -15,6 +15,7 @@ from profilesearch.research.transfers.answers import (
     best_table,
     fastest_table,
     gap,
+    independent,
 )
 from profilesearch.research.transfers.methods import METHODS, start_of
 from profilesearch.research.transfers.summaries import Runs, summarize
@@ -64,15 +65,22 @@ def table_of(methods: Mapping[Key, Sequence[Row]], times: Mapping[Key, float] | 
     return lines
 
 
-def summary_of(tables: Tables, finetune: str) -> list[tuple[str, ...]]:
-    """Returns the cells of the summary over data sets, level by level: methods that were run on all of them."""
+def summary_of(tables: Tables, finetune: str, unequal: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """Returns the cells of the summary over data sets, level by level: methods that were run on all of them.
+
+    Args:
+        tables: The rows.
+        finetune: Kind of fine-tuning.
+        unequal: Methods that are not held against the others, and left out.
+    """
     there = [methods for (_, kind), methods in tables.items() if kind == finetune]
-    keys = [key for key in (there[0] if there else {}) if all(key in methods for methods in there)]
+    held = [key for key in (there[0] if there else {}) if key[0] not in unequal]
+    keys = [key for key in held if all(key in methods for methods in there)]
     dense = ("dense", 0.0)
     lines: list[tuple[str, ...]] = []
     for level in sorted({level for _, level in keys} - {0.0}) if len(there) > 1 and dense in keys else ():
         runs: dict[str, Runs] = {
-            name: {str(i): [float(row["accuracy"]) for row in methods[name, at]] for i, methods in enumerate(there)}
+            name: {str(i): independent(methods[name, at]) for i, methods in enumerate(there)}
             for name, at in keys
             if at in (0.0, level)
         }
@@ -116,7 +124,7 @@ class Page:
         for (downstream, finetune), methods in tables.items():
             parts += [f"## {downstream}, {finetune}", markdown_table(HEAD, table_of(methods, self.times))]
         for finetune in dict.fromkeys(kind for _, kind in tables):
-            lines = summary_of(tables, finetune)
+            lines = summary_of(tables, finetune, self.unequal)
             parts += [f"## Over data sets, {finetune}", _RANKS, markdown_table(SUMMARY, lines)] if lines else []
         used = dict.fromkeys(name for table in tables.values() for name, _ in table)
         about = [f"- `{name}`, from {start_of(name, self.ways)}: {METHODS[name].summary}" for name in used]
