@@ -5,16 +5,22 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_fitting
+from profilesearch.networks.plan import Plan
+from profilesearch.research.transfers.masks import Mask, Masks
+from profilesearch.research.transfers.soft_threshold import SoftThreshold
 from profilesearch.tasks.augment import Moves, drawn, moved
 from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.elastic import Elastic
 from profilesearch.tasks.epoch import Batches
 from profilesearch.tasks.files import for_network
 from profilesearch.tasks.lessons import Lessons
@@ -311,6 +317,62 @@ def test_gradients_that_are_right_are_left_alone(make: Callable[[], nn.Module], 
     with unseen_taps_zeroed(model):
         model(images).square().sum().backward()
     assert all(torch.equal(one.grad, two) for one, two in zip(model.parameters(), wanted, strict=True))  # type: ignore[arg-type]
+
+
+class Spoilt(torch.autograd.Function):
+    """A weight whose gradient is wrong but in the middle, as that of unseen taps may be."""
+
+    @staticmethod
+    def forward(_: Any, weight: Tensor) -> Tensor:
+        return weight.clone()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        wrong = torch.full_like(gradient, float("nan"))
+        wrong[..., 1, 1] = gradient[..., 1, 1]
+        return wrong
+
+
+def masked(model: nn.Sequential) -> nn.Module:
+    masks = Masks(model)
+    masks.keep_best(masks.magnitudes(), 0.5)
+    for name in masks.layers:
+        masks[name].watched = True
+    return model
+
+
+def thresholded(model: nn.Sequential) -> nn.Module:
+    parametrize.register_parametrization(model[2], "weight", SoftThreshold(), unsafe=True)
+    return model
+
+
+def elastic(model: nn.Sequential) -> nn.Module:
+    return Elastic(model, Plan("mine", model, (3, 1, 1)).table, sandwich=True)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, masked, thresholded, elastic])
+def test_unseen_taps_are_mended_behind_masks_thresholds_and_widths(
+    wrap: Callable[[nn.Sequential], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(), nn.Flatten())
+    model, images = wrap(inner.append(nn.Linear(8, 4))).train(), torch.randn(16, 3, 1, 1)
+    plain = nn.functional.conv2d
+
+    def spoilt(given: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        return plain(given, Spoilt.apply(weight) if weight.shape[-1] == 3 else weight, *rest)
+
+    def gradients() -> list[Tensor | None]:
+        model.zero_grad()
+        model(images).square().sum().backward()
+        noted = [each.gradient for each in model.modules() if isinstance(each, Mask)]
+        return [*noted, *(each.grad for each in model.parameters())]
+
+    wanted = gradients()
+    monkeypatch.setattr(nn.functional, "conv2d", spoilt)
+    assert any(each is not None and each.isnan().any() for each in gradients())
+    with unseen_taps_zeroed(model):
+        for _ in range(2):
+            assert all(torch.equal(one, two) for one, two in zip(gradients(), wanted, strict=True))
 
 
 def test_taps_are_mended_where_they_are_unseen_alone() -> None:

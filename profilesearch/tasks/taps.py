@@ -5,12 +5,14 @@ in bfloat16, all but the middle of each kernel's gradient is whatever was in mem
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 Size = tuple[int, ...]
 
@@ -18,10 +20,15 @@ Size = tuple[int, ...]
 @contextmanager
 def unseen_taps_zeroed(model: nn.Module) -> Iterator[None]:
     """Makes gradients of taps that no pixel reaches what they are, zero, in trainings on a processor meanwhile."""
-    layers = [each for each in model.modules() if isinstance(each, nn.Conv2d)]
-    shared = Counter(id(each.weight) for each in layers)
-    strided = [each for each in layers if max(each.stride) > 1 and shared[id(each.weight)] == 1 and _is_plain(each)]
-    handles = [handle for each in strided for handle in _Guard(each).handles()]
+    layers = {each: _behind(each) for each in model.modules() if isinstance(each, nn.Conv2d)}
+    uses = Counter(id(tensor) for behind in layers.values() for tensor in behind)
+    alone = [each for each, behind in layers.items() if all(uses[id(tensor)] == 1 for tensor in behind)]
+    handles = [
+        handle
+        for each in alone
+        if max(each.stride) > 1 and _is_plain(each, layers[each])
+        for handle in _Guard(each).handles()
+    ]
     try:
         yield
     finally:
@@ -29,35 +36,67 @@ def unseen_taps_zeroed(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _is_plain(conv: nn.Conv2d) -> bool:
+def _behind(conv: nn.Conv2d) -> list[Tensor]:
+    """Returns what a convolution's weight is made of: itself, or what lies behind its parametrization, as masks are."""
+    if parametrize.is_parametrized(conv, "weight"):
+        return list(_parametrization(conv).parameters(recurse=False))
+    return [conv.weight]
+
+
+def _parametrization(conv: nn.Conv2d) -> nn.Module:
+    made: nn.Module = conv.parametrizations.weight  # type: ignore[union-attr, assignment]
+    return made
+
+
+def _is_plain(conv: nn.Conv2d, behind: Sequence[Tensor]) -> bool:
     """Says whether a convolution learns on a processor and pads with zeros as torch does: other kinds may pad more."""
-    weight = conv.weight
     itself = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
-    learns = weight.is_leaf and weight.requires_grad and weight.device.type == "cpu"
+    learns = any(each.is_leaf and each.requires_grad and each.device.type == "cpu" for each in behind)
     return itself and learns and not isinstance(conv.padding, str)
 
 
 class _Guard:
-    """Remembers the sizes of the maps that a convolution was given, and mends its gradient behind them."""
+    """Remembers the sizes of the maps that a convolution was given, and mends its gradient behind them.
+
+    Copies of the convolution, which elastic training runs in its place, are given theirs in its name.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         self._conv = conv
         self._sizes: set[Size] = set()
+        self._mended = False
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
     def handles(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        yield self._conv.register_forward_pre_hook(self._look, with_kwargs=True)
-        yield self._conv.weight.register_hook(self.mend)  # type: ignore[no-untyped-call]
+        conv = self._conv
+        yield conv.register_forward_pre_hook(self._look, with_kwargs=True)
+        if parametrize.is_parametrized(conv, "weight"):
+            yield _parametrization(conv).register_forward_hook(self._watch)
+        else:
+            yield conv.weight.register_hook(self.mend)  # type: ignore[no-untyped-call]
 
     def _look(self, _: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        if self._mended:  # another pass
+            self._sizes.clear()
+            self._mended = False
         images = given[0] if given else named["input"]
         self._sizes.add(tuple(images.shape[-2:]))
+
+    def _watch(self, _: nn.Module, __: object, weight: Tensor) -> Tensor:
+        """Mends the gradient of a weight that was just made, before it reaches what the weight is made of."""
+        seen = weight.view_as(weight)
+        if seen.requires_grad:
+            seen.register_hook(self.mend)  # type: ignore[no-untyped-call]
+        return seen
 
     def mend(self, gradient: Tensor) -> Tensor | None:
         """Returns the gradient with zeros where no pixel is seen; nothing where all taps see one."""
         conv = self._conv
         settings = conv.kernel_size, conv.stride, conv.padding, conv.dilation
         seen = [_seen(size, *settings) for size in self._sizes]
-        self._sizes.clear()
+        self._mended = True
         reached = torch.stack(seen).any(dim=0) if seen else torch.ones(conv.kernel_size, dtype=torch.bool)
         return None if bool(reached.all()) else torch.where(reached, gradient, 0.0)
 
