@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from profilesearch import prune
+from profilesearch import UsageError, prune
+from profilesearch.networks.plan import Plan
 
 SHAPE = (3, 8, 8)
 Step = Callable[["Odd", Tensor], Any]
@@ -59,3 +62,48 @@ def test_views_of_parameters_reach_modules() -> None:
     assert all(each.requires_grad for each in (*network.parameters(), *small.network.parameters()))
     network.query.requires_grad_(False)
     assert [n for n, each in halved(network).network.named_parameters() if not each.requires_grad] == ["query"]
+
+
+SINGLE: dict[str, Callable[[], nn.Module]] = {
+    "cast": lambda: Odd(before=lambda net, x: x.float() * 2 - 1),
+    "cast behind": lambda: Odd(behind=lambda net, x: net.last(x.mean((2, 3)).float())),
+    "kernel": lambda: Odd(
+        before=lambda net, x: functional.conv2d(x, net.kernel, groups=3), kernel=torch.rand(3, 1, 3, 3)
+    ),
+    "complex": lambda: Odd(
+        between=lambda net, x: torch.fft.irfft2(torch.einsum("nihw,io->nohw", torch.fft.rfft2(x), net.mix), s=(8, 8)),
+        mix=nn.Parameter(torch.rand(8, 8, dtype=torch.cfloat)),
+    ),
+    "plain list": lambda: Odd(before=lambda net, x: net.layers[0](x), layers=[nn.Conv2d(3, 3, 1)]),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_networks_that_run_in_single_precision_alone_are_pruned(kind: str) -> None:
+    small = halved(SINGLE[kind]())
+    assert small.macs[1] < 0.7 * small.macs[0]
+
+
+def test_what_differs_is_found_in_single_precision_too() -> None:
+    def scaled(network: Any, x: Tensor) -> Tensor:
+        return x.float() * (1 + 1e-3 * network.b.weight.shape[1])
+
+    table = Plan("odd", Odd(between=scaled).eval(), SHAPE).table
+    assert [each.reason for each in table.excluded if each.name == "a"] == [
+        "the pruned network differs from the masked one"
+    ]
+
+
+def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
+    def alone(_: nn.Module, x: Tensor) -> Tensor:
+        assert len(x) == 1, "one at a time"
+        return x
+
+    with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
+        halved(Odd(before=alone), image_shape=SHAPE)
+
+
+def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
+    part = torch.jit.script(nn.Conv2d(3, 3, 1))
+    with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
+        halved(Odd(before=lambda net, x: net.part(x), part=part))

@@ -20,6 +20,8 @@ from profilesearch.networks.outputs import real_outputs
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
+_SINGLE = 1e-4
+"""The same in single precision, where networks run in no other."""
 _TRIALS = 2
 
 
@@ -125,14 +127,13 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
     Raises:
         UsageError: Torch's counter of multiply-adds and ours differ on the full network.
     """
-    double, batch = probe(model, example)
-    cost = CostModel(double, table, batch)
-    if not table.groups or not _fault(double, table, table.groups, batch, cost):
+    model, batch, cost = _probed(model, table, example)
+    if not table.groups or not _fault(model, table, table.groups, batch, cost):
         return table
     passed: list[ChannelGroup] = []
     failed = []
     for group in table.groups:
-        fault = _fault(double, table, (*passed, group), batch, cost)
+        fault = _fault(model, table, (*passed, group), batch, cost)
         if fault:
             failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
         else:
@@ -154,8 +155,8 @@ def check_widths(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]
     Raises:
         UsageError: The pruned network is not the masked one, or costs something else.
     """
-    double, batch = probe(model, example)
-    fault = _fault_at(double, table, keep, batch, CostModel(double, table, batch))
+    copied, batch, cost = _probed(model, table, example)
+    fault = _fault_at(copied, table, keep, batch, cost)
     if fault:
         raise UsageError(
             f"{type(model).__name__} cannot be pruned to these widths, though to others: {fault}; keep another part of "
@@ -176,6 +177,28 @@ def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     return double, torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
 
 
+def _probed(model: nn.Module, table: GroupTable, example: Tensor) -> tuple[nn.Module, Tensor, CostModel]:
+    """Returns what `probe` does, in single precision where a network's own code runs in no other, and its cost.
+
+    Raises:
+        UsageError: Torch's counter of multiply-adds and ours differ, or the network does not run on two images.
+    """
+    for single in (False, True):
+        try:
+            copied, batch = probe(model, example)
+            if single:
+                copied, batch = copied.float(), batch.float()
+            return copied, batch, CostModel(copied, table, batch)
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # whatever the network's own code raises
+            why = error
+    raise UsageError(
+        f"{type(model).__name__} runs on one image, but not on two random ones ({raised_where(why)}); let its forward "
+        "pass take any batch"
+    ) from why
+
+
 def _fault(
     model: nn.Module, table: GroupTable, groups: tuple[ChannelGroup, ...], batch: Tensor, cost: CostModel
 ) -> str:
@@ -189,7 +212,10 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     groups = tuple(group for group in table.groups if group.name in keep)
     widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
     with evaluating(model), torch.no_grad():
-        expected = _run(mask(model, groups, keep), batch)
+        try:
+            expected = _run(mask(model, groups, keep), batch)
+        except Exception as error:  # whatever the network's own code raises
+            return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
             pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
             given = _run(pruned, batch)
@@ -199,9 +225,10 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
         if shapes[0] != shapes[1]:
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
-        if not _difference(given, expected) < TOLERANCE:
+        tolerance = TOLERANCE if batch.dtype == torch.float64 else _SINGLE
+        if not _difference(given, expected) < tolerance:
             again = _difference(_run(model, batch, 1), _run(model, batch, 2))
-            chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
+            chance = ", since its forward pass draws random numbers" if again > tolerance else ""
             return f"the pruned network differs from the masked one{chance}"
     return "" if macs == int(cost.macs(widths)) else "its multiply-adds do not follow its width"
 
