@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from profilesearch import UsageError, prune
 from profilesearch.networks.plan import Plan
@@ -107,3 +108,12 @@ def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
     part = torch.jit.script(nn.Conv2d(3, 3, 1))
     with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
         halved(Odd(before=lambda net, x: net.part(x), part=part))
+
+
+def test_feature_extractors_are_pruned() -> None:
+    plain = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.BatchNorm2d(12), nn.Conv2d(12, 4, 1)
+    )
+    network = create_feature_extractor(plain.eval(), {"0": "first", "5": "last"})
+    assert Plan("features", network, SHAPE).table.names == ("3",)
+    assert halved(network).refitted == ("5.weight",)

@@ -293,7 +293,7 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
     What they compute still runs through the network: activations, shifts and normalizations that make something of
     nothing reach no layer all the same.
     """
-    masked = copy.deepcopy(model)
+    masked = copy.deepcopy(model).eval()  # some copies, as of torch.fx, come back training
     tensors = _tensors(masked)
     with torch.no_grad():
         for group in groups:

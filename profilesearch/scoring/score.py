@@ -190,7 +190,7 @@ class Scorer:
     def _score(self, widths: IntArray) -> float:
         with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
-            pruned = self._pruner.prune(keep, share=True)
+            pruned = self._pruner.prune(keep, share=True).eval()
             if self._refit:
                 self._refit(pruned, keep)
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -265,7 +265,7 @@ def _runs(model: nn.Module, images: Tensor) -> bool:
 
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision, and those that compute their weights."""
-    model = model.to(memory_format=order)
+    model = model.to(memory_format=order).eval()  # some copies, as of torch.fx, come back training
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_parametrized(module):
             module.to(dtype)
