@@ -148,7 +148,7 @@ def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
     device, seen = device_of(network), []
     with torch.inference_mode(), evaluating(network):
         for part in batches(len(images), _AT_ONCE):
-            seen.append([each.float() for each in real_outputs(network(images[part].to(device)))])
+            seen.append([each.float() for each in real_outputs(network(images[part].to(device, copy=True)))])
     return [torch.cat(several) for several in zip(*seen, strict=True)]
 
 

@@ -117,3 +117,14 @@ def test_feature_extractors_are_pruned() -> None:
     network = create_feature_extractor(plain.eval(), {"0": "first", "5": "last"})
     assert Plan("features", network, SHAPE).table.names == ("3",)
     assert halved(network).refitted == ("5.weight",)
+
+
+def test_images_that_a_network_changes_in_place_stay_as_they_are() -> None:
+    given, was = images(), images()
+    outside = Odd(before=lambda net, x: (x - 0.5) / 0.3)
+    inside = Odd(before=lambda net, x: x.sub_(0.5).div_(0.3))
+    inside.load_state_dict(outside.state_dict())
+    one, other = (halved(network, images=given) for network in (inside, outside))
+    assert torch.equal(given, was)
+    assert one.profile.keep == other.profile.keep
+    assert torch.equal(one.network(given.clone()), other.network(given))

@@ -72,6 +72,7 @@ def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, us
 def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], bool]:
     """Runs a network and collects its labels; returns what parameters it used, and whether it read a value."""
     rules = Rules(model, labels)
+    example = example.clone()  # which some change in place
     rules.start(example)
     watched = _Operations(rules)
     try:

@@ -89,7 +89,7 @@ def refit(
         targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions)
         count = len(targets)
         with Calls(pruned, fit):
-            pruned(images)
+            pruned(images.clone())
     return tuple(fitted)
 
 
@@ -114,7 +114,7 @@ def _targets(
             targets[call.weight] = target, None if inputs == "sequential" else own
 
     with Calls(full, record):
-        full(images)
+        full(images.clone())  # which some change in place
     return {name: target for name, target in targets.items() if name not in again}
 
 

@@ -204,7 +204,7 @@ class Scorer:
             return measured(self.settings.measure, self._outputs(pruned), self._labels, self._full)
 
     def _outputs(self, network: nn.Module) -> Tensor:
-        return torch.cat([network(batch) for batch in self._batches])
+        return torch.cat([network(batch.clone()) for batch in self._batches])
 
 
 def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
@@ -234,7 +234,7 @@ def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], p
         norm.train()
     try:
         for part in parts:
-            model(part)
+            model(part.clone())  # which some change in place
     finally:
         for norm, momentum, handle in zip(kept, momenta, handles, strict=True):
             handle.remove()
