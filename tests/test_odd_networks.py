@@ -1,6 +1,7 @@
 """`prune` on networks that write, cast, share or return what others do not."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from profilesearch import UsageError, prune
+from profilesearch import UsageError, load_pruned, prune
 from profilesearch.networks.plan import Plan
 
 SHAPE = (3, 8, 8)
@@ -128,3 +129,23 @@ def test_images_that_a_network_changes_in_place_stay_as_they_are() -> None:
     assert torch.equal(given, was)
     assert one.profile.keep == other.profile.keep
     assert torch.equal(one.network(given.clone()), other.network(given))
+
+
+class Buffered(nn.Conv2d):
+    """Keeps what no checkpoint from elsewhere may hold."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 1)
+        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+        self.register_buffer("empty", torch.empty(0, 3))
+        self.register_buffer("phase", torch.rand(4, dtype=torch.cfloat))
+        self.register_buffer("unknown", torch.full((2,), torch.nan))
+
+
+def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
+    small = halved(Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
+    assert torch.equal(again(images()), small.network(images()))
+    for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
+        assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))

@@ -47,7 +47,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         files.
 
     Raises:
-        UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
+        UsageError: The file is missing or broken, or would run code when loaded; or it is from elsewhere and holds
+            values that are not finite.
     """
     checkpoint = _open(Path(path))
     return _values(checkpoint, checkpoint.tensors), checkpoint.metadata
