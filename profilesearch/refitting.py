@@ -144,12 +144,23 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Returns what a network gives for images: every tensor, with all images."""
+    """Returns what a network gives for images: every tensor, with all images.
+
+    One value for a whole batch becomes one for each batch; what has another shape there, or as often as there are
+    objects, comes batch by batch.
+    """
     device, seen = device_of(network), []
     with torch.inference_mode(), evaluating(network):
         for part in batches(len(images), _AT_ONCE):
             seen.append([each.float() for each in real_outputs(network(images[part].to(device, copy=True)))])
-    return [torch.cat(several) for several in zip(*seen, strict=True)]
+    if len({len(part) for part in seen}) > 1:
+        return [each for part in seen for each in part]
+    return [each for several in zip(*seen, strict=True) for each in _joined(several)]
+
+
+def _joined(several: tuple[Tensor, ...]) -> list[Tensor]:
+    several = tuple(map(torch.atleast_1d, several))
+    return [torch.cat(several)] if len({each.shape[1:] for each in several}) == 1 else list(several)
 
 
 def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
@@ -157,12 +168,18 @@ def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
 
     It is the squared error, relative to the square of what is wanted, averaged over the outputs; of one score a class
     without their mean, which no class depends on. The divergence of the classes' probabilities tells the ways apart
-    less well: on few images it hangs on the most confident mistakes.
+    less well: on few images it hangs on the most confident mistakes. An output of another shape than is wanted, such as
+    a list of other objects, cannot be compared: it counts as lost whole, an error of 1; infinity where their number
+    differs.
     """
+    if len(given) != len(wanted):
+        return math.inf
     if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
         given, wanted = ([each[0] - each[0].mean(dim=1, keepdim=True)] for each in (given, wanted))
     errors = [
         (one - other).square().sum() / other.square().sum().clamp_min(1e-30)
+        if one.shape == other.shape
+        else other.new_ones(())
         for one, other in zip(given, wanted, strict=True)
     ]
     return float(torch.stack(errors).mean())

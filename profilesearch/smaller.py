@@ -225,7 +225,13 @@ def _losses(plan: Plan, order: Order, seen: Batch | None, scope: Scope) -> Float
             f"profile 'sensitivity' cuts every layer and measures what images={FEWEST} or more lose by it; give some, "
             "or take a profile that needs none, such as 'uniform'"
         )
-    return group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
+    losses = group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
+    if bool((losses == losses.flat[0]).all()):
+        said = (
+            "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
+        )
+        warnings.warn(said, stacklevel=2)
+    return losses
 
 
 def _chosen(

@@ -12,6 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from profilesearch import UsageError, load_pruned, prune
 from profilesearch.networks.plan import Plan
+from profilesearch.refitting import distance, outputs_of
 
 SHAPE = (3, 8, 8)
 Step = Callable[["Odd", Tensor], Any]
@@ -149,3 +150,29 @@ def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(again(images()), small.network(images()))
     for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
         assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
+
+
+def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:
+    network = Odd(behind=lambda net, x: (net.last(x.mean((2, 3))), x.square().mean()))
+    small = halved(network, images=images(80))
+    scores, means = outputs_of(small.network, images(80))
+    assert scores.shape == (80, 5)
+    assert means.shape == (2,)
+    assert distance([scores, means], outputs_of(network, images(80))) < 0.5
+
+
+def found(network: Any, x: Tensor) -> Any:
+    scores = network.last(x.flatten(2).mT)
+    return [{"boxes": each[:, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
+
+
+def test_lists_of_objects_cannot_be_compared() -> None:
+    with pytest.warns(UserWarning, match="outputs cannot be compared"):
+        small = halved(Odd(behind=found), images=images(80))
+    assert small.refitted
+    assert len(outputs_of(small.network, images(65))) == 65  # one by one, since 33 and then 32 at a time
+    kept = list(small.profile.keep.values())
+    assert max(kept) - min(kept) < 0.15
+    one, other = torch.rand(4, 3, 2), torch.rand(5, 3, 2)
+    assert distance([one, other], [one, one]) == 0.5
+    assert distance([one], [one, one]) == torch.inf
