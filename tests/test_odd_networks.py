@@ -176,3 +176,32 @@ def test_lists_of_objects_cannot_be_compared() -> None:
     one, other = torch.rand(4, 3, 2), torch.rand(5, 3, 2)
     assert distance([one, other], [one, one]) == 0.5
     assert distance([one], [one, one]) == torch.inf
+
+
+def test_linear_layers_may_take_a_single_vector() -> None:
+    def gated(network: Any, x: Tensor) -> Tensor:
+        scores: Tensor = network.last(x.mean((2, 3)) * network.gate(network.vector).sigmoid())
+        return scores
+
+    small = halved(Odd(behind=gated, vector=nn.Parameter(torch.rand(6)), gate=nn.Linear(6, 12)))
+    assert small.network(images(2)).shape == (2, 5)
+    assert small.refitted == ("b.weight", "last.weight")
+
+
+def test_experts_that_get_other_tokens_stay_as_cut() -> None:
+    def routed(network: Any, x: Tensor) -> Tensor:
+        features = x.flatten(2).mT.flatten(0, 1)
+        taken = features.mean(1) > 0.4  # all of random images' pixels
+        made = torch.where(taken[:, None], features, 0.0)
+        made[taken] = network.two(network.one(features[taken]).relu())
+        scores: Tensor = network.last((made + features).reshape(len(x), -1, 12).mean(1))
+        return scores
+
+    torch.manual_seed(0)
+    network = Odd(behind=routed, one=nn.Linear(12, 16), two=nn.Linear(16, 12))
+    for layer in (network.a, network.b):
+        nn.init.uniform_(layer.weight, 0, 0.1)
+        nn.init.zeros_(layer.bias)
+    darker = images() * torch.linspace(0, 0.5, 24)[:, None, None, None]
+    small = halved(network, images=darker, refit="sequential", profile="uniform")
+    assert small.refitted == ("b.weight", "last.weight")

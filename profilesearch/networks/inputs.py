@@ -18,7 +18,7 @@ class Call:
         weight: Name of the weight, as in the state dict.
         value: Its value, shape (O, I, h, w) or (O, I).
         bias: Shape (O,), or None.
-        given: The input, (N, I, H, W) or (N, ..., I).
+        given: The input, (N, I, H, W), (N, ..., I) or (I,).
         geometry: Stride, padding and dilation of a convolution; empty for a linear layer.
     """
 
@@ -36,7 +36,8 @@ class Call:
                 that networks of one geometry are seen at the same places.
         """
         if not self.geometry:
-            flat = self.given.reshape(len(self.given), -1, self.given.shape[-1])
+            given = torch.atleast_2d(self.given)  # also a single vector
+            flat = given.reshape(len(given), -1, given.shape[-1])
             return flat[:, _drawn(flat.shape[1], positions)].flatten(0, 1)
         stride, padding, dilation = (_pair(each) for each in self.geometry)
         size = tuple(self.value.shape[2:])

@@ -46,7 +46,8 @@ def refit(
     """Fits the weights of a pruned network so that its layers give what those of the full network give.
 
     Convolutions and linear layers are fitted that read all of their input channels and run once; depthwise and grouped
-    ones stay as cut, since what they read is not cut within their groups. Needs memory for one forward pass over all
+    ones stay as cut, since what they read is not cut within their groups, and so do those that get more or less rows
+    than in the full network, as experts do that tokens are sent to. Needs memory for one forward pass over all
     images and for the full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a
     layer has inputs, or as there are rows where these are fewer.
 
@@ -82,7 +83,8 @@ def refit(
             return
         if progress:
             progress(count - len(targets) - 1, count, call.weight)
-        if _fit(call, call.rows(positions) if rows is None else rows, target, learned, ridges):
+        rows = call.rows(positions) if rows is None else rows
+        if len(rows) == len(target) and _fit(call, rows, target, learned, ridges):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
