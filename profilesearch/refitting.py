@@ -1,5 +1,6 @@
 """The refit of a pruned network in closed form, and which way of it leaves the network closest to the full one."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -139,7 +140,7 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
     """Returns a copy of all that a network's state dict holds, its metadata too, which some networks ask for."""
     state: dict[str, Tensor] = network.state_dict()
     for name, tensor in state.items():
-        state[name] = tensor.clone()
+        state[name] = tensor.clone() if isinstance(tensor, Tensor) else copy.deepcopy(tensor)
     return state
 
 

@@ -62,6 +62,8 @@ class Smaller:
     def save(self, path: str | Path) -> None:
         """Writes the network; `load_pruned(path, network=FULL)` gives it back, where FULL may be untrained.
 
+        Of what the network keeps, the file has the tensors; other things in its state dict are those of FULL again.
+
         Args:
             path: A file that ends in `.safetensors`.
 

@@ -205,3 +205,21 @@ def test_experts_that_get_other_tokens_stay_as_cut() -> None:
     darker = images() * torch.linspace(0, 0.5, 24)[:, None, None, None]
     small = halved(network, images=darker, refit="sequential", profile="uniform")
     assert small.refitted == ("b.weight", "last.weight")
+
+
+class Noting(nn.Identity):
+    """Keeps more than tensors in its state dict."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 3}
+
+    def set_extra_state(self, state: Any) -> None:
+        assert state == {"seen": 3}
+
+
+def test_states_that_hold_more_than_tensors_are_refitted_and_saved(tmp_path: Path) -> None:
+    small = halved(Odd(noting=Noting()))
+    assert small.refitted
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Odd(noting=Noting()))
+    assert torch.equal(again(images()), small.network(images()))

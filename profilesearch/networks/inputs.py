@@ -36,7 +36,7 @@ class Call:
                 that networks of one geometry are seen at the same places.
         """
         if not self.geometry:
-            given = torch.atleast_2d(self.given)  # also a single vector
+            given = self.given if self.given.dim() > 1 else self.given[None]
             flat = given.reshape(len(given), -1, given.shape[-1])
             return flat[:, _drawn(flat.shape[1], positions)].flatten(0, 1)
         stride, padding, dilation = (_pair(each) for each in self.geometry)

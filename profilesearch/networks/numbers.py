@@ -1,4 +1,4 @@
-"""Whole numbers, such as widths, that layers of kinds of their own keep beside their tensors."""
+"""What networks keep: tensors, and whole numbers beside them, such as widths, in layers of kinds of their own."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,11 @@ from torch import Tensor, nn
 
 KNOWN = (nn.modules.conv._ConvNd, nn.Linear)
 """Kinds whose numbers are told by their weight's shape."""
+
+
+def state_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the tensors of a network's state dict, by name, without what else its modules keep there."""
+    return {name: each for name, each in model.state_dict().items() if isinstance(each, Tensor)}
 
 
 def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, int] | None, prefix: str) -> None:

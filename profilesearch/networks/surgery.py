@@ -1,11 +1,9 @@
 """Surgery: networks with really smaller tensors, cut by plain indices."""
 
 import copy
-import traceback
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import fit, following
 from profilesearch.networks.outputs import real_outputs
+from profilesearch.networks.raising import raised_where
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
@@ -273,18 +272,6 @@ def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
 
 def _distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
-
-
-def raised_where(error: Exception) -> str:
-    """Names the line of the network's own code in which an error arose, and what it says."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(str(Path(torch.__file__).parent)) and frame.filename != __file__
-    ]
-    place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}: " if own else ""
-    said = (str(error).splitlines() or [""])[0]
-    return f"{place}{type(error).__name__}{f': {said}' if said else ''}"
 
 
 def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, Tensor]) -> nn.Module:

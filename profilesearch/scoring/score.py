@@ -19,7 +19,8 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
-from profilesearch.networks.surgery import Pruner, raised_where
+from profilesearch.networks.raising import raised_where
+from profilesearch.networks.surgery import Pruner
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
