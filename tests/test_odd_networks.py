@@ -223,3 +223,22 @@ def test_states_that_hold_more_than_tensors_are_refitted_and_saved(tmp_path: Pat
     small.save(tmp_path / "small.safetensors")
     again = load_pruned(tmp_path / "small.safetensors", network=Odd(noting=Noting()))
     assert torch.equal(again(images()), small.network(images()))
+
+
+def twice_named() -> Odd:
+    shared = nn.Sequential(nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.Conv2d(12, 3, 1))
+    return Odd(before=lambda net, x: net.again(x), stem=shared[0], again=shared)
+
+
+def test_one_layer_may_have_two_names(tmp_path: Path) -> None:
+    small = halved(twice_named(), images=images(), profile="uniform")
+    assert small.network.stem is small.network.again[0]
+    assert small.network.stem.out_channels < 12
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=twice_named())
+    assert again.stem is again.again[0]  # type: ignore[union-attr,index]
+    assert torch.equal(again(images()), small.network(images()))
+    tied = Odd(other=nn.Linear(12, 5))
+    tied.other.weight = tied.last.weight
+    with pytest.raises(UsageError, match=r"shares one weight under two names, 'last\.weight' and 'other\.weight'"):
+        halved(tied)

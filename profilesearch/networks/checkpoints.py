@@ -214,12 +214,12 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Fills a safetensors file; call it through `write_atomically`.
+    """Fills a safetensors file, in which no two tensors share memory; call it through `write_atomically`.
 
     Raises:
         OSError: The disk is full.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in tensors.items()}
     # One entry: the order of several would differ from file to file.
     about = json.dumps({**metadata, DIGEST_KEY: file_digest(plain, metadata)})
     try:
@@ -248,7 +248,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     tensors, metadata = load_tensors(path)
     model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
     what = str(metadata["architecture"]) if network is None else type(model).__name__
-    own, buffers = state_tensors(model).keys(), {name for name, _ in model.named_buffers()}
+    own, buffers = state_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
     if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
     assign(model, _like(tensors, model), metadata.get("numbers"))
@@ -257,7 +257,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
 
 def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
-    kinds = {name: each.dtype for name, each in (*model.named_parameters(), *model.named_buffers())}
+    kinds = {n: t.dtype for m in (model.named_parameters, model.named_buffers) for n, t in m(remove_duplicate=False)}
     cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
     return cast if all(torch.equal(cast[name].to(each.dtype), each) for name, each in tensors.items()) else tensors
 

@@ -88,12 +88,16 @@ def copied(network: nn.Module) -> nn.Module:
 
 
 def _check_own_weights(network: nn.Module) -> None:
-    """Refuses networks in which two layers have one weight: cutting it for one would change the other."""
+    """Refuses networks in which two layers have one weight: cutting it for one would change the other.
+
+    One layer may have several names.
+    """
     names: dict[int, str] = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        first = names.setdefault(id(parameter), name)
-        if first != name:
-            raise UsageError(
-                f"{type(network).__name__} shares one weight under two names, '{first}' and '{name}'; give each layer "
-                "its own, or call one module twice"
-            )
+    for path, module in network.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False, remove_duplicate=False):
+            first = names.setdefault(id(parameter), name)
+            if first != name:
+                raise UsageError(
+                    f"{type(network).__name__} shares one weight under two names, '{first}' and '{name}'; give each "
+                    "layer its own, or call one module twice"
+                )
