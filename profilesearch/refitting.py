@@ -169,12 +169,14 @@ def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
 
     It is the squared error, relative to the square of what is wanted, averaged over the outputs; of one score a class
     without their mean, which no class depends on. The divergence of the classes' probabilities tells the ways apart
-    less well: on few images it hangs on the most confident mistakes. An output of another shape than is wanted, such as
+    less well: on few images it hangs on the most confident mistakes. Entries that are infinite in both, as those of
+    masked classes are, do not count. An output of another shape than is wanted, such as
     a list of other objects, cannot be compared: it counts as lost whole, an error of 1; infinity where their number
     differs.
     """
     if len(given) != len(wanted):
         return math.inf
+    given, wanted = map(list, zip(*map(_finite, given, wanted), strict=True)) if given else (given, wanted)
     if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
         given, wanted = ([each[0] - each[0].mean(dim=1, keepdim=True)] for each in (given, wanted))
     errors = [
@@ -184,6 +186,14 @@ def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
         for one, other in zip(given, wanted, strict=True)
     ]
     return float(torch.stack(errors).mean())
+
+
+def _finite(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns two outputs with zeros for what is infinite in both."""
+    if one.shape != other.shape or not bool(other.isinf().any()):
+        return one, other
+    same = other.isinf() & (one == other)
+    return one.masked_fill(same, 0), other.masked_fill(same, 0)
 
 
 def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

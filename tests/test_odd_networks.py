@@ -178,6 +178,20 @@ def test_lists_of_objects_cannot_be_compared() -> None:
     assert distance([one], [one, one]) == torch.inf
 
 
+def test_masked_classes_are_compared_by_the_others() -> None:
+    def masked(network: Any, x: Tensor) -> Tensor:
+        scores: Tensor = network.last(x.mean((2, 3)))
+        far = torch.inf if network.signed and network.b.out_channels < 12 else -torch.inf
+        return scores.masked_fill(torch.arange(5) == 1, far)
+
+    network = Odd(behind=masked, signed=False)
+    small = halved(network)
+    assert small.refitted
+    assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.5
+    assert Plan("odd", network, SHAPE).table.names == ("a", "b")
+    assert Plan("odd", Odd(behind=masked, signed=True), SHAPE).table.names == ("a",)
+
+
 def test_linear_layers_may_take_a_single_vector() -> None:
     def gated(network: Any, x: Tensor) -> Tensor:
         scores: Tensor = network.last(x.mean((2, 3)) * network.gate(network.vector).sigmoid())

@@ -271,7 +271,8 @@ def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
+    off = torch.where(one == other, 0.0, (one - other).abs())  # also where both are infinite
+    return float(off.max() / other.abs().where(other.isfinite(), 0.0).max().clamp_min(1e-12))
 
 
 def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, Tensor]) -> nn.Module:
