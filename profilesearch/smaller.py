@@ -20,6 +20,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import layout_of, plain_copy
+from profilesearch.networks.idle import stranded
 from profilesearch.networks.names import AUTO, NAMED, REFITS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
@@ -33,6 +34,7 @@ from profilesearch.store import Store
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
+_LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +144,8 @@ def prune(
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
     chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
+    if left := stranded(full, pruned.table, pruned.keep, plan.example):
+        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=2)
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), refitted, plan.image_shape)

@@ -1,5 +1,6 @@
 """`prune` on networks that write, cast, share or return what others do not."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,7 @@ def images(number: int = 24) -> Tensor:
 
 
 def halved(network: nn.Module, **settings: Any) -> Any:
-    settings = settings or {"images": images()}
-    return prune(network, 0.6, store="nowhere", **settings)
+    return prune(network, store="nowhere", **({"keep": 0.6} | (settings or {"images": images()})))
 
 
 def tokens(network: Any, x: Tensor) -> Tensor:
@@ -190,6 +190,17 @@ def test_masked_classes_are_compared_by_the_others() -> None:
     assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.5
     assert Plan("odd", network, SHAPE).table.names == ("a", "b")
     assert Plan("odd", Odd(behind=masked, signed=True), SHAPE).table.names == ("a",)
+
+
+def test_layers_that_never_ran_and_take_what_was_cut_are_named() -> None:
+    heads = {"other": nn.Linear(12, 3), "wide": nn.Linear(40, 3), "norms": nn.ModuleList(map(nn.BatchNorm2d, (8, 8)))}
+    network = Odd(between=lambda net, x: net.norms[0](x), **heads)
+    with pytest.warns(UserWarning, match=r"may be cut now: other, norms\.1$"):
+        halved(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        halved(Odd(wide=nn.Linear(40, 3)))
+        halved(network, images=images(), keep=1.0)
 
 
 def test_linear_layers_may_take_a_single_vector() -> None:
