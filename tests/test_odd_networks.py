@@ -1,5 +1,6 @@
 """`prune` on networks that write, cast, share or return what others do not."""
 
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
     part = torch.jit.script(nn.Conv2d(3, 3, 1))
     with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
         halved(Odd(before=lambda net, x: net.part(x), part=part))
+
+
+def test_attributes_that_cannot_be_copied_are_named() -> None:
+    network = Odd(lock=None, part=nn.Identity())
+    network.part.rest = {"numbers": (number for number in range(3))}
+    with pytest.raises(UsageError, match=r"cannot pickle 'generator' object\): set 'part\.rest' to None first"):
+        halved(network)
+    network.part.rest, network.lock = None, threading.Lock()
+    with pytest.raises(UsageError, match="set 'lock' to None first, and again on the result"):
+        halved(network)
 
 
 def test_feature_extractors_are_pruned() -> None:
