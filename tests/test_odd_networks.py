@@ -123,6 +123,19 @@ def test_attributes_that_cannot_be_copied_are_named() -> None:
         halved(network)
 
 
+def test_normalizations_without_tensors_know_their_channels(tmp_path: Path) -> None:
+    def normed() -> Odd:
+        return Odd(between=lambda net, x: net.seen(net.norm(x)), norm=nn.InstanceNorm2d(8), seen=nn.BatchNorm2d(8))
+
+    small = halved(normed(), images=images(), profile="uniform")
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=normed())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(again(images()), small.network(images()))
+    assert again.norm.num_features == again.seen.num_features == again.a.out_channels < 8  # type: ignore[union-attr,operator]
+
+
 def test_feature_extractors_are_pruned() -> None:
     plain = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.BatchNorm2d(12), nn.Conv2d(12, 4, 1)
