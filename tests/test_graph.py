@@ -226,6 +226,13 @@ def test_imaginary_parts_of_outputs_are_checked_too() -> None:
     assert check_plan(network, found, example).names == ()
 
 
+def test_layers_whose_weights_are_computed_have_their_names() -> None:
+    normed = torch.nn.utils.parametrizations.weight_norm(conv(4, 4))
+    found = table(lambda net, x: tail(net, net.b(net.b(net.a(x)))), a=conv(3, 4), b=normed, last=nn.Linear(4, 5))
+    named = [each.layers for each in found.excluded if each.reason == "its weights are computed on the fly"]
+    assert named == [("b", "layer number 3")]
+
+
 def test_networks_that_cannot_be_copied_give_one_sentence() -> None:
     normed = torch.nn.utils.weight_norm(conv(3, 4))
     network = Small(lambda net, x: tail(net, net.a(x)), a=normed, last=nn.Linear(4, 5))
