@@ -216,6 +216,10 @@ def test_masked_classes_are_compared_by_the_others() -> None:
     assert Plan("odd", Odd(behind=masked, signed=True), SHAPE).table.names == ("a",)
 
 
+def blurred(_: nn.Module, x: Tensor) -> Tensor:
+    return functional.conv2d(x, torch.ones(x.shape[1], 1, 3, 3).to(x) / 9, padding=1, groups=x.shape[1])
+
+
 def test_layers_that_never_ran_and_take_what_was_cut_are_named() -> None:
     heads = {"other": nn.Linear(12, 3), "wide": nn.Linear(40, 3), "norms": nn.ModuleList(map(nn.BatchNorm2d, (8, 8)))}
     network = Odd(between=lambda net, x: net.norms[0](x), **heads)
@@ -224,6 +228,7 @@ def test_layers_that_never_ran_and_take_what_was_cut_are_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         halved(Odd(wide=nn.Linear(40, 3)))
+        halved(Odd(between=blurred, wide=nn.Linear(40, 3)))
         halved(network, images=images(), keep=1.0)
 
 

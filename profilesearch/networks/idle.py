@@ -24,7 +24,7 @@ def stranded(network: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], 
     """
     shapes = {name: each.shape for name, each in (*network.named_parameters(), *network.named_buffers())}
     parts = [part for group in table.groups for part in group.slices if len(keep[group.name]) < group.channels]
-    cut = {shapes[part.tensor][part.dim] for part in parts}
+    cut = {shapes[part.tensor][part.dim] for part in parts if part.tensor in shapes}  # others are made on the fly
     idle = {name for each in table.excluded if each.reason == UNUSED for name in each.layers}
     norms = {name: each for name, each in network.named_modules() if isinstance(each, _NORMS)}
     followed = {part.tensor.rpartition(".")[0] for group in table.groups for part in group.slices}
