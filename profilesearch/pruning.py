@@ -10,6 +10,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.numbers import settle
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner, check_widths
@@ -83,6 +84,7 @@ def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> 
     keep = keep_channels(order, table, widths)
     check_widths(model, table, keep, plan.example)
     network = Pruner(model, table).prune(keep).eval()
+    settle(network, plan.example)
     return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)
 
 

@@ -157,17 +157,28 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
     """Returns a copy of all that a network's state dict holds, its metadata too, which some networks ask for."""
     state: dict[str, Tensor] = network.state_dict()
     for name, tensor in state.items():
-        state[name] = tensor.clone()
+        state[name] = tensor.clone() if isinstance(tensor, Tensor) else copy.deepcopy(tensor)
     return state
 
 
 def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Returns what a network gives for images: every tensor, with all images."""
+    """Returns what a network gives for images: every tensor, with all images.
+
+    One value for a whole batch becomes one for each batch; what has another shape there, or as often as there are
+    objects, comes batch by batch.
+    """
     device, seen = device_of(network), []
     with torch.no_grad(), evaluating(network):
         for part in batches(len(images), _AT_ONCE):
-            seen.append([each.float() for each in real_outputs(network(images[part].to(device)))])
-    return [torch.cat(several) for several in zip(*seen, strict=True)]
+            seen.append([each.float() for each in real_outputs(network(images[part].to(device, copy=True)))])
+    if len({len(part) for part in seen}) > 1:
+        return [each for part in seen for each in part]
+    return [each for several in zip(*seen, strict=True) for each in _joined(several)]
+
+
+def _joined(several: tuple[Tensor, ...]) -> list[Tensor]:
+    several = tuple(map(torch.atleast_1d, several))
+    return [torch.cat(several)] if len({each.shape[1:] for each in several}) == 1 else list(several)
 
 
 def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
@@ -175,15 +186,31 @@ def distance(given: list[Tensor], wanted: list[Tensor]) -> float:
 
     It is the squared error, relative to the square of what is wanted, averaged over the outputs; of one score a class
     without their mean, which no class depends on. The divergence of the classes' probabilities tells the ways apart
-    less well: on few images it hangs on the most confident mistakes.
+    less well: on few images it hangs on the most confident mistakes. Entries that are infinite in both, as those of
+    masked classes are, do not count. An output of another shape than is wanted, such as
+    a list of other objects, cannot be compared: it counts as lost whole, an error of 1; infinity where their number
+    differs.
     """
+    if len(given) != len(wanted):
+        return math.inf
+    given, wanted = map(list, zip(*map(_finite, given, wanted), strict=True)) if given else (given, wanted)
     if len(wanted) == 1 and wanted[0].dim() == 2 and wanted[0].shape[1] > 1:
         given, wanted = ([each[0] - each[0].mean(dim=1, keepdim=True)] for each in (given, wanted))
     errors = [
         (one - other).square().sum() / other.square().sum().clamp_min(1e-30)
+        if one.shape == other.shape
+        else other.new_ones(())
         for one, other in zip(given, wanted, strict=True)
     ]
     return float(torch.stack(errors).mean())
+
+
+def _finite(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns two outputs with zeros for what is infinite in both."""
+    if one.shape != other.shape or not bool(other.isinf().any()):
+        return one, other
+    same = other.isinf() & (one == other)
+    return one.masked_fill(same, 0), other.masked_fill(same, 0)
 
 
 def _refit_images(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

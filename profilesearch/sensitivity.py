@@ -45,6 +45,9 @@ def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
         space: The profile space.
         losses: By `group_losses`, shape (G, len(RATIOS)).
     """
+    if np.ptp(losses) == 0:  # nothing is known of the groups: all keep the same part
+        alike: IntArray = space.project(np.full((1, space.size), space.budget.keep))[0]
+        return alike
     table, (low, high) = space.table, space.ends
     curves = [_curve(int(channels), each) for channels, each in zip(table.channels, losses, strict=True)]
     far = np.maximum(space.multiple, -(-table.channels // _STEPS))

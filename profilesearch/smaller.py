@@ -20,7 +20,9 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import layout_of, plain_copy
+from profilesearch.networks.idle import stranded
 from profilesearch.networks.names import AUTO, NAMED, REFITS
+from profilesearch.networks.numbers import settle_like
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.probing import named_tensors
 from profilesearch.networks.space import round_widths
@@ -34,8 +36,8 @@ from profilesearch.store import Store
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
-
-
+_LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
+_ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 _MISSING = ("no refit came closer to the full network; ", "give images, or ")
 """Why weights are as cut, with a refit and without."""
 
@@ -69,6 +71,8 @@ class Smaller:
 
     def save(self, path: str | Path) -> None:
         """Writes the network; `load_pruned(path, network=FULL)` gives it back, where FULL may be untrained.
+
+        Of what the network keeps, the file has the tensors; other things in its state dict are those of FULL again.
 
         Args:
             path: A file that ends in `.safetensors`.
@@ -148,6 +152,8 @@ def prune(
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
     chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
+    if left := stranded(full, pruned.table, pruned.keep, plan.example):
+        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=2)
     refitted = _refitted(pruned, full, network, used, refit)
     reached = reached_in(chosen, pruned.cost, pruned.widths)
     how = refitted.weights, str(refitted)
@@ -220,6 +226,7 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
         if not torch.equal(each.to(fitted[name]), fitted[name]):
             each.data = fitted[name].data.to(each)
         each.data = each.data.contiguous(memory_format=layout_of(given[name]))
+    settle_like(fresh, pruned.network)
     return fresh
 
 
@@ -234,7 +241,10 @@ def _losses(plan: Plan, order: Order, seen: Batch | None, scope: Scope) -> Float
             f"profile 'sensitivity' cuts every layer and measures what images={FEWEST} or more lose by it; give some, "
             "or take a profile that needs none, such as 'uniform'"
         )
-    return group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
+    losses = group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
+    if bool((losses == losses.flat[0]).all()):
+        warnings.warn(_ALIKE, stacklevel=2)
+    return losses
 
 
 def _chosen(

@@ -237,6 +237,16 @@ def test_small_floats_are_widened(tmp_path: Path, dtype: torch.dtype) -> None:
     assert same(tmp_path / "w.safetensors", expected)
 
 
+def test_masks_of_attention_are_no_damage(tmp_path: Path) -> None:
+    mask = torch.full((4, 4), -torch.inf).triu(1)
+    save_file({"mask": mask}, tmp_path / "w.safetensors")
+    assert torch.equal(load_tensors(tmp_path / "w.safetensors")[0]["mask"], mask)
+    for wrong in (-mask, mask + 1, mask * 0):
+        save_file({"mask": wrong}, tmp_path / "w.safetensors")
+        with pytest.raises(UsageError, match="not finite"):
+            load_tensors(tmp_path / "w.safetensors")
+
+
 def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(8 * 2**20)}, tmp_path / "w.pth")
     with (

@@ -264,6 +264,29 @@ def test_what_no_layer_takes_keeps_its_width() -> None:
     assert "no layer takes them" in {each.reason for each in found.excluded if each.name == "aside"}
 
 
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda one, other: torch.cat([one, other]).reshape(2, -1, *one.shape[1:]).sum(0),
+        lambda one, other: torch.cat([one.flatten(2), other.flatten(2)], 2)[..., None],
+        lambda one, other: torch.stack([one, other], 2).flatten(1, 2),
+        lambda one, other: torch.stack([one, other], 1).amax(1),
+    ],
+)
+def test_channels_that_are_joined_along_another_dimension_are_tied(join: Callable[[Tensor, Tensor], Tensor]) -> None:
+    wide = 8 if join(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)).shape[1] == 8 else 4
+    layers = {"a": conv(3, 4), "b": conv(3, 4), "c": conv(wide, 6), "last": nn.Linear(6, 5)}
+    found = table(lambda net, x: tail(net, net.c(join(net.a(x), net.b(x)).relu())), **layers)
+    assert [group.layers for group in found.groups] == [("a", "b"), ("c",)]
+
+
+def test_layers_whose_weights_are_computed_have_their_names() -> None:
+    normed = torch.nn.utils.parametrizations.weight_norm(conv(4, 4))
+    found = table(lambda net, x: tail(net, net.b(net.b(net.a(x)))), a=conv(3, 4), b=normed, last=nn.Linear(4, 5))
+    named = [each.layers for each in found.excluded if each.reason == "its weights are computed on the fly"]
+    assert named == [("b", "layer number 3")]
+
+
 def test_networks_that_cannot_be_copied_give_one_sentence() -> None:
     normed = torch.nn.utils.weight_norm(conv(3, 4))
     network = Small(lambda net, x: tail(net, net.a(x)), a=normed, last=nn.Linear(4, 5))

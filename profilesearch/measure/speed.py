@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from profilesearch.networks.clock import ROUNDS, round_times
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.numbers import state_tensors
 from profilesearch.system.progress import Progress
 from profilesearch.tasks.hardware import device_of
 
@@ -107,7 +108,7 @@ def peak_memory(model: nn.Module, image_shape: tuple[int, int, int], batch: int 
     images = _drawn(batch, image_shape, device_of(model))
     with evaluating(model), torch.no_grad(), _Memory() as memory:
         model(images)
-    state = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    state = sum(tensor.numel() * tensor.element_size() for tensor in state_tensors(model).values())
     return int(state + images.numel() * images.element_size() + memory.peak)
 
 

@@ -17,7 +17,7 @@ from profilesearch.networks.architectures import build, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
-from profilesearch.networks.numbers import kept_numbers
+from profilesearch.networks.numbers import kept_numbers, state_tensors
 from profilesearch.networks.plan import copied
 from profilesearch.networks.reading import (
     DIGEST_KEY,
@@ -47,7 +47,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         files.
 
     Raises:
-        UsageError: The file is missing or broken, holds values that are not finite, or would run code when loaded.
+        UsageError: The file is missing or broken, or would run code when loaded; or it is from elsewhere and holds
+            values that are not finite.
     """
     checkpoint = _open(Path(path))
     return _values(checkpoint, checkpoint.tensors), checkpoint.metadata
@@ -111,7 +112,7 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
     Raises:
         UsageError: With the first tensor that does not fit.
     """
-    expected = model.state_dict()
+    expected = state_tensors(model)
     _check_names(tensors, expected, source)
     for name, tensor in expected.items():
         given = tensors.get(name, tensor)
@@ -161,7 +162,7 @@ def load_fitting(model: nn.Module, path: str | Path) -> list[str]:
         UsageError: The file is broken, or less than half of the tensors fit.
     """
     checkpoint = _open(Path(path))
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    expected = {name: tensor.shape for name, tensor in state_tensors(model).items()}
     found = find(checkpoint.tensors, expected).tensors
     fitting = _values(checkpoint, {name: each for name, each in found.items() if expected.get(name) == each.shape})
     if 2 * len(fitting) < len(expected):
@@ -183,7 +184,7 @@ def load_network(architecture: str, path: str | Path) -> nn.Module:
 
 
 def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
-    """Writes a network's tensors with metadata, atomically.
+    """Writes a network's tensors with metadata, atomically; what else its modules keep in its state dict is left out.
 
     Args:
         path: A file that ends in `.safetensors`.
@@ -194,7 +195,7 @@ def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any]
     Raises:
         UsageError: The file cannot be written.
     """
-    tensors = {name: _halved(tensor) if half else tensor for name, tensor in model.state_dict().items()}
+    tensors = {name: _halved(tensor) if half else tensor for name, tensor in state_tensors(model).items()}
     about = {**metadata, **({"numbers": numbers} if (numbers := kept_numbers(model)) else {})}
     write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, about))
 
@@ -213,12 +214,12 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Fills a safetensors file; call it through `write_atomically`.
+    """Fills a safetensors file, in which no two tensors share memory; call it through `write_atomically`.
 
     Raises:
         OSError: The disk is full.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in tensors.items()}
     # One entry: the order of several would differ from file to file.
     about = json.dumps({**metadata, DIGEST_KEY: file_digest(plain, metadata)})
     try:
@@ -247,8 +248,8 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     tensors, metadata = load_tensors(path)
     model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
     what = str(metadata["architecture"]) if network is None else type(model).__name__
-    cut = {name for name, _ in model.named_buffers()}  # also such that only a pruned network's state dict has
-    if not model.state_dict().keys() <= tensors.keys() <= model.state_dict().keys() | cut:
+    own, buffers = state_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
+    if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
     assign(model, _like(tensors, model), metadata.get("numbers"))
     return model.eval()
@@ -256,7 +257,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
 
 def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
-    kinds = {name: each.dtype for name, each in (*model.named_parameters(), *model.named_buffers())}
+    kinds = {n: t.dtype for m in (model.named_parameters, model.named_buffers) for n, t in m(remove_duplicate=False)}
     cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
     return cast if all(torch.equal(cast[name].to(each.dtype), each) for name, each in tensors.items()) else tensors
 

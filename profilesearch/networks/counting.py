@@ -118,8 +118,8 @@ def uses(model: nn.Module, example: Tensor) -> list[Use]:
         UsageError: Torch's counter counts otherwise.
     """
     watching = _Watching(model)
-    with torch.no_grad(), slow_attention(), FlopCounterMode(display=False) as counter, watching:
-        model(example)
+    with _counter(model) as counter, watching:
+        model(example.clone())  # which some change in place
     ours, theirs = sum(use.macs for use in watching.seen), counter.get_total_flops() // 2
     if ours != theirs:
         raise UsageError(
@@ -131,9 +131,23 @@ def uses(model: nn.Module, example: Tensor) -> list[Use]:
 
 def counted_macs(model: nn.Module, example: Tensor) -> int:
     """Returns the multiply-adds of a batch of images by torch's counter; the network is in evaluation mode."""
-    with torch.no_grad(), slow_attention(), FlopCounterMode(display=False) as counter:
-        model(example)
+    with _counter(model) as counter:
+        model(example.clone())  # which some change in place
     return int(counter.get_total_flops() // 2)
+
+
+@contextmanager
+def _counter(model: nn.Module) -> Iterator[FlopCounterMode]:
+    """Counts what a network runs, without gradients, which torch's counter expects of any view of a parameter."""
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        with torch.no_grad(), slow_attention(), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_()
 
 
 @contextmanager

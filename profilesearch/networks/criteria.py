@@ -133,7 +133,7 @@ def _taylor(model: nn.Module, images: Tensor, labels: Tensor) -> Measure:
     model.eval()
     # Of copies, since the network's own may be frozen.
     named = {n: tensor.detach().requires_grad_() for n, tensor in model.named_parameters() if tensor.dim() > 1}
-    scores = torch.func.functional_call(model, named, (images,))
+    scores = torch.func.functional_call(model, named, (images.clone(),))
     if not scores.requires_grad:
         raise UsageError(f"criterion 'taylor' needs gradients, which {type(model).__name__} does not give; use l1")
     loss = functional.cross_entropy(scores, labels)

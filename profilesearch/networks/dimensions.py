@@ -8,6 +8,7 @@ from torch import Tensor
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
+from profilesearch.networks.numbers import state_tensors
 
 Shapes = Mapping[str, torch.Size]
 
@@ -70,4 +71,4 @@ def skeleton(architecture: str, classes: int = 2, channels: int = 3) -> dict[str
         if channels == 3:
             raise
         return skeleton(architecture, classes, 3)
-    return {name: tensor.shape for name, tensor in network.state_dict().items()}
+    return {name: tensor.shape for name, tensor in state_tensors(network).items()}

@@ -36,7 +36,7 @@ def unfamiliar(network: nn.Module, images: Tensor) -> str:
     hooks = [norm.register_forward_pre_hook(stop) for norm in norms if norm.running_var is not None]
     try:
         with torch.no_grad(), evaluating(network):
-            network(images[:ENOUGH])
+            network(images[:ENOUGH].clone())  # which some change in place
     except _EnoughSeenError:
         pass
     finally:

@@ -22,6 +22,10 @@ def plain_copy(network: nn.Module) -> nn.Module:
     kind = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
         raise UsageError(f"{kind} is compiled to TorchScript; give the torch.nn.Module that it was made of")
+    parts = {name: each for name, each in network.named_modules() if isinstance(each, torch.jit.ScriptModule)}
+    fixed = [name for name, part in parts.items() if any(each.requires_grad for each in part.parameters())]
+    if fixed:
+        raise UsageError(f"{kind} has a part that is compiled to TorchScript, '{fixed[0]}'; give it as it was before")
     inner = getattr(network, "_orig_mod", None)
     if isinstance(inner, nn.Module):
         raise UsageError("the network was compiled with torch.compile; give the one that was compiled")

@@ -8,11 +8,13 @@ et al. 2023, arXiv 2301.12900); following single entries needs no rule for each 
 """
 
 import copy
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -72,10 +74,11 @@ def _check_control_flow(model: nn.Module, example: Tensor, table: GroupTable, us
 def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], bool]:
     """Runs a network and collects its labels; returns what parameters it used, and whether it read a value."""
     rules = Rules(model, labels)
+    example = example.clone()  # which some change in place
     rules.start(example)
     watched = _Operations(rules)
     try:
-        with torch.no_grad(), watched, _Layers(rules, watched):
+        with torch.no_grad(), _running(model, rules), watched, _Layers(rules, watched):
             made = model(example)
     except Exception as error:
         raise UsageError(
@@ -85,6 +88,25 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], b
     # Whatever a network returns while it trains is nobody's result.
     rules.fix(tensors(made) if model.training else outputs(made), "makes the outputs of the network")
     return rules.used, watched.operations.reads
+
+
+@contextmanager
+def _running(model: nn.Module, rules: Rules) -> Iterator[None]:
+    """Tells the rules which module runs."""
+    names = {module: name for name, module in model.named_modules()}
+
+    def enter(module: nn.Module, _: Any) -> None:
+        rules.running.append(names.get(module, ""))
+
+    def leave(*_: Any) -> None:
+        rules.running.pop()
+
+    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class _Operations(TorchDispatchMode):

@@ -23,7 +23,7 @@ class Call:
         value: Its value, shape (O, I, h, w) or (O, I).
         bias: Shape (O,), or None.
         shift: Name of the bias, as in the state dict; empty where there is none, or one that is computed on the fly.
-        given: The input, (N, I, H, W) or (N, ..., I).
+        given: The input, (N, I, H, W), (N, ..., I) or (I,).
         geometry: Stride, padding and dilation of a convolution; empty for a linear layer.
     """
 
@@ -42,7 +42,8 @@ class Call:
                 that networks of one geometry are seen at the same places.
         """
         if not self.geometry:
-            flat = self.given.reshape(len(self.given), -1, self.given.shape[-1])
+            given = self.given if self.given.dim() > 1 else self.given[None]
+            flat = given.reshape(len(given), -1, given.shape[-1])
             return flat[:, _drawn(flat.shape[1], positions)].flatten(0, 1)
         stride, padding, dilation = (_pair(each) for each in self.geometry)
         size = tuple(self.value.shape[2:])
@@ -132,7 +133,7 @@ def read_once(network: nn.Module, images: Tensor) -> set[str]:
     """Returns the names of the parameters that one operation alone reads, transposed or as they are."""
     reads = _Reads(network)
     with torch.no_grad(), reads:
-        network(images)
+        network(images.clone())  # which some change in place
     return {name for name, count in reads.counts.items() if count == 1}
 
 

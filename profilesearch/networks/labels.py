@@ -15,6 +15,8 @@ from profilesearch.profiles import Scope
 
 CONSTANT = 0
 """Label of what no channel makes, such as padding."""
+UNUSED = "not used by the forward pass"
+"""Why layers are left that never run."""
 _NONE: IntArray = np.empty(0, dtype=np.int64)
 Signature = tuple[tuple[str, int, int], ...]
 """Of a channel: every tensor and dimension that it has indices in, and how many."""
@@ -119,7 +121,7 @@ class Labels:
         named = {tensor for signature, _ in alike for tensor, _, _ in signature} | set(self._makers)
         for kernel, size in (kernels or {}).items():
             if kernel not in named:
-                why = "used outside of a layer" if kernel in used else "not used by the forward pass"
+                why = "used outside of a layer" if kernel in used else UNUSED
                 excluded.append(OutOfScope(layer_of(kernel), size, why, (layer_of(kernel),)))
         return GroupTable(tuple(groups), tuple(excluded))
 

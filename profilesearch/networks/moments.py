@@ -45,7 +45,7 @@ def second_moments(model: nn.Module, names: Collection[str], images: Tensor) -> 
 
     with torch.no_grad(), evaluating(model), Calls(model, note):
         for start in range(0, len(images), _AT_ONCE):
-            model(images[start : start + _AT_ONCE])
+            model(images[start : start + _AT_ONCE].clone())  # which some change in place
     return {name: each for name, each in found.items() if bool(each.isfinite().all())}
 
 

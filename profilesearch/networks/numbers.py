@@ -1,12 +1,20 @@
-"""Whole numbers, such as widths, that layers of kinds of their own keep beside their tensors."""
+"""What networks keep: tensors, and whole numbers beside them, such as widths, in layers of kinds of their own."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 KNOWN = (nn.modules.conv._ConvNd, nn.Linear)
 """Kinds whose numbers are told by their weight's shape."""
+_CHANNELS: dict[type[nn.Module], int] = {nn.InstanceNorm1d: -2, nn.InstanceNorm2d: -3, nn.InstanceNorm3d: -4}
+"""Along which dimension these have their channels; there may be no batch."""
+
+
+def state_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the tensors of a network's state dict, by name, without what else its modules keep there."""
+    return {name: each for name, each in model.state_dict().items() if isinstance(each, Tensor)}
 
 
 def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, int] | None, prefix: str) -> None:
@@ -38,12 +46,46 @@ def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, 
 def kept_numbers(model: nn.Module) -> dict[str, int]:
     """Returns the numbers that a file of a pruned network keeps, by name, as `stem.channels`; none where it needs none.
 
-    Torch's own layers need none: their numbers can be told by the shapes.
+    Torch's own layers need none, but for `InstanceNorm` without tensors: their numbers can be told by the shapes.
     """
     layers = [(prefix, module) for prefix, module in _layers(model) if not isinstance(module, KNOWN)]
-    if all(type(module).__module__.startswith("torch.") for _, module in layers):
+    bare = [(f"{path}.", module) for path, module in model.named_modules() if _bare(module)]
+    if not bare and all(type(module).__module__.startswith("torch.") for _, module in layers):
         return {}
+    layers += bare
     return {prefix + name: value for prefix, module in layers for name, value in _numbers(module).items()}
+
+
+def settle(model: nn.Module, example: Tensor) -> None:
+    """Gives each `InstanceNorm` without tensors, by which it could be told, the number of channels that it meets.
+
+    Args:
+        model: Pruned, in evaluation mode; changed in place.
+        example: One input, shape (1, C, H, W).
+    """
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        vars(layer)["num_features"] = given[0].shape[_CHANNELS[type(layer)]]
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in model.modules() if _bare(layer)]
+    try:
+        if hooks:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def settle_like(model: nn.Module, other: nn.Module) -> None:
+    """Gives each `InstanceNorm` without tensors the number of channels that it has in another copy of the network."""
+    for path, layer in model.named_modules():
+        if _bare(layer):
+            vars(layer)["num_features"] = vars(other.get_submodule(path))["num_features"]
+
+
+def _bare(layer: nn.Module) -> bool:
+    return type(layer) in _CHANNELS and next(_own(layer), None) is None
 
 
 def following(

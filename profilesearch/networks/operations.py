@@ -112,12 +112,30 @@ class Operations:
         if name == "constant_pad_nd":
             self._rules.set(outs[0], pad(need(args[0]), args[1]))
             return
+        if name in ("cat", "stack") and self._join(name, *args, **kwargs, out=outs[0]):
+            return
         swapped = tree_map(lambda item: need(item) if isinstance(item, Tensor) else item, (args, kwargs))
         pieces = tensors(func(*swapped[0], **swapped[1]))
         if name in _CUTTING:
             self._tie_pieces(swapped[0][0], pieces)
         for out, piece in zip(outs, pieces, strict=True):
             self._rules.set(out, compact(piece))
+
+    def _join(self, name: str, several: Sequence[Tensor], dim: int = 0, *, out: Tensor) -> bool:
+        """Ties the channels of tensors that are joined along another dimension than these; says whether they are."""
+        dim %= out.dim()
+        given = [self._rules.need(each) for each in several]
+        if name == "stack":
+            given = [each.unsqueeze(dim) for each in given]
+        if any(each.dim() != out.dim() or not each.numel() or dim in varying(each) for each in given):
+            return False
+        rows = [each.narrow(dim, 0, 1) for each in given]
+        if not all(varying(each) and bool((narrow(each)[0] != CONSTANT).all()) for each in rows):
+            return False
+        for each in rows[1:]:
+            self._rules.labels.tie(rows[0], each)
+        self._rules.set(out, compact(rows[0]).expand(out.shape))
+        return True
 
     def _view(self, before: Tensor, shape: Sequence[int]) -> Tensor:
         """Reshapes labels: where that splits the channels into several dimensions, all but the last must stay whole."""

@@ -1,6 +1,7 @@
 """What is known of an architecture before any weight is."""
 
 import copy
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,7 +77,7 @@ def copied(network: nn.Module) -> nn.Module:
     """Returns a copy of a network, its tensors laid out channels first: layouts change what operations are seen.
 
     Raises:
-        UsageError: It cannot be copied, as with hooks of old-style weight normalization.
+        UsageError: It cannot be copied, as with hooks of old-style weight normalization, or with a lock that it holds.
     """
     try:
         return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
@@ -85,15 +86,35 @@ def copied(network: nn.Module) -> nn.Module:
             f"{type(network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
             "weight_norm off first (torch.nn.utils.remove_weight_norm)"
         ) from error
+    except TypeError as error:  # locks, generators, open files
+        held = next(_uncopied(network), "something that it holds")
+        raise UsageError(
+            f"{type(network).__name__} cannot be copied ({error}): set {held} to None first, and again on the result"
+        ) from error
+
+
+def _uncopied(network: nn.Module) -> Iterator[str]:
+    """Names attributes of modules that cannot be copied."""
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            if name not in ("_modules", "_parameters", "_buffers"):
+                try:
+                    copy.deepcopy(value)
+                except TypeError:
+                    yield f"'{path}.{name}'".replace("'.", "'")
 
 
 def _check_own_weights(network: nn.Module) -> None:
-    """Refuses networks in which two layers have one weight: cutting it for one would change the other."""
+    """Refuses networks in which two layers have one weight: cutting it for one would change the other.
+
+    One layer may have several names.
+    """
     names: dict[int, str] = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        first = names.setdefault(id(parameter), name)
-        if first != name:
-            raise UsageError(
-                f"{type(network).__name__} shares one weight under two names, '{first}' and '{name}'; give each layer "
-                "its own, or call one module twice"
-            )
+    for path, module in network.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False, remove_duplicate=False):
+            first = names.setdefault(id(parameter), name)
+            if first != name:
+                raise UsageError(
+                    f"{type(network).__name__} shares one weight under two names, '{first}' and '{name}'; give each "
+                    "layer its own, or call one module twice"
+                )

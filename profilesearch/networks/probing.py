@@ -13,25 +13,27 @@ from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.tracking import tensors
 
 
-def probe(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
-    """Returns what pruning is checked on: a double-precision copy of a network, and two random images.
+def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.Module, Tensor]:
+    """Returns what pruning is checked on: a copy of a network, in double precision or `single`, and two random images.
 
     Scales and shifts of the copy are random, because zeros, as some networks start with, hide mistakes. Statistics are
     those of the images, disturbed: behind many layers of any others, no channel would make a difference to the outputs.
     """
     generator = torch.Generator().manual_seed(0)
-    double = copy.deepcopy(model).double().requires_grad_(False)
-    for tensor in named_tensors(double).values():
+    copied = copy.deepcopy(model).requires_grad_(False)
+    copied = copied.float() if single else copied.double()
+    for tensor in named_tensors(copied).values():
         if tensor.is_floating_point() and tensor.numel() == max(tensor.shape, default=1):
             tensor.uniform_(0.5, 1.5, generator=generator)
     batch = torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
-    runs = copy.deepcopy(double, {id(tensor): tensor for tensor in named_tensors(double).values()})
+    batch = batch.float() if single else batch
+    runs = copy.deepcopy(copied, {id(tensor): tensor for tensor in named_tensors(copied).values()})
     for module in runs.modules():
         if all(isinstance(getattr(module, name, None), Tensor) for name in ("running_mean", "running_var")):
             module.register_forward_pre_hook(partial(_settle, generator), with_kwargs=True)
     with evaluating(runs), torch.no_grad():
         run(runs, batch)
-    return double, batch
+    return copied, batch
 
 
 def _settle(generator: torch.Generator, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -50,7 +52,7 @@ def run(model: nn.Module, batch: Tensor, seed: int = 0) -> list[Tensor]:
     """Runs a network, which may draw random numbers even in evaluation mode; returns all of its outputs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return real_outputs(model(batch))
+        return real_outputs(model(batch.clone()))  # which some change in place
 
 
 def told(model: nn.Module, batch: Tensor) -> list[Tensor]:

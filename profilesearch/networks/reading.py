@@ -44,12 +44,25 @@ class Checkpoint:
     unknown: tuple[str, ...] = ()
 
     def plain(self, name: str, tensor: Tensor) -> Tensor:
-        """Returns one of the tensors for use: dense, half precision and less widened to float32.
+        """Returns one of the tensors for use: half precision and less widened to float32.
+
+        Files of ours, which their digest vouches for, may hold whatever a network keeps.
 
         Raises:
-            UsageError: It holds something else, values that are not finite, or more of them than the file.
+            UsageError: In another file, it is not dense, or holds something else, values that are not finite, or more
+                of them than the file. Masks, of zeros and negative infinity, are let through.
         """
         tensor = tensor.detach()
+        if not self.metadata:
+            self._check_kind(name, tensor)
+        plain = tensor.float() if tensor.dtype in _WIDENED else tensor.clone(memory_format=torch.contiguous_format)
+        if self.metadata or not plain.is_floating_point() or bool(plain.float().isfinite().all()):
+            return plain
+        if not bool(((plain == 0) | plain.isneginf()).all()):
+            raise UsageError(f"'{name}' in {self.path} holds values that are not finite; train or fetch it again")
+        return plain
+
+    def _check_kind(self, name: str, tensor: Tensor) -> None:
         kind = next((what for what, there in _KINDS.items() if there(tensor)), "")
         if kind or tensor.dtype not in _WIDENED + _EXACT:
             kind = kind or str(tensor.dtype).removeprefix("torch.")
@@ -59,10 +72,6 @@ class Checkpoint:
                 f"'{name}' in {self.path} says that its shape is {tuple(tensor.shape)}, which the file cannot hold; "
                 "make it again"
             )
-        plain = tensor.float() if tensor.dtype in _WIDENED else tensor.clone(memory_format=torch.contiguous_format)
-        if plain.is_floating_point() and not bool(plain.float().isfinite().all()):
-            raise UsageError(f"'{name}' in {self.path} holds values that are not finite; train or fetch it again")
-        return plain
 
 
 _WIDENED = (

@@ -47,7 +47,8 @@ def refit(
 
     Convolutions and linear layers are fitted that read all of their input channels and whose weights nothing else
     reads, their biases where these are parameters that nothing else reads; depthwise and grouped ones stay as cut,
-    since what they read is not cut within their groups. Needs memory for one forward pass over all images and for the
+    since what they read is not cut within their groups, and so do those that get more or less rows than in the full
+    network, as experts do that tokens are sent to. Needs memory for one forward pass over all images and for the
     full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a layer has inputs, or as
     there are rows where these are fewer.
 
@@ -83,7 +84,8 @@ def refit(
             return
         if progress:
             progress(count - len(targets) - 1, count, call.weight)
-        if _fit(call, call.rows(positions) if rows is None else rows, target, learned, ridges, call.shift in alone):
+        rows = call.rows(positions) if rows is None else rows
+        if len(rows) == len(target) and _fit(call, rows, target, learned, ridges, call.shift in alone):
             fitted.append(call.weight)
 
     with torch.no_grad(), evaluating(full), evaluating(pruned):
@@ -91,7 +93,7 @@ def refit(
         targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions, alone)
         count = len(targets)
         with Calls(pruned, fit):
-            pruned(images)
+            pruned(images.clone())
     return tuple(fitted)
 
 
@@ -121,7 +123,7 @@ def _targets(
             targets[call.weight] = target, None if inputs == "sequential" else own
 
     with Calls(full, record):
-        full(images)
+        full(images.clone())  # which some change in place
     return targets
 
 

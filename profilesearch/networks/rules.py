@@ -17,12 +17,15 @@ class Rules(Tracked):
 
     Attributes:
         operation_name: Of the operation that torch's counter counted last; what a kernel without a name is called.
+        running: Names of the modules that run, each within the one before; empty where a module has none.
     """
 
     def __init__(self, model: nn.Module, labels: Labels) -> None:
         super().__init__(model, labels)
         self.operation_name = ""
+        self.running: list[str] = []
         self._layers = 0
+        self._unnamed: set[str] = set()
 
     def start(self, example: Tensor) -> None:
         """Labels the images, whose channels are given."""
@@ -163,9 +166,16 @@ class Rules(Tracked):
             self.fix([weight], _FLY)
         else:
             self.used.add(kernel.name)
-        name, dims = kernel or (f"layer number {self._layers}", ())
+        name, dims = kernel or (self._name(), ())
         self.labels.made(name, dims[makes] or 0 if dims else 0, made)
         self._spread(out, dim, made)
+
+    def _name(self) -> str:
+        """Names a layer whose kernel has no name: by the module that runs, or by a number of its own."""
+        module = self.running[-1] if self.running else ""
+        name = module if module and module not in self._unnamed else f"layer number {self._layers}"
+        self._unnamed.add(name)
+        return name
 
     def _take(self, weight: Tensor, dim: int, taken: Tensor) -> None:
         if self.kernel(weight) is not None:

@@ -1,11 +1,9 @@
 """Surgery: networks with really smaller tensors, cut by plain indices."""
 
 import copy
-import traceback
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +15,12 @@ from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import fit, following
 from profilesearch.networks.probing import named_tensors, probe, run, told
+from profilesearch.networks.raising import raised_where
 
 TOLERANCE = 1e-6
 """Largest relative difference between a pruned and a masked network, in double precision."""
+_SINGLE = 1e-4
+"""The same in single precision, where networks run in no other."""
 _TRIALS = 2
 
 
@@ -125,14 +126,13 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
     Raises:
         UsageError: Torch's counter of multiply-adds and ours differ on the full network.
     """
-    double, batch = probe(model, example)
-    cost = CostModel(double, table, batch)
-    if not table.groups or not _fault(double, table, table.groups, batch, cost):
+    model, batch, cost = _probed(model, table, example)
+    if not table.groups or not _fault(model, table, table.groups, batch, cost):
         return table
     passed: list[ChannelGroup] = []
     failed = []
     for group in table.groups:
-        fault = _fault(double, table, (*passed, group), batch, cost)
+        fault = _fault(model, table, (*passed, group), batch, cost)
         if fault:
             failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
         else:
@@ -154,13 +154,33 @@ def check_widths(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor]
     Raises:
         UsageError: The pruned network is not the masked one, or costs something else.
     """
-    double, batch = probe(model, example)
-    fault = _fault_at(double, table, keep, batch, CostModel(double, table, batch))
+    copied, batch, cost = _probed(model, table, example)
+    fault = _fault_at(copied, table, keep, batch, cost)
     if fault:
         raise UsageError(
             f"{type(model).__name__} cannot be pruned to these widths, though to others: {fault}; keep another part of "
             "it, or give another profile"
         )
+
+
+def _probed(model: nn.Module, table: GroupTable, example: Tensor) -> tuple[nn.Module, Tensor, CostModel]:
+    """Returns what `probe` does, in single precision where a network's own code runs in no other, and its cost.
+
+    Raises:
+        UsageError: Torch's counter of multiply-adds and ours differ, or the network does not run on two images.
+    """
+    for single in (False, True):
+        try:
+            copied, batch = probe(model, example, single)
+            return copied, batch, CostModel(copied, table, batch)
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # whatever the network's own code raises
+            why = error
+    raise UsageError(
+        f"{type(model).__name__} runs on one image, but not on two random ones ({raised_where(why)}); let its forward "
+        "pass take any batch"
+    ) from why
 
 
 def _fault(
@@ -176,8 +196,11 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     groups = tuple(group for group in table.groups if group.name in keep)
     widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
     with evaluating(model), torch.no_grad():
-        masked = mask(model, groups, keep)
-        expected = run(masked, batch)
+        try:
+            masked = mask(model, groups, keep)
+            expected = run(masked, batch)
+        except Exception as error:  # whatever the network's own code raises
+            return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
             pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
             given = run(pruned, batch)
@@ -189,9 +212,10 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
         if not all(each.is_floating_point() for each in expected):
             given, expected = ([*made, *told(each, batch)] for made, each in ((given, pruned), (expected, masked)))
-        if not _difference(given, expected) < TOLERANCE:
+        tolerance = TOLERANCE if batch.dtype == torch.float64 else _SINGLE
+        if not _difference(given, expected) < tolerance:
             again = _difference(run(model, batch, 1), run(model, batch, 2))
-            chance = ", since its forward pass draws random numbers" if again > TOLERANCE else ""
+            chance = ", since its forward pass draws random numbers" if again > tolerance else ""
             return f"the pruned network differs from the masked one{chance}"
     return "" if macs == int(cost.macs(widths)) else "its multiply-adds do not follow its width"
 
@@ -228,19 +252,8 @@ def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
-
-
-def raised_where(error: Exception) -> str:
-    """Names the line of the network's own code in which an error arose, and what it says."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(str(Path(torch.__file__).parent)) and frame.filename != __file__
-    ]
-    place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}: " if own else ""
-    said = (str(error).splitlines() or [""])[0]
-    return f"{place}{type(error).__name__}{f': {said}' if said else ''}"
+    off = torch.where(one == other, 0.0, (one - other).abs())  # also where both are infinite
+    return float(off.max() / other.abs().where(other.isfinite(), 0.0).max().clamp_min(1e-12))
 
 
 def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, Tensor]) -> nn.Module:
@@ -249,7 +262,7 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
     What they compute still runs through the network: activations, shifts and normalizations that make something of
     nothing reach no layer all the same.
     """
-    masked = copy.deepcopy(model)
+    masked = copy.deepcopy(model).eval()  # some copies, as of torch.fx, come back training
     tensors = named_tensors(masked)
     with torch.no_grad():
         for group in groups:

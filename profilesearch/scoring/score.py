@@ -19,7 +19,8 @@ from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import network_identity
 from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
-from profilesearch.networks.surgery import Pruner, raised_where
+from profilesearch.networks.raising import raised_where
+from profilesearch.networks.surgery import Pruner
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
@@ -190,7 +191,7 @@ class Scorer:
     def _score(self, widths: IntArray) -> float:
         with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
-            pruned = self._pruner.prune(keep, share=True)
+            pruned = self._pruner.prune(keep, share=True).eval()
             if self._refit:
                 self._refit(pruned, keep)
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -204,7 +205,7 @@ class Scorer:
             return measured(self.settings.measure, self._outputs(pruned), self._labels, self._full)
 
     def _outputs(self, network: nn.Module) -> Tensor:
-        return torch.cat([network(batch) for batch in self._batches])
+        return torch.cat([network(batch.clone()) for batch in self._batches])
 
 
 def use_batch_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
@@ -226,7 +227,7 @@ def reestimate(model: nn.Module, norms: list[nn.modules.batchnorm._BatchNorm], p
     averages = [_Average(norm) for norm in kept]
     try:
         for part in parts:
-            model(part)
+            model(part.clone())  # which some change in place
     finally:
         for average in averages:
             average.end()
@@ -275,7 +276,7 @@ def _runs(model: nn.Module, images: Tensor) -> bool:
 
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision, and those that compute their weights."""
-    model = model.to(memory_format=order)
+    model = model.to(memory_format=order).eval()  # some copies, as of torch.fx, come back training
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_parametrized(module):
             module.to(dtype)

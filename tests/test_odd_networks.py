@@ -1,0 +1,298 @@
+"""`prune` on networks that write, cast, share or return what others do not."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from profilesearch import UsageError, load_pruned, prune
+from profilesearch.networks.plan import Plan
+from profilesearch.refitting import distance, outputs_of
+
+SHAPE = (3, 8, 8)
+Step = Callable[["Odd", Tensor], Any]
+
+
+class Odd(nn.Module):
+    """Two convolutions and a linear layer, with a step of one's own before, between and behind them.
+
+    Args:
+        before: What images go through.
+        between: What the first convolution's channels, (N, 8, H, W), go through.
+        behind: What the features, (N, 12, H, W), go through; the mean and the linear layer where None.
+        parts: Further modules, parameters and whatever else these steps use.
+    """
+
+    def __init__(
+        self, before: Step | None = None, between: Step | None = None, behind: Step | None = None, **parts: Any
+    ) -> None:
+        super().__init__()
+        self.steps = before, between, behind
+        self.a, self.b, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1), nn.Linear(12, 5)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Any:
+        before, between, behind = self.steps
+        x = self.a(before(self, x) if before else x).relu()
+        x = self.b(between(self, x) if between else x).relu()
+        return behind(self, x) if behind else self.last(x.mean((2, 3)))
+
+
+def images(number: int = 24) -> Tensor:
+    return torch.rand(number, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def halved(network: nn.Module, **settings: Any) -> Any:
+    return prune(network, store="nowhere", **({"keep": 0.6} | (settings or {"images": images()})))
+
+
+def tokens(network: Any, x: Tensor) -> Tensor:
+    scores: Tensor = network.last(x.mean((2, 3), keepdim=True).flatten(2).mT + network.drop(network.query[None]))
+    return scores.mean(1)
+
+
+def test_views_of_parameters_reach_modules() -> None:
+    network = Odd(behind=tokens, query=nn.Parameter(torch.rand(3, 12)), drop=nn.Dropout())
+    small = halved(network)
+    assert small.network(images(2)).shape == (2, 5)
+    assert all(each.requires_grad for each in (*network.parameters(), *small.network.parameters()))
+    network.query.requires_grad_(False)
+    assert [n for n, each in halved(network).network.named_parameters() if not each.requires_grad] == ["query"]
+
+
+SINGLE: dict[str, Callable[[], nn.Module]] = {
+    "cast": lambda: Odd(before=lambda net, x: x.float() * 2 - 1),
+    "cast behind": lambda: Odd(behind=lambda net, x: net.last(x.mean((2, 3)).float())),
+    "kernel": lambda: Odd(
+        before=lambda net, x: functional.conv2d(x, net.kernel, groups=3), kernel=torch.rand(3, 1, 3, 3)
+    ),
+    "complex": lambda: Odd(
+        between=lambda net, x: torch.fft.irfft2(torch.einsum("nihw,io->nohw", torch.fft.rfft2(x), net.mix), s=(8, 8)),
+        mix=nn.Parameter(torch.rand(8, 8, dtype=torch.cfloat)),
+    ),
+    "plain list": lambda: Odd(before=lambda net, x: net.layers[0](x), layers=[nn.Conv2d(3, 3, 1)]),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_networks_that_run_in_single_precision_alone_are_pruned(kind: str) -> None:
+    small = halved(SINGLE[kind]())
+    assert small.macs[1] < 0.7 * small.macs[0]
+
+
+def test_what_differs_is_found_in_single_precision_too() -> None:
+    def scaled(network: Any, x: Tensor) -> Tensor:
+        return x.float() * (1 + 1e-3 * network.b.weight.shape[1])
+
+    table = Plan("odd", Odd(between=scaled).eval(), SHAPE).table
+    assert [each.reason for each in table.excluded if each.name == "a"] == [
+        "the pruned network differs from the masked one"
+    ]
+
+
+def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
+    def alone(_: nn.Module, x: Tensor) -> Tensor:
+        assert len(x) == 1, "one at a time"
+        return x
+
+    with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
+        halved(Odd(before=alone), image_shape=SHAPE)
+
+
+def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
+    part = torch.jit.script(nn.Conv2d(3, 3, 1))
+    with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
+        halved(Odd(before=lambda net, x: net.part(x), part=part))
+
+
+def test_attributes_that_cannot_be_copied_are_named() -> None:
+    network = Odd(lock=None, part=nn.Identity())
+    network.part.rest = {"numbers": (number for number in range(3))}
+    with pytest.raises(UsageError, match=r"cannot pickle 'generator' object\): set 'part\.rest' to None first"):
+        halved(network)
+    network.part.rest, network.lock = None, threading.Lock()
+    with pytest.raises(UsageError, match="set 'lock' to None first, and again on the result"):
+        halved(network)
+
+
+def test_normalizations_without_tensors_know_their_channels(tmp_path: Path) -> None:
+    def normed() -> Odd:
+        return Odd(between=lambda net, x: net.seen(net.norm(x)), norm=nn.InstanceNorm2d(8), seen=nn.BatchNorm2d(8))
+
+    small = halved(normed(), images=images(), profile="uniform")
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=normed())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(again(images()), small.network(images()))
+    assert again.norm.num_features == again.seen.num_features == again.a.out_channels < 8  # type: ignore[union-attr,operator]
+
+
+def test_feature_extractors_are_pruned() -> None:
+    plain = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.BatchNorm2d(12), nn.Conv2d(12, 4, 1)
+    )
+    network = create_feature_extractor(plain.eval(), {"0": "first", "5": "last"})
+    assert Plan("features", network, SHAPE).table.names == ("3",)
+    assert halved(network).refitted == ("5.weight",)
+
+
+def test_images_that_a_network_changes_in_place_stay_as_they_are() -> None:
+    given, was = images(), images()
+    outside = Odd(before=lambda net, x: (x - 0.5) / 0.3)
+    inside = Odd(before=lambda net, x: x.sub_(0.5).div_(0.3))
+    inside.load_state_dict(outside.state_dict())
+    one, other = (halved(network, images=given) for network in (inside, outside))
+    assert torch.equal(given, was)
+    assert one.profile.keep == other.profile.keep
+    assert torch.equal(one.network(given.clone()), other.network(given))
+
+
+class Buffered(nn.Conv2d):
+    """Keeps what no checkpoint from elsewhere may hold."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 1)
+        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+        self.register_buffer("empty", torch.empty(0, 3))
+        self.register_buffer("phase", torch.rand(4, dtype=torch.cfloat))
+        self.register_buffer("unknown", torch.full((2,), torch.nan))
+
+
+def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
+    small = halved(Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
+    assert torch.equal(again(images()), small.network(images()))
+    for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
+        assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
+
+
+def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:
+    network = Odd(behind=lambda net, x: (net.last(x.mean((2, 3))), x.square().mean()))
+    small = halved(network, images=images(80))
+    scores, means = outputs_of(small.network, images(80))
+    assert scores.shape == (80, 5)
+    assert means.shape == (2,)
+    assert distance([scores, means], outputs_of(network, images(80))) < 0.5
+
+
+def found(network: Any, x: Tensor) -> Any:
+    scores = network.last(x.flatten(2).mT)
+    return [{"boxes": each[:, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
+
+
+def test_lists_of_objects_cannot_be_compared() -> None:
+    with pytest.warns(UserWarning, match="outputs cannot be compared"):
+        small = halved(Odd(behind=found), images=images(80))
+    assert small.refitted
+    assert len(outputs_of(small.network, images(65))) == 65  # one by one, since 33 and then 32 at a time
+    assert small.profile.keep == halved(Odd(behind=found), profile="uniform").profile.keep
+    one, other = torch.rand(4, 3, 2), torch.rand(5, 3, 2)
+    assert distance([one, other], [one, one]) == 0.5
+    assert distance([one], [one, one]) == torch.inf
+
+
+def test_masked_classes_are_compared_by_the_others() -> None:
+    def masked(network: Any, x: Tensor) -> Tensor:
+        scores: Tensor = network.last(x.mean((2, 3)))
+        far = torch.inf if network.signed and network.b.out_channels < 12 else -torch.inf
+        return scores.masked_fill(torch.arange(5) == 1, far)
+
+    network = Odd(behind=masked, signed=False)
+    small = halved(network)
+    assert small.refitted
+    assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.5
+    assert Plan("odd", network, SHAPE).table.names == ("a", "b")
+    assert Plan("odd", Odd(behind=masked, signed=True), SHAPE).table.names == ("a",)
+
+
+def blurred(_: nn.Module, x: Tensor) -> Tensor:
+    return functional.conv2d(x, torch.ones(x.shape[1], 1, 3, 3).to(x) / 9, padding=1, groups=x.shape[1])
+
+
+def test_layers_that_never_ran_and_take_what_was_cut_are_named() -> None:
+    heads = {"other": nn.Linear(12, 3), "wide": nn.Linear(40, 3), "norms": nn.ModuleList(map(nn.BatchNorm2d, (8, 8)))}
+    network = Odd(between=lambda net, x: net.norms[0](x), **heads)
+    with pytest.warns(UserWarning, match=r"may be cut now: other, norms\.1$"):
+        halved(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        halved(Odd(wide=nn.Linear(40, 3)))
+        halved(Odd(between=blurred, wide=nn.Linear(40, 3)))
+        halved(network, images=images(), keep=1.0)
+
+
+def test_linear_layers_may_take_a_single_vector() -> None:
+    def gated(network: Any, x: Tensor) -> Tensor:
+        scores: Tensor = network.last(x.mean((2, 3)) * network.gate(network.vector).sigmoid())
+        return scores
+
+    network = Odd(behind=gated, vector=nn.Parameter(torch.rand(6)), gate=nn.Linear(6, 12))
+    small = halved(network, images=images(), refit="sequential")
+    assert small.network(images(2)).shape == (2, 5)
+    assert small.refitted == ("b.weight", "last.weight")
+
+
+def test_experts_that_get_other_tokens_stay_as_cut() -> None:
+    def routed(network: Any, x: Tensor) -> Tensor:
+        features = x.flatten(2).mT.flatten(0, 1)
+        taken = features.mean(1) > 0.4  # all of random images' pixels
+        made = torch.where(taken[:, None], features, 0.0)
+        made[taken] = network.two(network.one(features[taken]).relu())
+        scores: Tensor = network.last((made + features).reshape(len(x), -1, 12).mean(1))
+        return scores
+
+    torch.manual_seed(0)
+    network = Odd(behind=routed, one=nn.Linear(12, 16), two=nn.Linear(16, 12))
+    for layer in (network.a, network.b):
+        nn.init.uniform_(layer.weight, 0, 0.1)
+        nn.init.zeros_(layer.bias)
+    darker = images() * torch.linspace(0, 0.5, 24)[:, None, None, None]
+    small = halved(network, images=darker, refit="sequential", profile="uniform")
+    assert small.refitted == ("b.weight", "last.weight")
+
+
+class Noting(nn.Identity):
+    """Keeps more than tensors in its state dict."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 3}
+
+    def set_extra_state(self, state: Any) -> None:
+        assert state == {"seen": 3}
+
+
+def test_states_that_hold_more_than_tensors_are_refitted_and_saved(tmp_path: Path) -> None:
+    small = halved(Odd(noting=Noting()))
+    assert small.refitted
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Odd(noting=Noting()))
+    assert torch.equal(again(images()), small.network(images()))
+
+
+def twice_named() -> Odd:
+    shared = nn.Sequential(nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.Conv2d(12, 3, 1))
+    return Odd(before=lambda net, x: net.again(x), stem=shared[0], again=shared)
+
+
+def test_one_layer_may_have_two_names(tmp_path: Path) -> None:
+    small = halved(twice_named(), images=images(), profile="uniform")
+    assert small.network.stem is small.network.again[0]
+    assert small.network.stem.out_channels < 12
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=twice_named())
+    assert again.stem is again.again[0]  # type: ignore[union-attr,index]
+    assert torch.equal(again(images()), small.network(images()))
+    tied = Odd(other=nn.Linear(12, 5))
+    tied.other.weight = tied.last.weight
+    with pytest.raises(UsageError, match=r"shares one weight under two names, 'last\.weight' and 'other\.weight'"):
+        halved(tied)
