@@ -7,6 +7,7 @@ from pathlib import Path
 
 from profilesearch.errors import UsageError
 from profilesearch.tasks.decoding import shown
+from profilesearch.tasks.layout import is_part, subfolders
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's `ImageFolder`."""
@@ -56,8 +57,11 @@ def list_classes(folder: Path) -> ClassFolder:
     if not classes:
         raise UsageError(f"{shown(folder)} has no classes{but}; {needed}")
     if len(classes) < 2:
-        only = shown(Path(classes[0]))
-        raise UsageError(f"{shown(folder)} has one class alone, '{only}'{but}; a classifier needs two or more")
+        only, inside = Path(classes[0]), subfolders(folder / classes[0])
+        meant = f", did you mean {shown(folder / only)}?" if len(inside) > 1 or any(map(is_part, inside)) else ""
+        raise UsageError(
+            f"{shown(folder)} has one class alone, '{shown(only)}'{but}; a classifier needs two or more{meant}"
+        )
     empty = set(range(len(classes))) - {place for _, place in samples}
     if empty:
         where = folder / classes[min(empty)]
