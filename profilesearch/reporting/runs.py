@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
-from profilesearch.measure.reaching import reached_anew, reached_text
+from profilesearch.measure.reaching import check_fits, reached_text
 from profilesearch.measure.speed import TIMES, time_texts
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import Points, profile_figure, search_figure
@@ -206,7 +206,7 @@ def _study(source: Source, value: dict[str, Any]) -> Part:
 def _stored(source: Source) -> Part:
     profile, doubt = Profile.load(source.path), []
     try:
-        profile = reached_anew(profile)
+        check_fits(profile)
     except UsageError as error:
         doubt = [f"It does not fit {profile.architecture}, and is shown as the file says: {error}."]
     rows, points = [], {}
