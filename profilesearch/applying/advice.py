@@ -8,6 +8,7 @@ from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying
 from profilesearch.cli.outcome import not_faster
+from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import is_foreign_code
 
 _LITTLE = 0.005
@@ -49,12 +50,12 @@ class Facts:
 
     @classmethod
     def of(
-        cls, settings: Applying, member: str, made: Made, measured: Sequence[Measured], rival: Comparison | None
+        cls, settings: Applying, here: AtHand, made: Made, measured: Sequence[Measured], rival: Comparison | None
     ) -> "Facts":
-        """Gathers them from what was measured: the full network, named `member`, the pruned one, and more."""
+        """Gathers them from what was measured: the full network, which is at hand, the pruned one, and more."""
         full, pruned = (each.side for each in measured[:2])
-        found = made.profile.found
-        own = {each.get("name") for each in found.get("pool", [])} == {member}
+        found = made.profile.seen(here).found
+        own = {each.get("name") for each in found.get("pool", [])} == {here.network}
         return cls(
             lost=full.accuracy - pruned.accuracy,
             gained=None if made.untuned is None else pruned.accuracy - made.untuned,

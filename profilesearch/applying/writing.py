@@ -79,7 +79,7 @@ def write(
                 report["exports"].append(exported)
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
-        steps = advise(Facts.of(settings, subject.member.name, made, measured, comparison))
+        steps = advise(Facts.of(settings, subject.here, made, measured, comparison))
         page = result_page(settings, subject, report, measured, comparison, steps)
         write_text(draft.folder / "result.html", page)
         if settings.card:
@@ -98,6 +98,7 @@ def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence
     data, sides = subject.data, [each.side for each in measured[:2]]
     about: Evidence = {
         "model": subject.member.name,
+        "weights": subject.here.weights,
         "criterion": settings.criterion,
         "refit": made.refitted,
         "seed": settings.seed,

@@ -59,8 +59,10 @@ def evidence_of(
     before, after = sides
     count = len(data.test)
     tuned: Evidence = {} if untuned is None else {"finetuned_accuracy": after.accuracy, "recipe": dict(recipe)}
+    images: Evidence = {"data_digest": data.folder_digest} if data.folder_digest else {}
     return evidence(
         {"data": data.name, "test_images": count},
+        images,
         about,
         {"base_accuracy": before.accuracy, "pruned_accuracy": after.accuracy if untuned is None else untuned},
         tuned,

@@ -109,6 +109,11 @@ class DataSet:
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     @property
+    def folder_digest(self) -> str:
+        """Digest of a folder's training images, whose name may be that of others; empty where the name says it all."""
+        return self.train.digest if self.classes else ""
+
+    @property
     def own_name(self) -> str:
         """A name that no data set with other training images has: with their digest where it is that of a folder."""
         return self.told_apart().name if self.classes else self.name

@@ -53,7 +53,7 @@ def layout_of(folder: Path) -> Layout:
     unread = f"not read: {others} beside {' and '.join(parts)}" if parts and others else ""
     if unread and len(parts) == 1:
         unread += f"; name it {' or '.join(('test', 'val') if train else TRAIN[:2])}"
-    return Layout(train and folder / train, test and folder / test, unread)
+    return Layout(folder / train if train else None, folder / test if test else None, unread)
 
 
 def is_part(name: str) -> bool:
