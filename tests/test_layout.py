@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from profilesearch.errors import UsageError
+from profilesearch.system.folders import APPLIED, SEARCHED, drafted
+from profilesearch.tasks.files import check_outside
 from profilesearch.tasks.sources import open_data
 
 Write = Callable[..., Path]
@@ -60,3 +62,25 @@ def test_a_folder_in_a_folder_is_asked_about(tmp_path: Path, write_images: Write
     write_images(tmp_path / "data", ["one", "zero"])
     with pytest.raises(UsageError, match=r"one class alone, 'data'.*, did you mean .*/data\?$"):
         open_data(str(tmp_path))
+
+
+def test_results_are_neither_classes_nor_images(tmp_path: Path, write_images: Write) -> None:
+    clean = open_data(f"{write_images(tmp_path / 'photos', ['one', 'zero'])}@8")
+    for place, main in (("applied", APPLIED), ("runs/resnet20/a", SEARCHED), ("runs/resnet20/b", SEARCHED),
+                        ("one/applied", APPLIED), ("zero", APPLIED)):  # fmt: skip
+        with drafted(tmp_path / "photos" / place, main, "settings") as draft:
+            (draft.folder / "profile.png").write_bytes((tmp_path / "photos" / "one" / "0.png").read_bytes())
+            draft.seal({})
+    data = open_data(f"{tmp_path / 'photos'}@8")
+    assert (data.identity, data.classes) == (clean.identity, clean.classes)
+    for name, count in (("applied", 1), ("runs", 2), ("one", 1), ("zero", 1)):
+        assert f"results of profilesearch in {name} ({count})" in data.remarks[0]
+
+
+def test_a_result_does_not_go_among_the_images(tmp_path: Path, write_images: Write) -> None:
+    data = open_data(f"{write_images(tmp_path / 'photos', ['one', 'zero'])}@8")
+    for place in ("one", "one/deep/applied"):
+        with pytest.raises(UsageError, match=r"lies among the images of photos@8; name a folder outside"):
+            check_outside(tmp_path / "photos" / place, data)
+    for place in ("photos/applied", "applied", "photos/once"):
+        check_outside(tmp_path / place, data)

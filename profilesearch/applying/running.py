@@ -26,6 +26,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
 from profilesearch.research.settings import Training
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.files import check_outside
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images
@@ -60,6 +61,7 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     """
     workspace = Workspace(settings, output)
     data = workspace.data(workspace.names[0])
+    check_outside(settings.out, data)
     if settings.finetune:
         tuning(settings, data)  # finds mistakes
     _check_rival(settings)

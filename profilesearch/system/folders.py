@@ -179,6 +179,12 @@ def _check(path: Path, digest: str | None) -> None:
         )
 
 
+def files_of_results(folder: Path) -> set[str]:
+    """Returns the names of those files in a folder that belong to a result."""
+    found = {main: _listed(folder, main) for main in (APPLIED, SEARCHED)}
+    return {name for main, known in found.items() if known for name in (main, *known["files"])}
+
+
 def _listed(folder: Path, main: str) -> dict[str, Any]:
     """Returns a result's main file; nothing where there is none that can be read."""
     try:

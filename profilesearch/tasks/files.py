@@ -229,6 +229,21 @@ def for_network(data: DataSet, classes: int) -> DataSet:
     return replace(data, train=train, test=test, num_classes=classes)
 
 
+def check_outside(place: Path, data: DataSet) -> None:
+    """Checks that a result's place is in no class folder of a data set, whose images it would lie among.
+
+    Raises:
+        UsageError: It is.
+    """
+    sources = [images._source for images in (data.train, data.test) if isinstance(images, FileImages)]
+    for source in (source for source in sources if isinstance(source, ClassFolder)):
+        root, here = source.folder.resolve(), place.resolve()
+        if here.is_relative_to(root) and here.relative_to(root).parts[:1] in {(name,) for name in source.classes}:
+            raise UsageError(
+                f"{shown(place)} lies among the images of {data.name}; name a folder outside of its classes"
+            )
+
+
 def shuffled(count: int) -> Tensor:
     """Returns a fixed random order: files come sorted by class, and the first of them shall not be one class alone."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilesearch.errors import UsageError
+from profilesearch.system.folders import files_of_results
 from profilesearch.tasks.decoding import shown
 
 TRAIN = ("train", "training", "train_set", "training_set")
@@ -49,7 +50,9 @@ def layout_of(folder: Path) -> Layout:
     if not train and not test:
         _check_classes(folder, inside)
     parts = [name for name in (train, test) if name]
-    others = ", ".join(shown(Path(name)) for name in inside if name not in parts)
+    others = ", ".join(
+        shown(Path(name)) for name in inside if name not in parts and not files_of_results(folder / name)
+    )
     unread = f"not read: {others} beside {' and '.join(parts)}" if parts and others else ""
     if unread and len(parts) == 1:
         unread += f"; name it {' or '.join(('test', 'val') if train else TRAIN[:2])}"
