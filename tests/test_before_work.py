@@ -23,7 +23,9 @@ from profilesearch.research.study.page import Entry, Section, read_entries, writ
 from profilesearch.research.transfers.about import remember
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
+from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.splits import split
 
 TINY = """\
 from torch import nn
@@ -261,3 +263,26 @@ def test_settings_that_share_a_folder_have_files_of_their_own(tmp_path: Path) ->
     assert [remember(file, *each) for each in asked] == [
         (["a"], ""), (["b"], "-two"), (["a", "c"], ""), (["b"], "-two"),
     ]  # fmt: skip
+
+
+def test_a_result_among_the_images_is_refused(here: Path) -> None:
+    with pytest.raises(UsageError, match="photos/cat/applied lies among the images of photos@12"):
+        apply.main([*ARCH, "--data", "photos@12", "--checkpoint", "net 2.pth", "--out", "photos/cat/applied"])
+
+
+def test_networks_that_label_the_same_images_differently_take_two_commands(here: Path) -> None:
+    for name, ours in (("n01440764", "cat"), ("n03000684", "dog")):
+        shutil.copytree(here / "photos" / ours, here / "part" / name)
+    torch.save(build("smallnets:tiny", 1000, 3).state_dict(), "thou.pth")
+    for files, sentence in ((("net 2.pth", "thou.pth"), "net 2.pth tells 2 classes apart, thou.pth 1,000; give them"),
+                            (("thou.pth", "net 2.pth"), "thou.pth tells 1,000 classes apart, net 2.pth 2; give them"),
+                            (("net 2.pth", "net 0.pth"), "net 0.pth has 10 classes, but part@12 has 2")):  # fmt: skip
+        with pytest.raises(UsageError, match=sentence):
+            pool.main([*ARCH, "--data", "part@12", "--checkpoint", *files])
+    pool.main([*ARCH, "--data", "part@12", "--checkpoint", "thou.pth", "--quiet"])
+
+
+def test_a_pool_says_how_many_images_its_accuracies_are_of(here: Path, capsys: Captured) -> None:
+    pool.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth"])
+    held_out = split(load_data("digits")).unsearched
+    assert f"of {len(held_out)} held-out images right" in capsys.readouterr().out.replace("\n", " ")
