@@ -328,6 +328,17 @@ def test_checkpoints_with_values_that_are_not_finite_are_refused(tmp_path: Path)
         load_network("resnet20", tmp_path / "w.th")
 
 
+def test_checkpoints_with_negative_variances_are_refused(tmp_path: Path) -> None:
+    state = build("resnet20", 10).state_dict()
+    state["layer1.0.bn1.running_mean"][0] = state["layer1.0.bn1.running_var"][1] = 0
+    torch.save(state, tmp_path / "w.th")
+    load_network("resnet20", tmp_path / "w.th")
+    state["layer1.0.bn1.running_var"][0] = -0.1
+    torch.save(state, tmp_path / "w.th")
+    with pytest.raises(UsageError, match=r"'layer1\.0\.bn1\.running_var' in .* holds variances below zero"):
+        load_network("resnet20", tmp_path / "w.th")
+
+
 def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
     torch.save(build("resnet20", 10).state_dict(), tmp_path / "w.th")
     with pytest.raises(UsageError, match=r"no tensor 'layer1\.3\.conv1\.weight'"):

@@ -22,6 +22,8 @@ from profilesearch.system.temporary import plainly_named
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"
+_VARIANCE = "running_var"
+"""What BatchNorm calls the variances that it takes the root of."""
 _ZIP = b"PK\x03\x04"
 
 
@@ -47,7 +49,8 @@ class Checkpoint:
         """Returns one of the tensors for use: dense, half precision and less widened to float32.
 
         Raises:
-            UsageError: It holds something else, values that are not finite, or more of them than the file.
+            UsageError: It holds something else, values that are not finite, variances below zero, or more of them than
+                the file.
         """
         tensor = tensor.detach()
         kind = next((what for what, there in _KINDS.items() if there(tensor)), "")
@@ -62,6 +65,8 @@ class Checkpoint:
         plain = tensor.float() if tensor.dtype in _WIDENED else tensor.clone(memory_format=torch.contiguous_format)
         if plain.is_floating_point() and not bool(plain.float().isfinite().all()):
             raise UsageError(f"'{name}' in {self.path} holds values that are not finite; train or fetch it again")
+        if name.endswith(_VARIANCE) and bool((plain < 0).any()):
+            raise UsageError(f"'{name}' in {self.path} holds variances below zero; train or fetch it again")
         return plain
 
 
