@@ -22,6 +22,8 @@ from profilesearch.system.temporary import plainly_named
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"
+_SCRIPT = "/constants.pkl"
+"""The part of TorchScript's files that others have not."""
 _VARIANCE = "running_var"
 """What BatchNorm calls the variances that it takes the root of."""
 _ZIP = b"PK\x03\x04"
@@ -166,6 +168,11 @@ def _check_zip(path: Path, size: int) -> None:
     """Checks what torch itself does not: the checksums, and that content is stored as it is, which bounds memory."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+        if any(record.filename.endswith(_SCRIPT) for record in records):
+            raise UsageError(
+                f"{path} is a TorchScript file, which holds code; save its weights in Python and use that file: "
+                f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"
+            )
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
             raise UsageError(f"{path} is compressed, which torch.save does not do; load it and save it again")
         if sum(record.file_size for record in records) > size or len({each.filename for each in records}) < len(
