@@ -171,7 +171,7 @@ def applied_part(source: Source, value: dict[str, Any]) -> Part:
         both("test accuracy, 95 % interval", "{}", accuracy),
         both("multiply-adds", "{:.2f} M", lambda side: side["macs"] / 1e6),
         both("parameters", "{:.1f} k", lambda side: side["params"] / 1e3),
-        both("file", "{:.2f} MB", lambda side: side["bytes"] / 1e6),
+        both("weights, single precision", "{:.2f} MB", lambda side: side["bytes"] / 1e6),
         both("time of 1 image", "{:.2f} ms", lambda side: side["latency_ms"]["batch1"]),
         both("time of 64 images", "{:.1f} ms", lambda side: side["latency_ms"]["batch64"]),
         both("peak memory, 64 images", "{:.1f} MB", lambda side: side["peak_memory"] / 1e6),
