@@ -127,6 +127,7 @@ def _close(settings: Applying, has_rival: bool, steps: Sequence[Step], output: O
 def _metadata(settings: Applying, subject: Subject) -> dict[str, Any]:
     """Returns what the network's file says: how to rebuild it, and what images it takes."""
     data = subject.data
+    luma = data.normalization(subject.shape[0])[2]
     return {
         "architecture": settings.arch,
         "num_classes": data.num_classes,
@@ -135,6 +136,7 @@ def _metadata(settings: Applying, subject: Subject) -> dict[str, Any]:
         "model": subject.member.name,
         "mean": data.mean,
         "std": data.std,
+        **({"grey_of_normalized_colours": luma} if luma else {}),
     }
 
 

@@ -151,6 +151,17 @@ class DataSet:
             return self
         return replace(self, mean=own, std=deviation)
 
+    def normalization(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+        """Returns by which mean and deviation images are normalized for a network that takes so many channels.
+
+        The third are the weights by which it gets normalized colours as grey: where all channels are normalized alike,
+        grey images need no more than the one mean and deviation, and there are no weights.
+        """
+        if channels != 1 or len(self.mean) == 1:
+            return self.mean, self.std, ()
+        alike = len(set(self.mean)) == len(set(self.std)) == 1
+        return (self.mean[:1], self.std[:1], ()) if alike else (self.mean, self.std, _LUMA)
+
     def without_test(self) -> "DataSet":
         """Returns the data set as searches see it: with no test image at all."""
         return replace(self, test=self.train[torch.zeros(0, dtype=torch.int64)])
