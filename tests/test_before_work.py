@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from profilesearch import apply, compare, pool, train
+from profilesearch import apply, compare, groups, pool, train
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
+from profilesearch.list import main as list_main
 from profilesearch.networks.architectures import build
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.runs import read_part
@@ -286,3 +287,42 @@ def test_a_pool_says_how_many_images_its_accuracies_are_of(here: Path, capsys: C
     pool.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth"])
     held_out = split(load_data("digits")).unsearched
     assert f"of {len(held_out)} held-out images right" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_ones_own_module_prints_does_not_stand_before_the_json(here: Path, capsys: Captured) -> None:
+    Path("loudnets.py").write_text(f"print('hello')\n{TINY}")
+    groups.main(["--arch", "loudnets:tiny", "--image-size", "12", "--json"])
+    found = capsys.readouterr()
+    assert json.loads(found.out)["architecture"] == "loudnets:tiny"
+    assert "hello" in found.err
+    print("afterwards")
+    assert capsys.readouterr().out == "afterwards\n"
+
+
+def test_a_data_sets_name_that_is_a_folder_too_says_which_is_taken(here: Path, capsys: Captured) -> None:
+    shutil.copytree("photos", "digits")
+    pool.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth"])
+    assert "digits is the data set of that name, and not the folder here, which is ./digits" in capsys.readouterr().out
+    pool.main([*ARCH, "--data", "./digits@12", "--checkpoint", "net 2.pth"])
+    assert "data set of that name" not in capsys.readouterr().out
+    shutil.copytree("photos", "dtd")
+    pool.main([*ARCH, "--data", "dtd@12", "--checkpoint", "net 2.pth"])
+    assert "dtd is the folder here; the data set of that name" in capsys.readouterr().out
+
+
+def test_a_network_that_overflows_is_named(here: Path) -> None:
+    state = build("resnet8", 10, 1).state_dict()
+    torch.save({name: each * 1e30 if name == "conv1.weight" else each for name, each in state.items()}, "huge.pth")
+    options = ["--arch", "resnet8", "--data", "digits", "--checkpoint", "huge.pth", "--profile", "uniform", "--quiet"]
+    with pytest.raises(UsageError, match=r"the layers of huge give on its images overflows, so 'bn1\.running_var'"):
+        apply.main([*options, "--refit", "none"])
+
+
+def test_a_store_that_is_none_is_said_to_be(here: Path, capsys: Captured) -> None:
+    Path("file.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"^file\.json is a file; --store takes a folder"):
+        list_main(["--store", "file.json"])
+    list_main(["--arch", "resnet20", "--store", "nowhere"])
+    assert "there is no folder nowhere; the profiles of the installation" in capsys.readouterr().out
+    list_main(["--arch", "resnet20"])
+    assert "no folder" not in capsys.readouterr().out

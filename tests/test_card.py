@@ -59,14 +59,13 @@ def test_a_grey_network_on_colours_says_how_its_images_are_made(
     about = metadata_of(data, (1, 8, 8))
     assert json.loads(about["mean"]) == there
     assert ("grey_of_normalized_colours" in about) == (len(there) == 3)
-    pixels = data.train[:4].pixels
-    own, std, luma = data.normalization(1)
-    grey = (
-        pixels / 255 if luma else (pixels / 255 * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1)[:, None]
-    )
-    made = (grey - torch.tensor(own).view(1, -1, 1, 1)) / torch.tensor(std).view(1, -1, 1, 1)
-    made = (made * torch.tensor(luma).view(1, 3, 1, 1)).sum(1)[:, None] if luma else made
-    torch.testing.assert_close(data.normalize(pixels, 1), made)  # as it says
+    images = data.train[:4].pixels / 255
+    own, std, luma = (torch.tensor(values).view(1, -1, 1, 1) for values in data.normalization(1))
+    if len(there) == 3:
+        made = ((images - own) / std * luma).sum(dim=1, keepdim=True)
+    else:
+        made = ((images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) - own) / std
+    torch.testing.assert_close(data.normalize(data.train[:4].pixels, 1), made)  # as it says
     assert data.normalization(3) == (mean, (0.25,) * 3, ())
 
 

@@ -31,7 +31,7 @@ from profilesearch.scoring.names import Measure, Statistics
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.system.files import check_writable
-from profilesearch.tasks.catalogue import check_data, is_data, with_size
+from profilesearch.tasks.catalogue import check_data, is_data, taken, with_size
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
@@ -95,7 +95,7 @@ class Workspace:
             text = with_size(name, sources.image_size)
             with self._output.progress(f"reading {text}"):
                 data = open_for(sources.arch, text, self.data_dir, sources.download, sources.mean, sources.std)
-            for line in data.remarks:
+            for line in filter(None, (taken(text, self.data_dir), *data.remarks)):
                 self._output.say(line)
             known = self.loaded.get(data.name)
             if known is not None and known.identity != data.identity:  # another folder of the same name
