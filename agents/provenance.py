@@ -17,11 +17,14 @@ def describe(problem: Problem, result: Result) -> Provenance:
         {
             "name": m.name,
             "data": m.data,
+            **digests,
             "trained_on": m.trained_on,
             "images": used.images,
             "base_score": round(float(base), 4),
         }
-        for m, base, used in zip(problem.members, problem.base("fresh"), problem.used(), strict=True)
+        for m, digests, base, used in zip(
+            problem.members, problem.digests(), problem.base("fresh"), problem.used(), strict=True
+        )
     ]
     asked: Provenance = {
         "searcher": result.searcher,

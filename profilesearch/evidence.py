@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from reprlib import repr as short
 from typing import Any, Literal, TypedDict, cast
@@ -18,7 +19,9 @@ class Evidence(TypedDict, total=False):
 
     Attributes:
         data: Name of the data set.
+        data_digest: Of the data set's training images, where its name may be that of others.
         model: Name of the network; in what it was trained, `model_training`.
+        weights: Digest of its weights.
         upstream: Data set that it was compressed on, if another one.
         test_images: How many were read.
         criterion: Which channels stayed.
@@ -33,7 +36,9 @@ class Evidence(TypedDict, total=False):
     """
 
     data: str
+    data_digest: str
     model: str
+    weights: str
     model_training: Mapping[str, float]
     upstream: str
     test_images: int
@@ -59,15 +64,50 @@ class Evidence(TypedDict, total=False):
 
 
 class PoolMember(TypedDict, total=False):
-    """A network that a search scored profiles on: what it classifies, how it was trained, and how good it is."""
+    """A network that a search scored profiles on: what it classifies, how it was trained, and how good it is.
+
+    Its weights, and images whose data set's name may be that of others, have digests.
+    """
 
     name: str
     data: str
+    data_digest: str
+    weights: str
     trained_on: str
     images: int
     base_score: float
     epochs: int
     held_out_accuracy: float
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """The network and the data set at hand, by which a profile's file is read.
+
+    Attributes:
+        data: Name of the data set.
+        network: Name of the network, as pools call it.
+        data_digest: As `Evidence` has it; empty where it is not known, and then the name counts.
+        weights: Likewise.
+    """
+
+    data: str
+    network: str = ""
+    data_digest: str = ""
+    weights: str = ""
+
+    def reads(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a pool's member or an entry of evidence; what is called like this, but is another one, is renamed."""
+        names = (
+            ("data", self.data, "data_digest"),
+            ("name", self.network, "weights"),
+            ("model", self.network, "weights"),
+        )
+        own = {"data_digest": self.data_digest, "weights": self.weights}
+        others = {kind for kind in own if own[kind] and entry.get(kind, own[kind]) != own[kind]}
+        return dict(entry) | {
+            key: f"another {name}" for key, name, kind in names if entry.get(key) == name and kind in others
+        }
 
 
 class Provenance(TypedDict, total=False):
@@ -190,7 +230,7 @@ _ACCURACIES = (
 )
 _CHECKS: Mapping[str, Mapping[str, Check]] = {
     "evidence": {
-        **dict.fromkeys(("data", "model", "upstream", "criterion"), _is_text),
+        **dict.fromkeys(("data", "model", "upstream", "criterion", "data_digest", "weights"), _is_text),
         **{f"{name}_accuracy": lambda item: item is None or is_part(item) for name in _ACCURACIES},
         **dict.fromkeys(("base_accuracy", "params", *(f"{name}_params" for name in _RIVALS)), is_part),
         **dict.fromkeys(("interval", "gain_interval"), _is_interval),

@@ -11,7 +11,7 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import Evidence, Provenance, check_known
+from profilesearch.evidence import AtHand, Evidence, Provenance, check_known
 from profilesearch.system.amounts import is_number
 from profilesearch.system.files import read_json, write_json
 
@@ -120,6 +120,14 @@ class Profile:
         if entry in self.evidence:
             return self
         return replace(self, evidence=(*self.evidence, entry))
+
+    def seen(self, here: AtHand) -> "Profile":
+        """Returns the profile as if every name in its file that what is at hand has meant nothing else."""
+        found = dict(self.found)
+        if "pool" in found:
+            found["pool"] = [here.reads(member) for member in self.found["pool"]]
+        evidence = tuple(cast(Evidence, here.reads(entry)) for entry in self.evidence)
+        return replace(self, found=cast(Provenance, found), evidence=evidence)
 
     def to_torch_pruning(self, network: "nn.Module") -> "dict[nn.Module, float]":
         """Returns the profile as Torch-Pruning's `pruning_ratio_dict`; give its pruner `pruning_ratio=0` with it.

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import Evidence
+from profilesearch.evidence import AtHand, Evidence
 from profilesearch.networks.names import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
 from profilesearch.system.files import write_json
@@ -22,6 +22,8 @@ SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") 
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
 _LOST, _UNKNOWN, _GAINED = range(3)
 _SAME = 1e-9
+_DIGESTS = ("data_digest", "weights")
+"""What tells members of a pool apart that have the same names."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Store:
             UsageError: There is none for this budget; the message says which budgets there are.
         """
         asked = Budget(metric, keep, keep_params)
-        found = self.find(architecture, asked, data, network)
+        found = self.find(architecture, asked, AtHand(data, network))
         if found is None:
             budgets = sorted({s.profile.budget.text for s in self.profiles(architecture)})
             have = f"there are profiles that keep {', '.join(budgets)}" if budgets else "none is stored yet"
@@ -171,11 +173,11 @@ class Store:
             )
         return found
 
-    def find(self, architecture: str, budget: Budget, data: str, network: str = "") -> Stored | None:
-        """Returns what `best` returns, and None where there is nothing for this budget."""
+    def find(self, architecture: str, budget: Budget, here: AtHand) -> Stored | None:
+        """Returns what `best` returns for what is at hand, and None where there is nothing for this budget."""
         every = self.profiles(architecture)
         fitting = [each for each in every if _alike(each.profile.budget, budget)]
-        return max(fitting, key=lambda each: (_is_for(each, data, network), _record(each.profile, data)), default=None)
+        return max(fitting, key=lambda each: (_is_for(each, here), _record(each.profile, here)), default=None)
 
     def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
         """Returns the best stored profile for a budget among those of networks with these channel groups.
@@ -201,7 +203,7 @@ class Store:
             and _alike(stored.profile.budget, Budget(metric, keep))
             and not _loses(stored.profile)
         ]
-        return max(found, key=lambda stored: (stored.own, _record(stored.profile, "")), default=None)
+        return max(found, key=lambda stored: (stored.own, _record(stored.profile, AtHand(""))), default=None)
 
 
 @dataclass(frozen=True)
@@ -232,12 +234,12 @@ def gains(profile: Profile) -> dict[str, Gain]:
     return {data: Gain.of(entries) for data, entries in found.items()}
 
 
-def evidence_against(stored: Stored, data: str, network: str = "") -> bool:
-    """Says whether a profile lost to the uniform one on a data set, or, where nothing is known there, elsewhere.
+def evidence_against(stored: Stored, here: AtHand) -> bool:
+    """Says whether a profile lost to the uniform one on the data set, or, where nothing is known there, elsewhere.
 
     Losses elsewhere say nothing of a profile that was searched for this network, or by the user on this data.
     """
-    return not _is_for(stored, data, network) and _record(stored.profile, data)[0] == _LOST
+    return not _is_for(stored, here) and _record(stored.profile, here)[0] == _LOST
 
 
 def _loses(profile: Profile) -> bool:
@@ -262,20 +264,23 @@ def _readable(path: Path) -> Profile | None:
 
 def _origin(profile: Profile) -> dict[str, Any]:
     """Returns what makes a profile the same one when its search is run again, another day or elsewhere."""
-    found = {key: value for key, value in profile.found.items() if key not in ("date", "versions")}
+    found: dict[str, Any] = {key: value for key, value in profile.found.items() if key not in ("date", "versions")}
+    if "pool" in found:  # files of earlier versions have no digests
+        found["pool"] = [{key: member[key] for key in member if key not in _DIGESTS} for member in found["pool"]]
     return profile.to_json() | {"found": found, "evidence": []}
 
 
-def _is_for(stored: Stored, data: str, network: str) -> bool:
+def _is_for(stored: Stored, here: AtHand) -> bool:
     """Says whether a profile was searched for this network or, by the user, on this data, and does not lose there."""
-    lost = (gain := gains(stored.profile).get(data)) is not None and gain.value <= 0
-    pool = stored.profile.found.get("pool", [])
-    searched = [member for member in pool if member["data"] == data]
-    return not lost and ((bool(searched) and stored.own) or network in [member.get("name") for member in searched])
+    profile = stored.profile.seen(here)
+    lost = (gain := gains(profile).get(here.data)) is not None and gain.value <= 0
+    searched = [member.get("name") for member in profile.found.get("pool", []) if member["data"] == here.data]
+    return not lost and ((bool(searched) and stored.own) or here.network in searched)
 
 
-def _record(profile: Profile, data: str) -> tuple[int, float, bool, float, float]:
+def _record(profile: Profile, here: AtHand) -> tuple[int, float, bool, float, float]:
     """Returns what profiles are ranked by: the larger, the better."""
+    profile, data = profile.seen(here), here.data
     known = gains(profile)
     there = known.get(data)
     elsewhere = [gain for name, gain in known.items() if name != data]

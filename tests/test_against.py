@@ -16,7 +16,7 @@ from scipy.stats import binomtest, bootstrap
 from profilesearch import apply, load_pruned, train
 from profilesearch.applying import making
 from profilesearch.applying.advice import Facts, next_steps
-from profilesearch.applying.against import Verdict
+from profilesearch.applying.against import Verdict, spoiled
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import paired_difference
 from profilesearch.networks.architectures import build
@@ -146,6 +146,34 @@ def test_a_rival_that_diverges_leaves_the_profile_its_result(
     assert "applied" in read_part(Path("applied")).blocks[0].title
 
 
+def test_a_fine_tuning_that_did_harm_gives_no_verdict(
+    small: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(network: Any, data: Any, *rest: Any) -> None:
+        with torch.no_grad():
+            for each in network.parameters():
+                each.zero_()
+
+    monkeypatch.setattr(making, "accuracy", lambda *_: 0.9)  # before
+    monkeypatch.setattr(making, "train", spoil)
+    apply.main([*small, "--finetune", "1", "--against", "taper", "--json"])
+    report, said = json.loads((out := capsys.readouterr()).out), out.err
+    verdict = report["against"]["verdict"]
+    assert verdict.startswith("fine-tuning lost ")
+    assert verdict.endswith(" points; at this rate nothing can be judged, try a lower --lr")
+    for text in (said, Path("applied/result.html").read_text()):
+        assert verdict in text
+        assert "not told apart" not in text
+    assert "--lr 0.005" in said
+    assert "taper" in Path("applied/result.html").read_text()
+
+
+@pytest.mark.parametrize(("after", "harm"), [(0.8, True), (0.88, False), (0.95, False)])
+def test_harm_is_what_chance_does_not_explain(after: float, harm: bool) -> None:
+    assert bool(spoiled(0.9, after, 200)) == harm
+    assert spoiled(None, after, 200) == ""
+
+
 def test_a_rival_that_the_profiles_budget_has_no_room_for_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +278,7 @@ CASES: list[tuple[Facts, list[dict[str, Any]]]] = [
     (FACTS, [{"finetune": 6}, {"against": "uniform"}]),
     (replace(FACTS, gained=None), [{"finetune": 10}, {"against": "uniform"}]),
     (replace(FACTS, gained=-0.1, verdict=UNSURE), [{"lr": 0.005}]),
+    (replace(FACTS, lost=0.6, gained=-0.5, spoiled="fine-tuning lost 50.0 points"), [{"lr": 0.005}]),
     (replace(FACTS, verdict=WORSE), [{"finetune": 6}, {"profile": "uniform", "against": None}]),
     (replace(FACTS, lost=0.1, uniform=True), [{"finetune": 6}, {"keep": 0.75, "profile": "uniform", "against": None}]),
     (

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from profilesearch import apply, compare, pool, train
+from profilesearch import apply, compare, groups, pool, train
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
+from profilesearch.list import main as list_main
 from profilesearch.networks.architectures import build
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.runs import read_part
@@ -23,7 +24,9 @@ from profilesearch.research.study.page import Entry, Section, read_entries, writ
 from profilesearch.research.transfers.about import remember
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.store import Store
+from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import Member
+from profilesearch.tasks.splits import split
 
 TINY = """\
 from torch import nn
@@ -261,3 +264,65 @@ def test_settings_that_share_a_folder_have_files_of_their_own(tmp_path: Path) ->
     assert [remember(file, *each) for each in asked] == [
         (["a"], ""), (["b"], "-two"), (["a", "c"], ""), (["b"], "-two"),
     ]  # fmt: skip
+
+
+def test_a_result_among_the_images_is_refused(here: Path) -> None:
+    with pytest.raises(UsageError, match="photos/cat/applied lies among the images of photos@12"):
+        apply.main([*ARCH, "--data", "photos@12", "--checkpoint", "net 2.pth", "--out", "photos/cat/applied"])
+
+
+def test_networks_that_label_the_same_images_differently_take_two_commands(here: Path) -> None:
+    for name, ours in (("n01440764", "cat"), ("n03000684", "dog")):
+        shutil.copytree(here / "photos" / ours, here / "part" / name)
+    torch.save(build("smallnets:tiny", 1000, 3).state_dict(), "thou.pth")
+    for files, sentence in ((("net 2.pth", "thou.pth"), "net 2.pth tells 2 classes apart, thou.pth 1,000; give them"),
+                            (("thou.pth", "net 2.pth"), "thou.pth tells 1,000 classes apart, net 2.pth 2; give them"),
+                            (("net 2.pth", "net 0.pth"), "net 0.pth has 10 classes, but part@12 has 2")):  # fmt: skip
+        with pytest.raises(UsageError, match=sentence):
+            pool.main([*ARCH, "--data", "part@12", "--checkpoint", *files])
+    pool.main([*ARCH, "--data", "part@12", "--checkpoint", "thou.pth", "--quiet"])
+
+
+def test_a_pool_says_how_many_images_its_accuracies_are_of(here: Path, capsys: Captured) -> None:
+    pool.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth"])
+    held_out = split(load_data("digits")).unsearched
+    assert f"of {len(held_out)} held-out images right" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_ones_own_module_prints_does_not_stand_before_the_json(here: Path, capsys: Captured) -> None:
+    Path("loudnets.py").write_text(f"print('hello')\n{TINY}")
+    groups.main(["--arch", "loudnets:tiny", "--image-size", "12", "--json"])
+    found = capsys.readouterr()
+    assert json.loads(found.out)["architecture"] == "loudnets:tiny"
+    assert "hello" in found.err
+    print("afterwards")
+    assert capsys.readouterr().out == "afterwards\n"
+
+
+def test_a_data_sets_name_that_is_a_folder_too_says_which_is_taken(here: Path, capsys: Captured) -> None:
+    shutil.copytree("photos", "digits")
+    pool.main([*ARCH, "--data", "digits", "--checkpoint", "net 0.pth"])
+    assert "digits is the data set of that name, and not the folder here, which is ./digits" in capsys.readouterr().out
+    pool.main([*ARCH, "--data", "./digits@12", "--checkpoint", "net 2.pth"])
+    assert "data set of that name" not in capsys.readouterr().out
+    shutil.copytree("photos", "dtd")
+    pool.main([*ARCH, "--data", "dtd@12", "--checkpoint", "net 2.pth"])
+    assert "dtd is the folder here; the data set of that name" in capsys.readouterr().out
+
+
+def test_a_network_that_overflows_is_named(here: Path) -> None:
+    state = build("resnet8", 10, 1).state_dict()
+    torch.save({name: each * 1e30 if name == "conv1.weight" else each for name, each in state.items()}, "huge.pth")
+    options = ["--arch", "resnet8", "--data", "digits", "--checkpoint", "huge.pth", "--profile", "uniform", "--quiet"]
+    with pytest.raises(UsageError, match=r"the layers of huge give on its images overflows, so 'bn1\.running_var'"):
+        apply.main([*options, "--refit", "none"])
+
+
+def test_a_store_that_is_none_is_said_to_be(here: Path, capsys: Captured) -> None:
+    Path("file.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"^file\.json is a file; --store takes a folder"):
+        list_main(["--store", "file.json"])
+    list_main(["--arch", "resnet20", "--store", "nowhere"])
+    assert "there is no folder nowhere; the profiles of the installation" in capsys.readouterr().out
+    list_main(["--arch", "resnet20"])
+    assert "no folder" not in capsys.readouterr().out

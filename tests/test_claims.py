@@ -1,6 +1,7 @@
 """What files claim: ranges of numbers, what a profile reaches, and which stored profile is the best."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
+from profilesearch.evidence import AtHand
 from profilesearch.list import main as list_main
 from profilesearch.measure.intervals import mean_interval
-from profilesearch.measure.reaching import reached_anew, reached_in
+from profilesearch.measure.reaching import reached_in
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
@@ -29,10 +32,15 @@ from profilesearch.research.study.analysis import (
 )
 from profilesearch.research.study.jobs import FineTune, Score, Search, Tuned, identity
 from profilesearch.research.study.rows import FINETUNES, of_finetune
-from profilesearch.store import Store
+from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
+from profilesearch.store import Store, Stored, evidence_against
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.names import Precision
+from profilesearch.tasks.pools import foreign_member
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import train
 from profilesearch.tasks.unfinished import Unfinished
 
@@ -85,23 +93,19 @@ def test_a_ratio_that_keeps_no_channel_is_refused_by_the_network(plan: Plan, pro
         prune_with_profile(plan.network, replace(profile, keep=ratios))
 
 
-def test_what_an_edited_profile_reaches_is_recomputed(
-    plan: Plan, profile: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ratios = {name: ratio * 0.6 for name, ratio in profile.keep.items()}
-    edited = replace(profile, keep=ratios)
-    assert edited.reached == pytest.approx(0.5, rel=0.005)  # as the file goes on saying
-    pruned = prune_with_profile(plan.network, edited)
-    truth = float(pruned.cost.relative(pruned.widths, "macs"))
-    assert truth < 0.4
-    assert reached_in(edited, pruned.cost, pruned.widths).reached == truth
-    assert reached_anew(edited).reached == truth
-    assert reached_anew(profile).reached == pytest.approx(profile.reached, abs=1e-6)
-    path = Store(tmp_path, tmp_path).add(edited, "edited")
+def test_a_stored_profile_reaches_what_its_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = Plan("resnet20", build("resnet20", 2, 1), (1, 8, 8)).space(Budget("params", 0.5))
+    made = space.profile(space.uniform(), {"searcher": "uniform", "pool": [{"data": "faces@8"}]})
+    other = replace(made, keep=dict(list(made.keep.items())[1:]))
+    pruned = prune_with_profile(build("resnet20", 200), made)  # another head: another part of the parameters
+    assert reached_in(made, pruned.cost, pruned.widths).reached > 0.51
+    for profile, name in ((made, "good"), (other, "bad")):
+        Store(tmp_path, tmp_path).add(profile, name)
     list_main(["--arch", "resnet20", "--store", str(tmp_path), "--json"])
     shown = capsys.readouterr().err
-    assert f"{truth:.1%}" in shown
-    assert path.exists()
+    assert f"{made.reached:.1%}" in shown
+    assert "not the" not in shown
+    assert "does not fit resnet20" in shown
 
 
 def named(space_profile: Profile, store: Store, entries: dict[str, dict[str, tuple[float, float, float]]]) -> None:
@@ -156,6 +160,61 @@ def test_what_the_users_own_search_found_comes_first(
     store = Store(tmp_path / "own", tmp_path / "shipped")
     found = store.best("resnet20", 0.5, "macs", "cifar10", network=network)
     assert (found.name, found.own) == (best, best == "mine" and own)
+
+
+DIGESTS = {"data_digest": "these", "weights": "ours"}
+
+
+@pytest.mark.parametrize(
+    ("about", "best"),
+    [
+        ({}, "mine"),  # of an earlier version: names alone
+        (DIGESTS, "mine"),
+        (DIGESTS | {"data_digest": "others"}, "shipped"),
+        (DIGESTS | {"weights": "others"}, "mine"),  # another network, but the user's own images
+    ],
+)
+def test_other_images_and_weights_of_the_same_names_are_told_apart(
+    profile: Profile, tmp_path: Path, about: dict[str, str], best: str
+) -> None:
+    shipped = Store(tmp_path / "shipped", tmp_path / "shipped")
+    named(profile, shipped, {"shipped": {"else": (0.01, 0.02, 0.03)}})
+    pool: Any = [{"name": "best", "data": "photos@64", **about}]
+    searched = replace(profile, found={"searcher": "ppo", "pool": pool})
+    Store(tmp_path / "own").add(searched, "mine")
+    store = Store(tmp_path / "own", tmp_path / "shipped")
+    here = AtHand("photos@64", "best", **DIGESTS)
+    found = store.find("resnet20", profile.budget, here)
+    assert found is not None
+    assert found.name == best
+    (member,) = searched.seen(here).found["pool"]
+    assert (member["name"] == "best") == (about.get("weights") != "others")
+    entry: Any = {"data": "photos@64", "model": "best", "gain": -0.5, "gain_interval": [-0.6, -0.4], **about}
+    lost = Stored(profile.with_evidence(entry), tmp_path / "p.json")
+    assert evidence_against(lost, here) or about.get("data_digest") == "others"
+    assert ("nothing is known" in known_worth(lost.profile.seen(here), here.data)) == (best == "shipped")
+
+
+def test_a_search_says_which_images_and_weights_it_saw(
+    tmp_path: Path, digits: DataSet, write_images: Callable[..., Path]
+) -> None:
+    digests = []
+    for name in ("one", "two"):
+        photos = write_images(tmp_path / name / "photos", ["a", "b"], 20)
+        if name == "two":
+            (photos / "a" / "0.png").write_bytes((photos / "a" / "1.png").read_bytes())
+        for data in (open_data(f"{photos}@8"), digits):
+            torch.save(
+                build("resnet8", data.num_classes, data.image_shape[0]).state_dict(), tmp_path / name / "best.pth"
+            )
+            member = foreign_member("resnet8", tmp_path / name / "best.pth", data)
+            problem = Problem([member], {data.name: data}, Budget("macs", 0.5), default_settings(), Ledger())
+            digests += problem.digests()
+    assert len({each["weights"] for each in digests}) == 4
+    first, none, second, no = (each.get("data_digest") for each in digests)
+    assert None not in (first, second)
+    assert first != second
+    assert none is no is None  # built-in data sets go by name
 
 
 def test_intervals_are_students_at_any_number_of_runs() -> None:

@@ -328,6 +328,28 @@ def test_checkpoints_with_values_that_are_not_finite_are_refused(tmp_path: Path)
         load_network("resnet20", tmp_path / "w.th")
 
 
+def test_checkpoints_with_negative_variances_are_refused(tmp_path: Path) -> None:
+    state = build("resnet20", 10).state_dict()
+    state["layer1.0.bn1.running_mean"][0] = state["layer1.0.bn1.running_var"][1] = 0
+    torch.save(state, tmp_path / "w.th")
+    load_network("resnet20", tmp_path / "w.th")
+    state["layer1.0.bn1.running_var"][0] = -0.1
+    torch.save(state, tmp_path / "w.th")
+    with pytest.raises(UsageError, match=r"'layer1\.0\.bn1\.running_var' in .* holds variances below zero"):
+        load_network("resnet20", tmp_path / "w.th")
+
+
+def test_torchscript_says_how_its_weights_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.trace(build("resnet8", 10).eval(), torch.rand(1, 3, 8, 8)), path)
+    with pytest.raises(
+        UsageError, match=r"a TorchScript file.*: torch\.save\(torch\.jit\.load\('.*script\.pt'\)\.state"
+    ):
+        load_network("resnet8", path)
+    torch.save(torch.jit.load(path).state_dict(), tmp_path / "weights.pt")
+    load_network("resnet8", tmp_path / "weights.pt")
+
+
 def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
     torch.save(build("resnet20", 10).state_dict(), tmp_path / "w.th")
     with pytest.raises(UsageError, match=r"no tensor 'layer1\.3\.conv1\.weight'"):

@@ -60,6 +60,19 @@ def test_a_result_of_other_settings_moves_aside_and_nothing_of_it_stays(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"applied", "applied-2", "applied-3"}
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "a.txt"])
+def test_what_somebody_put_into_a_result_that_moved_aside_stays(tmp_path: Path, name: str) -> None:
+    place, aside = tmp_path / "applied", tmp_path / "applied-2"
+    write(place, "one", "first")
+    write(place, "two", "second")
+    (aside / name).write_text("mine")
+    for settings in ("one", "two", "one", "two"):
+        write(place, settings, settings)
+        assert (aside / name).read_text() == "mine"
+    assert (read(tmp_path / "applied-3"), read(tmp_path / "applied-4")) == (("two", "two"), ("one", "one"))
+    assert not (tmp_path / "applied-5").exists()
+
+
 def test_files_of_others_stay_where_they_are(tmp_path: Path) -> None:
     place = tmp_path / "applied"
     place.mkdir()

@@ -28,7 +28,15 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.research.transfers import downstream, running, tickets
 from profilesearch.research.transfers.about import unequal_methods
 from profilesearch.research.transfers.acdc import compressed
-from profilesearch.research.transfers.answers import accuracy_of, answers, best_table, fastest_table, gap, independent
+from profilesearch.research.transfers.answers import (
+    Tables,
+    accuracy_of,
+    answers,
+    best_table,
+    fastest_table,
+    gap,
+    independent,
+)
 from profilesearch.research.transfers.downstream import (
     default_epochs,
     extract,
@@ -39,7 +47,7 @@ from profilesearch.research.transfers.downstream import (
 from profilesearch.research.transfers.fisher import fisher_diagonal
 from profilesearch.research.transfers.masks import Masks, prunable_layers
 from profilesearch.research.transfers.methods import METHODS
-from profilesearch.research.transfers.page import grouped, summary_of
+from profilesearch.research.transfers.page import about_summary, grouped, summary_of
 from profilesearch.research.transfers.rigl import _looks, _move, erk
 from profilesearch.research.transfers.schedules import cubic, growing
 from profilesearch.research.transfers.setting import Setting
@@ -117,8 +125,24 @@ def test_incomplete_tables_are_refused() -> None:
         summarize({"sparse": {"a": [0.5]}})
     with pytest.raises(UsageError, match="sparse was not run on b"):
         summarize({"dense": {"a": [0.5], "b": [0.5]}, "sparse": {"a": [0.5]}})
-    with pytest.raises(UsageError, match="no errors"):
-        summarize({"dense": {"a": [1.0]}, "sparse": {"a": [0.5]}})
+
+
+def test_data_sets_on_which_dense_makes_no_errors_are_left_out_of_relative_ones() -> None:
+    summaries = summarize({"dense": {"a": [1.0], "b": [0.8]}, "sparse": {"a": [0.5], "b": [0.6]}})
+    assert summaries["sparse"].error.value == pytest.approx(1.0)
+    assert summaries["sparse"].accuracy.value == pytest.approx(0.55)
+
+    def tables(*dense: float) -> Tables:
+        return {
+            (name, "linear"): {("dense", 0.0): [{"accuracy": str(best)}], ("str", 0.9): [{"accuracy": "0.5"}]}
+            for name, best in zip(("digits", "flowers"), dense, strict=True)
+        }
+
+    one, both = tables(1.0, 0.8), tables(1.0, 1.0)
+    assert summary_of(one, "linear")[1][3] == "150.0 %"
+    assert about_summary(one, "linear").endswith("leave out digits, where dense makes none.")
+    assert [line[3] for line in summary_of(both, "linear")] == ["", ""]
+    assert "leave out" not in about_summary(tables(0.9, 0.8), "linear")
 
 
 LEVEL = 0.6

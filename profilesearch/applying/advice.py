@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from profilesearch.applying.against import Comparison, Verdict
+from profilesearch.applying.against import Comparison, Verdict, spoiled
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying
 from profilesearch.cli.outcome import not_faster
+from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import is_foreign_code
 
 _LITTLE = 0.005
@@ -31,8 +32,9 @@ class Facts:
         faster: Whether the pruned network is.
         uniform: Whether the profile is the uniform one.
         searched: Evaluations of the search on this network alone that found the profile; 0 for any other profile.
-        verdict: On the rival; None where there was none, or it diverged.
+        verdict: On the rival; None where there was none, it diverged, or fine-tuning did harm.
         diverged: Name of a rival that diverged.
+        spoiled: What fine-tuning lost, in words, where it did harm.
     """
 
     lost: float
@@ -46,15 +48,17 @@ class Facts:
     searched: int
     verdict: Verdict | None
     diverged: str | None = None
+    spoiled: str = ""
 
     @classmethod
     def of(
-        cls, settings: Applying, member: str, made: Made, measured: Sequence[Measured], rival: Comparison | None
+        cls, settings: Applying, here: AtHand, made: Made, measured: Sequence[Measured], rival: Comparison | None
     ) -> "Facts":
-        """Gathers them from what was measured: the full network, named `member`, the pruned one, and more."""
+        """Gathers them from what was measured: the full network, which is at hand, the pruned one, and more."""
         full, pruned = (each.side for each in measured[:2])
-        found = made.profile.found
-        own = {each.get("name") for each in found.get("pool", [])} == {member}
+        found = made.profile.seen(here).found
+        harm = spoiled(made.untuned, pruned.accuracy, len(measured[0].predicted))
+        own = {each.get("name") for each in found.get("pool", [])} == {here.network}
         return cls(
             lost=full.accuracy - pruned.accuracy,
             gained=None if made.untuned is None else pruned.accuracy - made.untuned,
@@ -66,7 +70,8 @@ class Facts:
             uniform=found.get("searcher") == "uniform",
             searched=found.get("evaluations", 0) if own else 0,
             verdict=rival.verdict if rival else None,
-            diverged=rival.name if rival and rival.verdict is None else None,
+            diverged=rival.name if rival and "after" not in rival.report else None,
+            spoiled=harm or (rival.spoiled if rival else ""),
         )
 
 
@@ -92,13 +97,15 @@ def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., st
         search: Returns the command that searches a profile on the user's own network, with some options changed.
     """
     steps = []
-    if facts.gained is None and facts.lost > _LITTLE:
+    if facts.spoiled:
+        steps.append(Step(f"{facts.spoiled}:", again(lr=_lower(facts.lr))))
+    elif facts.gained is None and facts.lost > _LITTLE:
         steps.append(Step(f"fine-tune it, {_EPOCHS} epochs:", again(finetune=_EPOCHS)))
     elif facts.gained is not None and facts.gained < 0:
         steps.append(Step("the fine-tuning gained nothing; a lower rate:", again(lr=_lower(facts.lr))))
     elif facts.lost > _LITTLE:
         steps.append(Step("accuracy is still missing; more epochs:", again(finetune=3 * facts.epochs)))
-    if facts.lost > _MUCH and facts.keep < 0.9:
+    if facts.lost > _MUCH and facts.keep < 0.9 and not facts.spoiled:
         wider = round(facts.keep + (1 - facts.keep) / 2, 2)
         why = f"keep more of it, {wider:.0%}, the same part of every layer:"
         steps.append(Step(why, again(keep=wider, profile="uniform", against=None)))
@@ -110,7 +117,7 @@ def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., st
         steps.append(Step(f"{better} is better here; take it:", again(profile=better, against=None)))
     elif facts.diverged is not None:
         steps.append(Step(f"{facts.diverged} diverged; both at a lower rate:", again(lr=_lower(facts.lr))))
-    elif facts.verdict is None and not facts.uniform:
+    elif facts.verdict is None and not facts.uniform and not facts.spoiled:
         why = "is this profile worth it on your data? Hold it against the same part of every layer:"
         steps.append(Step(why, again(against="uniform")))
     if facts.searched:

@@ -7,7 +7,7 @@ from typing import Any
 from profilesearch.applying.making import Diverged, Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.cli.console import Output
-from profilesearch.measure.intervals import paired_difference
+from profilesearch.measure.intervals import accuracy_interval, paired_difference
 from profilesearch.measure.speed import BATCHES, part_text
 from profilesearch.tasks.data import Images
 
@@ -44,8 +44,9 @@ class Comparison:
         name: Of the rival.
         table: Of both.
         text: The verdict in words, or why there is none.
-        verdict: None where the rival diverged.
+        verdict: None where there is none.
         report: The rival's row of the report.
+        spoiled: What fine-tuning lost, in words, where it did harm to either; empty where it did not.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Comparison:
     text: str
     verdict: Verdict | None
     report: dict[str, Any]
+    spoiled: str = ""
 
     def show(self, output: Output) -> None:
         """Prints the table and the verdict."""
@@ -75,14 +77,33 @@ def compare(name: str, made: Made, rival: Made | Diverged, measured: Sequence[Me
         text = f"{name} cannot be compared, it diverged: {rival.error}"
         return Comparison(name, _one_sided(name, made, rival, measured[0]), text, None, {**about, "verdict": text})
     verdict = judge(name, [made, rival], measured, images)
+    whose = zip(("", f" of {name}"), (made, rival), measured, strict=True)
+    harm = next(filter(None, (spoiled(each.untuned, by.side.accuracy, len(images), of) for of, each, by in whose)), "")
+    text = harm or verdict.text
     report = {
         **about,
         "after": measured[1].side.to_json(len(images)),
         "difference": round(verdict.difference, 6),
         "interval": [round(verdict.low, 6), round(verdict.high, 6)],
-        "verdict": verdict.text,
+        "verdict": text,
     }
-    return Comparison(name, table_of(verdict, [made, rival], measured), verdict.text, verdict, report)
+    table = table_of(verdict, [made, rival], measured)
+    return Comparison(name, table, text, None if harm else verdict, report, harm)
+
+
+def spoiled(untuned: float | None, tuned: float, images: int, whose: str = "") -> str:
+    """Says what fine-tuning lost, where a network ends below what it was before by more than chance; else nothing.
+
+    Args:
+        untuned: Accuracy before; None where there was no fine-tuning.
+        tuned: After it.
+        images: On which both were measured.
+        whose: The network, in words.
+    """
+    if untuned is None or accuracy_interval(tuned, images)[1] >= untuned:
+        return ""
+    lost = f"{(untuned - tuned) * 100:.1f} points"
+    return f"fine-tuning{whose} lost {lost}; at this rate nothing can be judged, try a lower --lr"
 
 
 def judge(name: str, made: Sequence[Made], measured: Sequence[Measured], images: Images) -> Verdict:

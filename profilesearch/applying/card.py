@@ -9,6 +9,7 @@ from profilesearch.applying.subject import Subject
 from profilesearch.errors import one_line
 from profilesearch.networks.names import AS_CUT
 from profilesearch.reporting.webpage import markdown_table
+from profilesearch.tasks.data import DataSet
 
 
 def model_card(settings: Applying, subject: Subject, report: dict[str, Any], command: str) -> str:
@@ -42,8 +43,8 @@ def model_card(settings: Applying, subject: Subject, report: dict[str, Any], com
         f"The interval is of {report['evidence']['test_images']:,} test images, and knows nothing of other seeds.",
         "## Use",
         f"```python\n{loading(settings).replace('; ', chr(10))}\n```",
-        f"It takes images (N, {subject.shape[0]}, {height}, {width}), as fractions of one, minus "
-        f"{_numbers(data.mean)}, over {_numbers(data.std)}, and returns scores of {data.num_classes} classes"
+        f"It takes images (N, {subject.shape[0]}, {height}, {width}), {_input(data, subject.shape[0])}, "
+        f"and returns scores of {data.num_classes} classes"
         f"{': ' + ', '.join(map(one_line, data.class_names)) if 0 < len(data.class_names) <= _NAMED else ''}.",
         "## Made by",
         f"```\n{command}\n```",
@@ -51,7 +52,7 @@ def model_card(settings: Applying, subject: Subject, report: dict[str, Any], com
     return "\n\n".join(parts) + "\n"
 
 
-_COUNTS = (("multiply-adds", "macs"), ("parameters", "params"), ("bytes", "bytes"))
+_COUNTS = (("multiply-adds", "macs"), ("parameters", "params"), ("bytes of weights, single precision", "bytes"))
 _METRICS = {"macs": "multiply-adds", "params": "parameters", "latency": "time"}
 _NAMED = 100
 """Classes that are named at most."""
@@ -79,6 +80,13 @@ def _front(settings: Applying, subject: Subject, report: dict[str, Any]) -> str:
         "model-index": [{"name": f"{one_line(settings.arch)}, pruned", "results": [result]}],
     }
     return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in about.items()), "---"])
+
+
+def _input(data: DataSet, channels: int) -> str:
+    """Says how a network's images are normalized."""
+    mean, std, luma = data.normalization(channels)
+    grey = f", made grey with {' / '.join(map(str, luma))} for red, green and blue" if luma else ""
+    return f"as fractions of one{' of colours' if luma else ''}, minus {_numbers(mean)}, over {_numbers(std)}{grey}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

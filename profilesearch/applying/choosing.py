@@ -4,8 +4,6 @@ In this order: what is asked for; a stored profile whose evidence is not against
 own evidence is for it; a rule that has such evidence; what the sensitivity of the layers says; uniform.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from profilesearch.applying.settings import Applying
@@ -15,7 +13,8 @@ from profilesearch.cli.outcome import known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision, Measure, decide, named
-from profilesearch.evidence import provenance
+from profilesearch.evidence import AtHand, provenance
+from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, NAMED
 from profilesearch.networks.plan import Plan
@@ -23,15 +22,24 @@ from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile
 from profilesearch.store import Store, evidence_against
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import foreign_name, trained_name
+from profilesearch.tasks.pools import Member, trained_name
 
 
-def chosen_profile(settings: Applying, data: DataSet, output: Output, searching: type[Settings]) -> Profile | Decision:
+def at_hand(settings: Applying, data: DataSet, member: Member | None) -> AtHand:
+    """Returns the network and the data set at hand; without a member, it is trained here, which may come yet."""
+    name = member.name if member else trained_name(settings.arch, data, 0)
+    return AtHand(data.name, name, data.folder_digest, weights_digest(member.load()) if member else "")
+
+
+def chosen_profile(
+    settings: Applying, data: DataSet, here: AtHand, output: Output, searching: type[Settings]
+) -> Profile | Decision:
     """Returns the profile that is used, before any work, or what is decided where it needs the network first.
 
     Args:
         settings: Of `apply`.
         data: What the network classifies.
+        here: The network and its data.
         output: Says which it is.
         searching: Settings of the command that searches one, which is suggested where none is stored.
 
@@ -48,15 +56,15 @@ def chosen_profile(settings: Applying, data: DataSet, output: Output, searching:
             "--keep-params, --metric and --scope say"
         )
         return profile
-    network = foreign_name(Path(settings.checkpoint)) if settings.checkpoint else trained_name(settings.arch, data, 0)
-    stored = Store(settings.store).find(settings.arch, asked, data.name, network)
+    stored = Store(settings.store).find(settings.arch, asked, here)
     if stored is None:
         why = f"no stored profile of {settings.arch} keeps {asked.text}"
-    elif evidence_against(stored, data.name, network):
-        why = f"stored profile {stored.name} is left alone, {known_worth(stored.profile, data.name)}"
+    elif evidence_against(stored, here):
+        why = f"stored profile {stored.name} is left alone, {known_worth(stored.profile.seen(here), data.name)}"
     else:
-        searched = ", ".join(sorted({member["data"] for member in stored.profile.found.get("pool", [])}))
-        worth = known_worth(stored.profile, data.name)
+        known = stored.profile.seen(here)
+        searched = ", ".join(sorted({member["data"] for member in known.found.get("pool", [])}))
+        worth = known_worth(known, data.name)
         whose = "your profile" if stored.own else "profile"
         output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
         return stored.profile

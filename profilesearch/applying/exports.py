@@ -107,7 +107,9 @@ def metadata_of(data: DataSet, shape: tuple[int, ...]) -> dict[str, str]:
         shape: Of one input, (C, H, W).
     """
     names = list(data.class_names or map(str, range(data.num_classes)))
-    about = {"data": data.name, "class_names": names, "mean": data.mean, "std": data.std, "input_size": shape}
+    mean, std, luma = data.normalization(shape[0])
+    about: dict[str, Any] = {"data": data.name, "class_names": names, "mean": mean, "std": std, "input_size": shape}
+    about |= {"grey_of_normalized_colours": luma} if luma else {}
     return {name: json.dumps(value) for name, value in about.items()}
 
 

@@ -95,6 +95,7 @@ def make(
         if settings.refit == AUTO:
             how = "left" if refitted.startswith(AS_CUT) else "refitted"
             output.say(f"{name} is {how} {refitted}: closest to the unpruned network on other training images")
+    _check_finite(pruned.network, subject.member.name)
     if not settings.finetune:
         return Made(cut, pruned, None, refitted)
     with output.progress("classifying test images") as move:
@@ -104,6 +105,20 @@ def make(
     except NotFinite as error:
         return Diverged(cut, pruned, untuned, error)
     return Made(cut, pruned, untuned, refitted)
+
+
+def _check_finite(network: nn.Module, name: str) -> None:
+    """Checks that what a network was refitted to are numbers.
+
+    Raises:
+        UsageError: They overflowed.
+    """
+    for each, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UsageError(
+                f"what the layers of {name} give on its images overflows, so '{each}' of the pruned network is not "
+                "finite; see that its weights, --mean and --std are those of its training"
+            )
 
 
 def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -> dict[str, Tensor]:

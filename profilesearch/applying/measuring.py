@@ -54,7 +54,7 @@ def measure(
             predicted.append(predictions(network, subject.data, test, "fp32", progress=move))
     with output.progress("timing the networks") as move:
         speeds = measure_speed(networks, subject.shape, move)
-    sizes = [_bytes(full), *(file.stat().st_size for file in files)]
+    sizes = [weight_bytes(network) for network in networks]
     cuts = [(pruned[0].cost, pruned[0].table.channels), *((each.cost, each.widths) for each in pruned)]
     return [
         Measured(
@@ -73,5 +73,11 @@ def measure(
     ]
 
 
-def _bytes(network: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+def weight_bytes(network: nn.Module) -> int:
+    """Returns the size of a network's tensors in single precision: files may have others, and say more."""
+    tensors = network.state_dict().values()
+    return sum(each.numel() * (_SINGLE if each.is_floating_point() else each.element_size()) for each in tensors)
+
+
+_SINGLE = 4
+"""Bytes of a number."""

@@ -49,7 +49,7 @@ def result_page(
     palette = Palette()
     part = applied_part(Source(settings.out, titles([settings.out])[0], palette), report)
     points = {part.title: part.points}
-    if rival and rival.verdict:
+    if rival and "after" in rival.report:
         side, full = rival.report["after"], report["before"]
         points[rival.name] = {rival.name: (side["macs"] / full["macs"], side["accuracy"], *side["interval"])}
     labels = ("part of the multiply-adds that is left", "test accuracy")

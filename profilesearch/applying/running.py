@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.applying.advice import Facts, Step, next_steps
-from profilesearch.applying.choosing import chosen_profile, fitted_profile
+from profilesearch.applying.choosing import at_hand, chosen_profile, fitted_profile
 from profilesearch.applying.exports import check_format
 from profilesearch.applying.making import Diverged, last_good, make, measured_losses
 from profilesearch.applying.settings import Applying
@@ -26,6 +26,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
 from profilesearch.research.settings import Training
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.files import check_outside
 from profilesearch.tasks.hardware import open_device
 from profilesearch.tasks.parallel import World, joined
 from profilesearch.tasks.pools import Member, example_shape, learning_images
@@ -60,18 +61,20 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     """
     workspace = Workspace(settings, output)
     data = workspace.data(workspace.names[0])
+    check_outside(settings.out, data)
     if settings.finetune:
         tuning(settings, data)  # finds mistakes
     _check_rival(settings)
     member = workspace.foreign([settings.checkpoint])[0] if settings.checkpoint else None
-    given = [chosen_profile(settings, data, output, searching)]
+    data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
+    here = at_hand(settings, data, member)
+    given = [chosen_profile(settings, data, here, output, searching)]
     settings = _with_rival(settings, given[0], output)
     asked = [settings]
     if settings.against:
         asked.append(_of_rival(settings, given[0]))
-        given.append(chosen_profile(asked[1], data, output, searching))
+        given.append(chosen_profile(asked[1], data, here, output, searching))
     member = member or workspace.trained(data.name, 0)
-    data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     full = member.load()
     shape = example_shape(full, data)
     if settings.finetune:
@@ -84,7 +87,7 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output, measure))
     for profile in profiles:
         table.within(profile.scope).ratios(profile)  # or it is of another architecture
-    known = world.first(lambda: _base(full, member, data, profiles[0], output, world.device))
+    known = world.first(lambda: _base(full, member, data, profiles[0].seen(subject.here), output, world.device))
     with Unfinished(settings.out / "finetune") as resume:
         made = make(subject, profiles[0], settings, resume, output, world)
         if isinstance(made, Diverged):

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.applying.settings import Applying
+from profilesearch.evidence import AtHand
 from profilesearch.networks.criteria import MOST_SEEN, Batch
+from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reading import tensor_digest
 from profilesearch.profiles import Profile, Scope
@@ -50,6 +52,12 @@ class Subject:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one input, (C, H, W)."""
         return self.plan.image_shape
+
+    @property
+    def here(self) -> AtHand:
+        """By which profiles' files are read."""
+        digest = self.data.folder_digest
+        return AtHand(self.data.name, self.member.name, digest, weights_digest(self.network))
 
     def sample(self) -> Batch:
         """Returns the training images that criteria look at, normalized, and their labels."""

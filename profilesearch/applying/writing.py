@@ -79,7 +79,7 @@ def write(
                 report["exports"].append(exported)
         except UsageError as error:  # exporters fail in ways of their own: all else is a result without them
             failed = error
-        steps = advise(Facts.of(settings, subject.member.name, made, measured, comparison))
+        steps = advise(Facts.of(settings, subject.here, made, measured, comparison))
         page = result_page(settings, subject, report, measured, comparison, steps)
         write_text(draft.folder / "result.html", page)
         if settings.card:
@@ -98,6 +98,7 @@ def _report(settings: Applying, subject: Subject, made: Made, measured: Sequence
     data, sides = subject.data, [each.side for each in measured[:2]]
     about: Evidence = {
         "model": subject.member.name,
+        "weights": subject.here.weights,
         "criterion": settings.criterion,
         "refit": made.refitted,
         "seed": settings.seed,
@@ -126,6 +127,7 @@ def _close(settings: Applying, has_rival: bool, steps: Sequence[Step], output: O
 def _metadata(settings: Applying, subject: Subject) -> dict[str, Any]:
     """Returns what the network's file says: how to rebuild it, and what images it takes."""
     data = subject.data
+    luma = data.normalization(subject.shape[0])[2]
     return {
         "architecture": settings.arch,
         "num_classes": data.num_classes,
@@ -134,6 +136,7 @@ def _metadata(settings: Applying, subject: Subject) -> dict[str, Any]:
         "model": subject.member.name,
         "mean": data.mean,
         "std": data.std,
+        **({"grey_of_normalized_colours": luma} if luma else {}),
     }
 
 

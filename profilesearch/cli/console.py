@@ -5,7 +5,8 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, NoReturn, TextIO
@@ -24,6 +25,8 @@ from profilesearch.system.progress import Progress
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
 _FILE_WIDTH = 180
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+"""Where results go while standard output is kept for them."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Output:
     def result(self, value: dict[str, Any]) -> None:
         """Prints the result object, with `--json` alone."""
         if self.as_json:
-            with _to_stdout():
-                sys.stdout.write(json.dumps(_redacted(value)) + "\n")
+            stream = _results.get() or sys.stdout
+            with _to_stdout(stream):
+                stream.write(json.dumps(_redacted(value)) + "\n")
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
@@ -118,7 +122,19 @@ def work(settings: Settings, place: str, *more: Any) -> None:
     settings.validate()
     does = resolve_name(place)
     starting.done()
-    does(settings, *more)
+    with _for_results() if settings.json else nullcontext():
+        does(settings, *more)
+
+
+@contextmanager
+def _for_results() -> Iterator[None]:
+    """Keeps standard output for results: what else prints, such as a user's own module, goes to standard error."""
+    token = _results.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
@@ -166,14 +182,14 @@ def _open_streams() -> None:
 
 
 @contextmanager
-def _to_stdout() -> Iterator[None]:
+def _to_stdout(stream: TextIO | None = None) -> Iterator[None]:
     """Turns a failed write to standard output into the sentence for the user, once: nothing more is written there."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
         raise UsageError(f"cannot write to standard output: {error.strerror}; send it somewhere else") from error
 
 

@@ -21,7 +21,7 @@ _NO_FASTER = 0.95
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the before / after table; sizes in bytes, memory at batch 64."""
+    """One side of the before / after table; bytes of the weights in single precision, memory at batch 64."""
 
     accuracy: float
     macs: int
@@ -59,8 +59,10 @@ def evidence_of(
     before, after = sides
     count = len(data.test)
     tuned: Evidence = {} if untuned is None else {"finetuned_accuracy": after.accuracy, "recipe": dict(recipe)}
+    images: Evidence = {"data_digest": data.folder_digest} if data.folder_digest else {}
     return evidence(
         {"data": data.name, "test_images": count},
+        images,
         about,
         {"base_accuracy": before.accuracy, "pruned_accuracy": after.accuracy if untuned is None else untuned},
         tuned,
@@ -118,7 +120,12 @@ def show(output: Output, sides: Sequence[Side], images: int, untuned: float | No
             f"{after.params / 1e3:.1f} k",
             ratio(after.params, before.params),
         ],
-        ["file size", f"{before.bytes / 1e6:.2f} MB", f"{after.bytes / 1e6:.2f} MB", ratio(after.bytes, before.bytes)],
+        [
+            "weights, single precision",
+            f"{before.bytes / 1e6:.2f} MB",
+            f"{after.bytes / 1e6:.2f} MB",
+            ratio(after.bytes, before.bytes),
+        ],
     ]
     rows.append(["peak memory, batch 64", *(f"{side.memory / 1e6:.1f} MB" for side in sides),
                  ratio(after.memory, before.memory)])  # fmt: skip

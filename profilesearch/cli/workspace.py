@@ -12,7 +12,7 @@ import numpy as np
 
 from profilesearch.cli.console import DATA_VARIABLE, Output
 from profilesearch.cli.options import OnModels, Pooled, Searching
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
 from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
 from profilesearch.networks.checkpoints import entry_of, load_matched
@@ -31,7 +31,7 @@ from profilesearch.scoring.names import Measure, Statistics
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.system.files import check_writable
-from profilesearch.tasks.catalogue import check_data, is_data, with_size
+from profilesearch.tasks.catalogue import check_data, is_data, taken, with_size
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
@@ -69,6 +69,7 @@ class Workspace:
         self.names = [with_size(name, self._sources.image_size) for name in self._data_names(settings)]
         self.loaded: dict[str, DataSet] = {}
         self.asked: dict[str, str] = {}
+        self._labelled: dict[str, tuple[Path, int]] = {}
 
     def _data_names(self, settings: OnModels) -> list[str]:
         """Returns the data sets to use, and says so when it falls back to the embedded one."""
@@ -94,7 +95,7 @@ class Workspace:
             text = with_size(name, sources.image_size)
             with self._output.progress(f"reading {text}"):
                 data = open_for(sources.arch, text, self.data_dir, sources.download, sources.mean, sources.std)
-            for line in data.remarks:
+            for line in filter(None, (taken(text, self.data_dir), *data.remarks)):
                 self._output.say(line)
             known = self.loaded.get(data.name)
             if known is not None and known.identity != data.identity:  # another folder of the same name
@@ -125,12 +126,23 @@ class Workspace:
             if matched.note:
                 self._output.say(matched.note)
             if isinstance(data.train, FileImages):  # of ImageNet's folders, the network decides what they are called
-                fitting = for_network(data, matched.classes)
-                self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
-                data = fitting
+                data = self._labelled_for(data, path, matched.classes)
             members[place] = foreign_member(self._sources.arch, path, data)
         members |= {place: self.trained(*which) for place, which in to_train.items()}
         return [members[place] for place in range(len(checkpoints))]
+
+    def _labelled_for(self, data: DataSet, path: Path, classes: int) -> DataSet:
+        """Returns a folder's images as a network calls them, for all that comes.
+
+        Raises:
+            UsageError: Another network calls them otherwise.
+        """
+        fitting = for_network(data, classes)
+        other, known = self._labelled.setdefault(data.name, (path, classes))
+        if known != classes and (fitting is not data or classes == len(data.classes)):
+            raise UsageError(f"{other} tells {known:,} classes apart, {path} {classes:,}; give them in two commands")
+        self.loaded |= {each: fitting for each, there in self.loaded.items() if there is data}
+        return fitting
 
     def _file_of(self, where: str) -> Path:
         """Returns a checkpoint's file; published weights go by name."""
@@ -152,10 +164,11 @@ class Workspace:
     def trained(self, data: str, seed: int, **how: Any) -> Member:
         """Returns a member that we train ourselves, training it if it is missing; `how` is for `train_member`."""
         arch, folder = self._sources.arch, self._sources.pool_dir
+        path = pool_path(folder, arch, self.data(data).own_name, seed)
+        self._labelled.setdefault(self.data(data).name, (path, self.data(data).num_classes))
         there = self.present(data, seed)
         if there is not None:
             return there
-        path = pool_path(folder, arch, self.data(data).own_name, seed)
         self._output.say(
             f"there is no {path} yet; training it once (if interrupted, it goes on where it was); --checkpoint FILE "
             "uses a trained model instead"

@@ -1,4 +1,4 @@
-"""What a profile reaches, from its keep ratios: what a file says of it was true when the file was written, at most."""
+"""What a profile reaches in a network, and whether it fits its architecture at all."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from profilesearch.networks.architectures import build, image_size, is_foreign_c
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable, IntArray
-from profilesearch.networks.space import TOLERANCE, round_widths
+from profilesearch.networks.space import TOLERANCE
 from profilesearch.profiles import Budget, Profile, Scope
 
 _CLASSES = 10
@@ -37,20 +37,17 @@ def reached_in(profile: Profile, cost: CostModel, widths: IntArray) -> Profile:
     )
 
 
-def reached_anew(profile: Profile) -> Profile:
-    """Returns the profile with what it reaches in a network of its architecture for 10 classes.
+def check_fits(profile: Profile) -> None:
+    """Checks that a profile fits its architecture.
 
-    It is returned unchanged where that is not known without more: latency, and architectures that are somebody's own
-    code, which a file alone never makes be imported.
+    Its channel groups are those of any network of the architecture; what it reaches depends on classes, channels and
+    pixels, and is what its file says. Somebody's own code is never imported for a file alone: nothing is checked there.
 
     Raises:
-        UsageError: The profile does not fit its architecture.
+        UsageError: It does not fit.
     """
-    open_ = profile.budget.metric == "latency" and profile.budget.keep_params is None
-    if open_ or is_foreign_code(profile.architecture):
-        return profile
-    table, cost = _known(profile.architecture, _size(profile), profile.scope)
-    return reached_in(profile, cost, round_widths(table.ratios(profile), table.channels))
+    if not is_foreign_code(profile.architecture):
+        _groups(profile.architecture, _size(profile), profile.scope).ratios(profile)
 
 
 def reached_text(profile: Profile) -> str:
@@ -93,11 +90,9 @@ def _size(profile: Profile) -> int:
 
 
 @cache
-def _known(architecture: str, size: int, scope: Scope) -> tuple[GroupTable, CostModel]:
+def _groups(architecture: str, size: int, scope: Scope) -> GroupTable:
     network = build(architecture, _CLASSES).eval()
-    example = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
-        table = trace(network, example).within(scope)
-        return table, CostModel(network, table, example)
+        return trace(network, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))).within(scope)
     except RuntimeError as error:
         raise UsageError(f"{architecture} cannot take images of {size} by {size}") from error

@@ -25,8 +25,12 @@ def network_identity(network: nn.Module, image_shape: tuple[int, int, int]) -> s
         network: On any device; run once in evaluation mode on a fixed image, and left unchanged.
         image_shape: Shape of one image, (C, H, W).
     """
-    state = dict((*network.named_parameters(), *network.named_buffers()))
-    return hashlib.sha256(f"{tensor_digest(state)} {code_identity(network, image_shape)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{weights_digest(network)} {code_identity(network, image_shape)}".encode()).hexdigest()[:16]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Hash of a network's weights."""
+    return tensor_digest(dict((*network.named_parameters(), *network.named_buffers())))
 
 
 def code_identity(network: nn.Module, image_shape: tuple[int, int, int]) -> str:

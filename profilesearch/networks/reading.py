@@ -22,6 +22,10 @@ from profilesearch.system.temporary import plainly_named
 
 METADATA_KEY = "profilesearch"
 DIGEST_KEY = "digest"
+_SCRIPT = "/constants.pkl"
+"""The part of TorchScript's files that others have not."""
+_VARIANCE = "running_var"
+"""What BatchNorm calls the variances that it takes the root of."""
 _ZIP = b"PK\x03\x04"
 
 
@@ -49,13 +53,15 @@ class Checkpoint:
         Files of ours, which their digest vouches for, may hold whatever a network keeps.
 
         Raises:
-            UsageError: In another file, it is not dense, or holds something else, values that are not finite, or more
-                of them than the file. Masks, of zeros and negative infinity, are let through.
+            UsageError: In another file, it is not dense, or holds something else, values that are not finite, variances
+                below zero, or more of them than the file. Masks, of zeros and negative infinity, are let through.
         """
         tensor = tensor.detach()
         if not self.metadata:
             self._check_kind(name, tensor)
         plain = tensor.float() if tensor.dtype in _WIDENED else tensor.clone(memory_format=torch.contiguous_format)
+        if name.endswith(_VARIANCE) and bool((plain < 0).any()):
+            raise UsageError(f"'{name}' in {self.path} holds variances below zero; train or fetch it again")
         if self.metadata or not plain.is_floating_point() or bool(plain.float().isfinite().all()):
             return plain
         if not bool(((plain == 0) | plain.isneginf()).all()):
@@ -170,6 +176,11 @@ def _check_zip(path: Path, size: int) -> None:
     """Checks what torch itself does not: the checksums, and that content is stored as it is, which bounds memory."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+        if any(record.filename.endswith(_SCRIPT) for record in records):
+            raise UsageError(
+                f"{path} is a TorchScript file, which holds code; save its weights in Python and use that file: "
+                f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"
+            )
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
             raise UsageError(f"{path} is compressed, which torch.save does not do; load it and save it again")
         if sum(record.file_size for record in records) > size or len({each.filename for each in records}) < len(

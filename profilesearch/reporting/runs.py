@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
-from profilesearch.measure.reaching import reached_anew, reached_text
+from profilesearch.measure.reaching import check_fits, reached_text
 from profilesearch.measure.speed import TIMES, time_texts
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import Points, profile_figure, search_figure
@@ -171,7 +171,7 @@ def applied_part(source: Source, value: dict[str, Any]) -> Part:
         both("test accuracy, 95 % interval", "{}", accuracy),
         both("multiply-adds", "{:.2f} M", lambda side: side["macs"] / 1e6),
         both("parameters", "{:.1f} k", lambda side: side["params"] / 1e3),
-        both("file", "{:.2f} MB", lambda side: side["bytes"] / 1e6),
+        both("weights, single precision", "{:.2f} MB", lambda side: side["bytes"] / 1e6),
         both("time of 1 image", "{:.2f} ms", lambda side: side["latency_ms"]["batch1"]),
         both("time of 64 images", "{:.1f} ms", lambda side: side["latency_ms"]["batch64"]),
         both("peak memory, 64 images", "{:.1f} MB", lambda side: side["peak_memory"] / 1e6),
@@ -206,7 +206,7 @@ def _study(source: Source, value: dict[str, Any]) -> Part:
 def _stored(source: Source) -> Part:
     profile, doubt = Profile.load(source.path), []
     try:
-        profile = reached_anew(profile)
+        check_fits(profile)
     except UsageError as error:
         doubt = [f"It does not fit {profile.architecture}, and is shown as the file says: {error}."]
     rows, points = [], {}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.measure.reaching import off_budget, reached_anew, reached_text
+from profilesearch.measure.reaching import check_fits, off_budget, reached_text
 from profilesearch.profiles import Profile
 from profilesearch.store import Stored, gains
 
@@ -25,7 +25,7 @@ def profile_row(stored: Stored) -> list[str]:
 
 def _reached(profile: Profile) -> str:
     try:
-        profile = reached_anew(profile)
+        check_fits(profile)
     except UsageError:
         return f"does not fit {profile.architecture}"
     return f"{reached_text(profile)}{off_budget(profile)}".replace(" of the ", "\nof the ", 1)

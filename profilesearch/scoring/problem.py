@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import PoolMember
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import ProfileSpace
@@ -122,6 +124,14 @@ class Problem:
         members, data = own_pool(networks, images, labels)
         settings = default_settings(min(1000, max(2, len(images) // 2)), seed=seed)
         return cls(members, {data.name: data}, budget or Budget(), settings, Ledger(), scope)
+
+    def digests(self) -> list[PoolMember]:
+        """Returns what tells each member from others of the same name: digests of weights and of a folder's images."""
+        about: list[PoolMember] = []
+        for network, data in self._networks:
+            folder: PoolMember = {"data_digest": data.folder_digest} if data.folder_digest else {}
+            about.append({**folder, "weights": weights_digest(network)})
+        return about
 
     def with_budget(self, budget: Budget) -> "Problem":
         """Returns the same problem under another budget; models, scores and ledger are shared."""

@@ -87,8 +87,8 @@ def row_of(member: Member, workspace: Workspace, output: Output) -> dict[str, st
     if accuracy is None:
         data = workspace.data(member.data)
         accuracy = held_out_accuracy(member, data)
-        fresh, channels = split(data, member.split_seed).images(data, "fresh"), example_shape(member.load(), data)[0]
-        state(output, member, accuracy, fresh, "held-out", data, channels)
+        held_out = data.train[split(data, member.split_seed).unsearched]
+        state(output, member, accuracy, held_out, "held-out", data, example_shape(member.load(), data)[0])
     learned = "its train part" if member.trained_on == "train" else "every training image"
     return {
         "name": member.name,

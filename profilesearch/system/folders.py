@@ -85,20 +85,30 @@ def check_place(place: Path) -> None:
         raise UsageError(f"{place} holds other folders ({inside}), but a result is a folder of its own; name a new one")
 
 
-def free_place(place: Path, settings: str, main: str, first: int = 1) -> Path:
+def free_place(place: Path, settings: str, main: str) -> Path:
     """Returns where a result of some settings goes that must not take another one's place.
 
     Args:
         place: The folder that it is called after; where one of other settings is there, a number is appended.
         settings: Their digest.
         main: Name of the results' main files.
-        first: The number to begin with; 1 is none.
     """
-    for number in count(first):
-        each = place if number == 1 else place.with_name(f"{place.name}-{number}")
-        if not each.exists() or _listed(each, main).get("settings") == settings:
-            return each
-    raise AssertionError
+    numbered = (place.with_name(f"{place.name}-{number}") for number in count(2))
+    return next(each for each in (place, *numbered) if not each.exists() or _is_of(each, settings, main))
+
+
+def _is_of(folder: Path, settings: str, main: str) -> bool:
+    return bool(_listed(folder, main).get("settings") == settings)
+
+
+def _is_untouched(folder: Path, main: str) -> bool:
+    """Says whether a folder holds nothing but a result, as it was written."""
+    known = _listed(folder, main)
+    try:
+        check_whole(folder, known)
+    except UsageError:
+        return False
+    return {path.name for path in folder.iterdir()} <= {main, *known.get("files", {})}
 
 
 @contextmanager
@@ -169,6 +179,12 @@ def _check(path: Path, digest: str | None) -> None:
         )
 
 
+def files_of_results(folder: Path) -> set[str]:
+    """Returns the names of those files in a folder that belong to a result."""
+    found = {main: _listed(folder, main) for main in (APPLIED, SEARCHED)}
+    return {name for main, known in found.items() if known for name in (main, *known["files"])}
+
+
 def _listed(folder: Path, main: str) -> dict[str, Any]:
     """Returns a result's main file; nothing where there is none that can be read."""
     try:
@@ -192,14 +208,22 @@ def _publish(folder: Path, place: Path, main: str, settings: str) -> Path | None
     if same:
         _swap(folder, place)
         return None
-    aside = free_place(place, str(known.get("settings", "")), main, first=2)
+    aside = _aside(place, str(known.get("settings", "")), main)
     if aside.exists():
-        shutil.rmtree(aside)  # the same result, put aside before
+        shutil.rmtree(aside)
     place.rename(aside)
     folder.rename(place)
     for path in others if known else ():
         (aside / path.name).unlink(missing_ok=True)
     return aside
+
+
+def _aside(place: Path, settings: str, main: str) -> Path:
+    """Returns where a result moves: a new folder, or one that holds nothing but the same result, put aside before."""
+    numbered = (place.with_name(f"{place.name}-{number}") for number in count(2))
+    return next(
+        each for each in numbered if not each.exists() or (_is_of(each, settings, main) and _is_untouched(each, main))
+    )
 
 
 def _link(path: Path, other: Path) -> None:

@@ -86,6 +86,21 @@ def is_data(text: str) -> bool:
     return name in NAMES or Path(name).is_dir()
 
 
+def taken(text: str, folder: Path | None) -> str:
+    """Says what a text names that is a data set's name and a folder here; nothing where it can mean one thing alone.
+
+    Args:
+        text: As for `check_data`.
+        folder: Where named data sets lie.
+    """
+    name, _ = parts_of(text)
+    if name not in NAMES or not Path(name).is_dir() or (folder is not None and folder.resolve() == Path.cwd()):
+        return ""
+    if name in DATA_SETS or folder is not None:
+        return f"{name} is the data set of that name, and not the folder here, which is ./{name}"
+    return f"{name} is the folder here; the data set of that name needs the folder that it lies in"
+
+
 def check_data(text: str) -> str:
     """Returns the text if it names a data set or a folder.
 

@@ -109,6 +109,11 @@ class DataSet:
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     @property
+    def folder_digest(self) -> str:
+        """Digest of a folder's training images, whose name may be that of others; empty where the name says it all."""
+        return self.train.digest if self.classes else ""
+
+    @property
     def own_name(self) -> str:
         """A name that no data set with other training images has: with their digest where it is that of a folder."""
         return self.told_apart().name if self.classes else self.name
@@ -145,6 +150,17 @@ class DataSet:
         if (own, deviation) == (self.mean, self.std):
             return self
         return replace(self, mean=own, std=deviation)
+
+    def normalization(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+        """Returns by which mean and deviation images are normalized for a network that takes so many channels.
+
+        The third are the weights by which it gets normalized colours as grey: where all channels are normalized alike,
+        grey images need no more than the one mean and deviation, and there are no weights.
+        """
+        if channels != 1 or len(self.mean) == 1:
+            return self.mean, self.std, ()
+        alike = len(set(self.mean)) == len(set(self.std)) == 1
+        return (self.mean[:1], self.std[:1], ()) if alike else (self.mean, self.std, _LUMA)
 
     def without_test(self) -> "DataSet":
         """Returns the data set as searches see it: with no test image at all."""

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -26,9 +26,9 @@ from profilesearch.tasks import decoded
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
 from profilesearch.tasks.decoding import bring_to, decode, is_dim, quiet, shown
+from profilesearch.tasks.layout import layout_of
 from profilesearch.tasks.listing import ClassFolder, list_classes
 
-_TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 _WNID = re.compile(r"n\d{8}")
 _IMAGENET_CLASSES = 1000
 _INDEX = "imagenet_classes.txt"
@@ -175,7 +175,8 @@ def files_of(source: Any) -> list[Path] | None:
 
 
 def load_folder(folder: Path, size: int) -> DataSet:
-    """Loads a data set that is a folder: one subfolder a class, or those under `train` and `val` (or `test`).
+    """Loads a data set that is a folder: one subfolder a class, or those under `train` and `test`, as `layout_of` finds
+    them.
 
     A folder with one part alone is split: every fifth image, in a fixed random order, is a test image. Where the class
     folders are a part of ImageNet's (n01440764, ...), `for_network` gives them the labels of all 1,000 classes, and
@@ -188,20 +189,19 @@ def load_folder(folder: Path, size: int) -> DataSet:
     Raises:
         UsageError: There is no class folder, one class alone, or no image; or what is white in its images is not known.
     """
-    parts = {kind: next((folder / n for n in names if (folder / n).is_dir()), None)
-             for kind, names in (("train", _TRAIN), ("test", _TEST))}  # fmt: skip
-    if parts["train"] and parts["test"]:
-        sources = [list_classes(path) for path in (parts["train"], parts["test"])]
+    parts = layout_of(folder)
+    if parts.train and parts.test:
+        sources = [list_classes(path) for path in (parts.train, parts.test)]
         classes = tuple(sorted({*sources[0].classes, *sources[1].classes}))
         if any(source.classes != classes for source in sources) and not set(classes) <= set(_imagenet_classes()):
             other = ", ".join(sorted({*sources[0].classes} ^ {*sources[1].classes})[:_SHOWN])
             raise UsageError(
-                f"{shown(parts['train'])} and {shown(parts['test'])} have other class folders ({other} in one alone); "
+                f"{shown(parts.train)} and {shown(parts.test)} have other class folders ({other} in one alone); "
                 "make them the same"
             )
         images = [FileImages(s, _labels_of(s, classes), shuffled(len(s.samples)), size) for s in sources]
     else:
-        sources = [list_classes(parts["train"] or parts["test"] or folder)]
+        sources = [list_classes(parts.train or parts.test or folder)]
         count = len(sources[0].samples)
         if count < _LEAST:
             raise UsageError(
@@ -214,18 +214,8 @@ def load_folder(folder: Path, size: int) -> DataSet:
     images[0].check_range()
     name = f"{one_line(shown(Path(folder.resolve().name)))}@{size}"
     data = DataSet(name, images[0], images[1], len(classes), IMAGENET_MEAN, IMAGENET_STD, flips=True)
-    remarks = tuple(filter(None, (*(source.left_out for source in sources), _unread(folder, parts))))
+    remarks = tuple(filter(None, (*(source.left_out for source in sources), parts.unread)))
     return replace(data, classes=classes, remarks=remarks, split_here=len(sources) == 1)
-
-
-def _unread(folder: Path, parts: Mapping[str, Path | None]) -> str:
-    """Names the folders beside the only part, which may be the other part under a name that is not known."""
-    part = next((path for path in parts.values() if path is not None), None)
-    if part is None or all(parts.values()):
-        return ""
-    others = sorted(each.name for each in folder.iterdir() if each.is_dir() and each != part and each.name[0] != ".")
-    wanted = _TEST if parts["train"] else _TRAIN
-    return f"not read: {', '.join(others)} beside {part.name}; name it {' or '.join(wanted[:2])}" if others else ""
 
 
 def for_network(data: DataSet, classes: int) -> DataSet:
@@ -237,6 +227,21 @@ def for_network(data: DataSet, classes: int) -> DataSet:
     place = torch.tensor([index.index(name) for name in data.classes])
     train, test = data.train.relabelled(place), data.test.relabelled(place)
     return replace(data, train=train, test=test, num_classes=classes)
+
+
+def check_outside(place: Path, data: DataSet) -> None:
+    """Checks that a result's place is in no class folder of a data set, whose images it would lie among.
+
+    Raises:
+        UsageError: It is.
+    """
+    sources = [images._source for images in (data.train, data.test) if isinstance(images, FileImages)]
+    for source in (source for source in sources if isinstance(source, ClassFolder)):
+        root, here = source.folder.resolve(), place.resolve()
+        if here.is_relative_to(root) and here.relative_to(root).parts[:1] in {(name,) for name in source.classes}:
+            raise UsageError(
+                f"{shown(place)} lies among the images of {data.name}; name a folder outside of its classes"
+            )
 
 
 def shuffled(count: int) -> Tensor:

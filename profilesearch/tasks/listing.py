@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilesearch.errors import UsageError
+from profilesearch.system.folders import APPLIED, SEARCHED, files_of_results
 from profilesearch.tasks.decoding import shown
+from profilesearch.tasks.layout import is_part, subfolders
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's `ImageFolder`."""
@@ -22,11 +24,13 @@ class ClassFolder:
     """A folder with one subfolder a class.
 
     Attributes:
-        classes: Names of the subfolders, sorted; hidden and linked ones are none.
+        folder: With the subfolders.
+        classes: Their names, sorted; hidden and linked ones are none, nor are those with nothing but results of ours.
         samples: Image files, in the order of classes and names.
         left_out: What does not count, in words; empty where everything does.
     """
 
+    folder: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     left_out: str
@@ -36,7 +40,7 @@ def list_classes(folder: Path) -> ClassFolder:
     """Lists the images of a folder.
 
     Folders are searched at any depth. Hidden and linked folders do not count, nor do files of unknown endings, hidden
-    files, what is no regular file, and links to images that are in the folder already.
+    files, what is no regular file, links to images that are in the folder already, and files of results of ours.
 
     Raises:
         UsageError: A folder cannot be read; there is no class, one alone, or one without images.
@@ -47,6 +51,7 @@ def list_classes(folder: Path) -> ClassFolder:
         with os.scandir(folder) as entries:
             classes = sorted(entry.name for entry in entries if _is_class(entry, left_out))
         found = {name: _images(folder / name, left_out) for name in classes}
+        classes = [name for name in classes if found[name] or not left_out[_results_in(folder / name)]]
     except OSError as error:
         where = Path(error.filename or folder)
         raise UsageError(f"{shown(where)} cannot be read ({error.strerror or error}); {needed}") from error
@@ -56,15 +61,18 @@ def list_classes(folder: Path) -> ClassFolder:
     if not classes:
         raise UsageError(f"{shown(folder)} has no classes{but}; {needed}")
     if len(classes) < 2:
-        only = shown(Path(classes[0]))
-        raise UsageError(f"{shown(folder)} has one class alone, '{only}'{but}; a classifier needs two or more")
+        only, inside = Path(classes[0]), subfolders(folder / classes[0])
+        meant = f", did you mean {shown(folder / only)}?" if len(inside) > 1 or any(map(is_part, inside)) else ""
+        raise UsageError(
+            f"{shown(folder)} has one class alone, '{shown(only)}'{but}; a classifier needs two or more{meant}"
+        )
     empty = set(range(len(classes))) - {place for _, place in samples}
     if empty:
         where = folder / classes[min(empty)]
         raise UsageError(
             f"{shown(where)} has no image{but}; put some there, in {', '.join(_ENDINGS)}, or remove the folder"
         )
-    return ClassFolder(tuple(classes), tuple(samples), f"{shown(folder)}: {_words(left_out)}" if but else "")
+    return ClassFolder(folder, tuple(classes), tuple(samples), f"{shown(folder)}: {_words(left_out)}" if but else "")
 
 
 def _is_class(entry: os.DirEntry[str], left_out: Counter[str]) -> bool:
@@ -89,13 +97,21 @@ def _images(folder: Path, left_out: Counter[str]) -> list[tuple[Path, bool]]:
     while todo:
         here = todo.pop()
         found[here] = []
-        with os.scandir(here) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    todo += [entry.path] if _is_own(entry, left_out) else []
-                elif _is_image(entry, left_out):
-                    found[here].append((entry.name, entry.is_symlink()))
+        with os.scandir(here) as scanned:
+            entries = list(scanned)
+        results = {entry.name for entry in entries} & {APPLIED, SEARCHED}
+        ours = files_of_results(Path(here)) if results else set()
+        left_out[_results_in(folder)] += bool(ours)
+        for entry in entries:
+            if entry.is_dir():
+                todo += [entry.path] if _is_own(entry, left_out) else []
+            elif entry.name not in ours and _is_image(entry, left_out):
+                found[here].append((entry.name, entry.is_symlink()))
     return [(Path(here) / name, linked) for here in sorted(found) for name, linked in sorted(found[here])]
+
+
+def _results_in(folder: Path) -> str:
+    return f"results of profilesearch in {shown(Path(folder.name))}"
 
 
 def _is_image(entry: os.DirEntry[str], left_out: Counter[str]) -> bool:

@@ -1,5 +1,6 @@
 """The page of a comparison."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -85,8 +86,17 @@ def summary_of(tables: Tables, finetune: str, unequal: Sequence[str] = ()) -> li
             if at in (0.0, level)
         }
         for name, s in summarize(runs).items():
-            lines.append((name, f"{level:g}", s.accuracy.text(2, 100), s.error.text(1, 100) + " %", s.rank.text(1)))
+            error = "" if math.isnan(s.error.value) else f"{s.error.text(1, 100)} %"
+            lines.append((name, f"{level:g}", s.accuracy.text(2, 100), error, s.rank.text(1)))
     return lines
+
+
+def about_summary(tables: Tables, finetune: str) -> str:
+    """Says what the summary over data sets is of."""
+    dense = {name: methods.get(("dense", 0.0), ()) for (name, kind), methods in tables.items() if kind == finetune}
+    right = [name for name, rows in dense.items() if rows and all(float(row["accuracy"]) == 1 for row in rows)]
+    without = f" Relative errors leave out {', '.join(right)}, where dense makes none." if right else ""
+    return f"Ranks are among the methods of one level and dense.{without}"
 
 
 @dataclass(frozen=True)
@@ -124,11 +134,12 @@ class Page:
         for (downstream, finetune), methods in tables.items():
             parts += [f"## {downstream}, {finetune}", markdown_table(HEAD, table_of(methods, self.times))]
         for finetune in dict.fromkeys(kind for _, kind in tables):
-            lines = summary_of(tables, finetune, self.unequal)
-            parts += [f"## Over data sets, {finetune}", _RANKS, markdown_table(SUMMARY, lines)] if lines else []
+            if lines := summary_of(tables, finetune, self.unequal):
+                about = about_summary(tables, finetune)
+                parts += [f"## Over data sets, {finetune}", about, markdown_table(SUMMARY, lines)]
         used = dict.fromkeys(name for table in tables.values() for name, _ in table)
-        about = [f"- `{name}`, from {start_of(name, self.ways)}: {METHODS[name].summary}" for name in used]
-        parts += ["## Methods", "\n".join(about)]
+        starts = [f"- `{name}`, from {start_of(name, self.ways)}: {METHODS[name].summary}" for name in used]
+        parts += ["## Methods", "\n".join(starts)]
         parts += ["## Out of reach", "\n".join(f"- {each}" for each in self.skipped)] if self.skipped else []
         return "\n\n".join(parts) + "\n"
 
@@ -160,4 +171,3 @@ _SPEED = (
     "And at equal measured speed? The best of all levels among the networks that take no more than each measured "
     "part of the source's time for 64 images, in torch and full precision on {device}."
 )
-_RANKS = "Ranks are among the methods of one level and dense."

@@ -22,6 +22,7 @@ class Summary:
     Attributes:
         accuracy: Mean over data sets of the mean accuracy.
         error: Mean over data sets of the increase of the error over dense, relative to it; 0.1 is a tenth more errors.
+            Data sets where dense makes none are left out; NaN where that leaves nothing.
         rank: Mean over data sets of the place among the methods, 1 the most accurate; ties share their places.
     """
 
@@ -43,7 +44,7 @@ def summarize(runs: Mapping[str, Runs], dense: str = "dense", seed: int = 0) -> 
         seed: Of the draws.
 
     Raises:
-        UsageError: A method lacks a data set that another one has, `dense` is missing, or it makes no errors.
+        UsageError: A method lacks a data set that another one has, or `dense` is missing.
     """
     if dense not in runs:
         raise UsageError(f"'{dense}' is not among the methods {', '.join(runs)}, and errors are relative to it")
@@ -54,11 +55,10 @@ def summarize(runs: Mapping[str, Runs], dense: str = "dense", seed: int = 0) -> 
     random = np.random.default_rng(seed)
     means = np.stack([np.stack([_drawn(each[n], random) for n in names]) for each in runs.values()])
     base = 1 - means[list(runs).index(dense)]
-    if not (base[:, 0] > 0).all():
-        raise UsageError(f"{dense} makes no errors on some data set, so no error can be relative to it")
+    faulty = base[:, 0] > 0
     base = base.clip(_LEAST_ERROR)  # a draw may lie beyond the last image
     accuracy = means.mean(axis=1)
-    error = ((1 - means) / base - 1).mean(axis=1)
+    error = ((1 - means) / base - 1)[:, faulty].mean(axis=1) if faulty.any() else np.full_like(accuracy, np.nan)
     rank = rankdata(-means, axis=0).mean(axis=1)
     repeated = [any(len(values) > 1 for values in each.values()) for each in runs.values()]
     return {
