@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,8 @@ def free_place(place: Path, settings: str, main: str) -> Path:
         main: Name of the results' main files.
     """
     numbered = (place.with_name(f"{place.name}-{number}") for number in count(2))
-    return next(each for each in (place, *numbered) if not each.exists() or _is_of(each, settings, main))
+    places = chain([place], numbered)
+    return next(each for each in places if not each.exists() or _is_of(each, settings, main))
 
 
 def _is_of(folder: Path, settings: str, main: str) -> bool:
