@@ -187,7 +187,7 @@ def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:
 
 def found(network: Any, x: Tensor) -> Any:
     scores = network.last(x.flatten(2).mT)
-    return [{"boxes": each[:, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
+    return [{"boxes": each[:1, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
 
 
 def test_lists_of_objects_cannot_be_compared() -> None:

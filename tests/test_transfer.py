@@ -25,6 +25,7 @@ from profilesearch.networks.checkpoints import load_pruned, save_network
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
+from profilesearch.research.study.records import Row
 from profilesearch.research.transfers import downstream, running, tickets
 from profilesearch.research.transfers.about import unequal_methods
 from profilesearch.research.transfers.acdc import compressed
@@ -132,9 +133,12 @@ def test_data_sets_on_which_dense_makes_no_errors_are_left_out_of_relative_ones(
     assert summaries["sparse"].error.value == pytest.approx(1.0)
     assert summaries["sparse"].accuracy.value == pytest.approx(0.55)
 
+    def row(accuracy: float) -> list[Row]:
+        return [{"accuracy": str(accuracy), "compression": "0", "finetune": "linear"}]
+
     def tables(*dense: float) -> Tables:
         return {
-            (name, "linear"): {("dense", 0.0): [{"accuracy": str(best)}], ("str", 0.9): [{"accuracy": "0.5"}]}
+            (name, "linear"): {("dense", 0.0): row(best), ("str", 0.9): row(0.5)}
             for name, best in zip(("digits", "flowers"), dense, strict=True)
         }
 
