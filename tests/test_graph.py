@@ -254,6 +254,21 @@ def test_what_meets_in_training_alone_is_tied() -> None:
     assert ("deviation.weight", 0) in slices(found, "mean")
 
 
+def test_kernels_that_are_computed_are_others_where_training_runs_more() -> None:
+    def blurred(x: Tensor, made: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, made.view(-1, 1, 3, 3), padding=1, groups=x.shape[1])
+
+    def forward(net: nn.Module, x: Tensor) -> Any:
+        low = net.a(x).relu()
+        aside = net.aside(low.mean((2, 3))) @ torch.eye(5) @ torch.eye(5) if net.training else None
+        made = net.c(blurred(net.b(blurred(low, net.one(net.code))).relu(), net.two(net.code))).relu()
+        return tail(net, made) if aside is None else (tail(net, made), aside)
+
+    layers = {"a": conv(3, 8), "b": conv(8, 12), "c": conv(12, 6), "last": nn.Linear(6, 5), "aside": nn.Linear(8, 5)}
+    kernels = {"code": nn.Parameter(torch.rand(1, 4)), "one": nn.Linear(4, 72), "two": nn.Linear(4, 108)}
+    assert table(forward, **layers, **kernels).names == ("c",)
+
+
 def test_what_no_layer_takes_keeps_its_width() -> None:
     def forward(net: nn.Module, x: Tensor) -> Tensor:
         net.kept = net.aside(net.a(x))

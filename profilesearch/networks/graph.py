@@ -28,6 +28,9 @@ from profilesearch.networks.outputs import outputs
 from profilesearch.networks.rules import KINDS, Rules
 from profilesearch.networks.tracking import tensors
 
+_APART = 1_000_000
+"""Number of the first operation of a training: kernels that are no parameters are others there."""
+
 
 def trace(model: nn.Module, example: Tensor) -> GroupTable:
     """Finds all channel groups of `model`, in network order.
@@ -76,7 +79,7 @@ def _run(model: nn.Module, example: Tensor, labels: Labels) -> tuple[set[str], b
     rules = Rules(model, labels)
     example = example.clone()  # which some change in place
     rules.start(example)
-    watched = _Operations(rules)
+    watched = _Operations(rules, _APART if model.training else 0)
     try:
         with torch.no_grad(), _running(model, rules), watched, _Layers(rules, watched):
             made = model(example)
@@ -110,14 +113,14 @@ def _running(model: nn.Module, rules: Rules) -> Iterator[None]:
 
 
 class _Operations(TorchDispatchMode):
-    """Catches every operation, unless it is part of a layer that has its own rule."""
+    """Catches every operation, unless it is part of a layer that has its own rule; they are counted from `first` on."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, first: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = Operations(rules)
         self.inside_layer = False
         self._rules = rules
-        self._counted = 0
+        self._counted = first
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
