@@ -13,6 +13,8 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from profilesearch import UsageError, load_pruned, prune
+from profilesearch.networks.idle import stranded
+from profilesearch.networks.numbers import settle
 from profilesearch.networks.plan import Plan
 from profilesearch.refitting import distance, outputs_of
 
@@ -154,6 +156,16 @@ def test_images_that_a_network_changes_in_place_stay_as_they_are() -> None:
     assert torch.equal(given, was)
     assert one.profile.keep == other.profile.keep
     assert torch.equal(one.network(given.clone()), other.network(given))
+
+
+def test_passes_that_look_at_layers_leave_their_example_as_it_is() -> None:
+    network = Odd(between=lambda net, x: net.norm(x), before=lambda net, x: x.mul_(2), norm=nn.InstanceNorm2d(8)).eval()
+    network.add_module("other", nn.BatchNorm1d(12))
+    plan = Plan("odd", network, SHAPE)
+    one, other, keep = images(1), images(1), {group.name: torch.arange(2) for group in plan.table.groups}
+    settle(network, one)
+    assert stranded(network, plan.table, keep, other) == ["other"]
+    assert torch.equal(one, images(1)) and torch.equal(other, images(1))
 
 
 class Buffered(nn.Conv2d):

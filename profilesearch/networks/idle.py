@@ -28,17 +28,19 @@ def stranded(network: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], 
     idle = {name for each in table.excluded if each.reason == UNUSED for name in each.layers}
     norms = {name: each for name, each in network.named_modules() if isinstance(each, _NORMS)}
     followed = {part.tensor.rpartition(".")[0] for group in table.groups for part in group.slices}
-    idle |= (norms.keys() - followed) & _idle(network, norms, example)
+    idle |= _idle(network, {name: norms[name] for name in norms.keys() - followed}, example)
     return [name for name, each in network.named_modules() if name in idle and _takes(each) in cut]
 
 
 def _idle(network: nn.Module, layers: Mapping[str, nn.Module], example: Tensor) -> set[str]:
     """Returns the names of those layers that one forward pass does not run."""
+    if not layers:
+        return set()
     ran: set[nn.Module] = set()
     hooks = [layer.register_forward_pre_hook(lambda layer, _: ran.add(layer)) for layer in layers.values()]
     try:
         with torch.no_grad(), evaluating(network), slow_attention(), torch.random.fork_rng(devices=[]):
-            network(example)
+            network(example.clone())  # which some change in place
     finally:
         for hook in hooks:
             hook.remove()

@@ -71,7 +71,7 @@ def settle(model: nn.Module, example: Tensor) -> None:
     try:
         if hooks:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                model(example)
+                model(example.clone())  # which some change in place
     finally:
         for hook in hooks:
             hook.remove()
