@@ -25,6 +25,7 @@ from profilesearch.deciding import Decision, Measure
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, measure_speed
+from profilesearch.networks.architectures import published_framing
 from profilesearch.networks.checkpoints import load_network
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.mapping import carry
@@ -39,6 +40,7 @@ from profilesearch.sensitivity import group_losses
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
+from profilesearch.tasks.decoding import Framing
 from profilesearch.tasks.files import FileImages, for_network, shuffled
 from profilesearch.tasks.listing import ClassFolder, list_classes
 from profilesearch.tasks.predicting import predictions
@@ -100,7 +102,7 @@ class _Bench:
         self.full = load_network(options.arch, published_weights(options.arch, "IMAGENET1K_V1")).to(options.device)
         self.plan = Plan(options.arch, copy.deepcopy(self.full).cpu(), self._shape)
         self._calibration, self._learn, self._test, self._unseen = (
-            _data(folders, options.image_size)
+            _data(folders, options.image_size, options.arch)
             for folders in (
                 [options.calibration], [options.calibration, *options.learn], [options.test], [options.unseen],
             )
@@ -158,8 +160,8 @@ def _progress(done: int, of: int, note: str) -> None:
         print(f"  {done} of {of}, {note}", flush=True)
 
 
-def _data(folders: list[Path], size: int) -> DataSet:
-    """Returns all images of some folders, with the labels of ImageNet's 1,000 classes.
+def _data(folders: list[Path], size: int, architecture: str) -> DataSet:
+    """Returns all images of some folders as a network takes them, with the labels of ImageNet's 1,000 classes.
 
     Raises:
         UsageError: A class folder is none of ImageNet's, so that no label of theirs is known.
@@ -168,7 +170,8 @@ def _data(folders: list[Path], size: int) -> DataSet:
     classes = tuple(sorted({name for each in found for name in each.classes}))
     samples = [(path, classes.index(each.classes[label])) for each in found for path, label in each.samples]
     source = ClassFolder(classes, tuple(samples), "")
-    images = FileImages(source, torch.tensor([label for _, label in samples]), shuffled(len(samples)), size)
+    labels, framing = torch.tensor([label for _, label in samples]), Framing(*published_framing(architecture) or ())
+    images = FileImages(source, labels, shuffled(len(samples)), size, framing=framing)
     none = images[torch.zeros(0, dtype=torch.int64)]
     name = "+".join(folder.name for folder in folders)
     data = DataSet(name, images, none, len(classes), _MEAN_STD, _MEAN_STD, flips=True, classes=classes)

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torchvision
+from PIL import Image
 from test_commands import call
 from torch import Tensor
 
@@ -52,6 +55,26 @@ def test_what_timm_says_of_its_networks_is_known(tmp_path: Path, write_images: C
     assert open_for("resnet18", folder).mean == IMAGENET_MEAN
     assert published_normalization("timm:inception_v3") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert published_normalization("resnet18") is None
+
+
+@pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "timm:tf_efficientnet_lite2", "efficientnet_b1"])
+def test_photos_are_scaled_and_cut_as_the_publisher_does_it(name: str, tmp_path: Path) -> None:
+    if name.startswith("timm:"):
+        timm = pytest.importorskip("timm")
+        config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name[5:]).to_dict())
+        size, transform = config["input_size"][-1], timm.data.create_transform(**config, is_training=False)
+    else:
+        transform = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
+        size = transform.crop_size[0]
+    noise = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((450, 380), Image.Resampling.BICUBIC)
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        for i in range(8):
+            photo.save(tmp_path / folder / f"{i}.png")
+    data = open_for(name, f"{tmp_path}@{size}")
+    assert torch.allclose(data.normalize(data.test.pixels[:1])[0], transform(photo), atol=1e-5)
+    assert data.train.digest != open_for("resnet18", f"{tmp_path}@{size}").train.digest
 
 
 def test_another_size_or_normalization_is_another_score(members: list[Member], digits: DataSet) -> None:

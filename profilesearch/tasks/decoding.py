@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,29 @@ FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM",
 MAX_PIXELS = 2**26
 """Of one image, and half of what is decoded at a time: eight bytes a pixel."""
 _MAX_BYTES = 2**29
-_RESIZE = 256 / 224
-"""The shorter side before the centre is cut out, over the image size: what ImageNet's networks are tested with."""
 _LONGEST = 8
 """Longer side over shorter side, from which on the ends are cut off before an image is resized."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How an image is brought to a size: its shorter side is scaled, then the centre is cut out.
+
+    Attributes:
+        ratio: The shorter side before the centre is cut out, over the size; most of ImageNet's networks are tested so.
+        interpolation: As Pillow and torchvision name it.
+    """
+
+    ratio: float = 256 / 224
+    interpolation: str = "bilinear"
+
+    @property
+    def text(self) -> str:
+        """Tells framings apart; empty for the usual one, so that what was kept under no name stays known."""
+        return "" if self == USUAL else f" {self.ratio:.4f} {self.interpolation}"
+
+
+USUAL = Framing()
 
 
 class _Room:
@@ -76,7 +96,7 @@ def read_image(path: Path) -> bytes:
         raise UsageError(f"{shown(path)} cannot be read ({reason}); make it readable, or take it out") from error
 
 
-def decode(content: bytes, path: Path, size: int) -> Tensor:
+def decode(content: bytes, path: Path, size: int, framing: Framing = USUAL) -> Tensor:
     """Decodes an image file.
 
     Grey values of 12 or 16 bits are scaled to 8, and so are fractions of one. Transparency is left out, as
@@ -85,7 +105,8 @@ def decode(content: bytes, path: Path, size: int) -> Tensor:
     Args:
         content: Of the file.
         path: For messages.
-        size: Height and width to which it is brought: the shorter side is scaled, then the centre is cut out.
+        size: Height and width to which it is brought.
+        framing: How.
 
     Returns:
         uint8, shape (3, size, size).
@@ -94,7 +115,7 @@ def decode(content: bytes, path: Path, size: int) -> Tensor:
         UsageError: It is damaged, of no known kind, too large, or has values whose range is not known.
     """
     with _opened(content, path) as image:
-        return bring_to(_eight_bits(image, path), size)
+        return bring_to(_eight_bits(image, path), size, framing)
 
 
 def is_dim(content: bytes, path: Path) -> bool | None:
@@ -111,9 +132,9 @@ def is_dim(content: bytes, path: Path) -> bool | None:
         return int(np.asarray(_eight_bits(image, path)).max()) < 64
 
 
-def bring_to(image: Any, size: int) -> Tensor:
+def bring_to(image: Any, size: int, framing: Framing = USUAL) -> Tensor:
     """Returns the centre of a Pillow image, uint8, shape (3, size, size)."""
-    from torchvision.transforms import functional  # noqa: PLC0415  takes a second or two, for image files alone
+    from torchvision.transforms import InterpolationMode, functional  # noqa: PLC0415  takes a second or two
 
     image = image.convert("RGB")
     if image.size != (size, size):
@@ -121,7 +142,8 @@ def bring_to(image: Any, size: int) -> Tensor:
         if max(image.size) > _LONGEST * min(image.size):  # resized whole, it could take any memory
             most = _LONGEST * min(image.size)
             image = functional.center_crop(image, [min(height, most), min(width, most)])
-        image = functional.resize(image, [round(size * _RESIZE)] if min(image.size) > size else [size])
+        side = round(size * framing.ratio) if min(image.size) > size else size
+        image = functional.resize(image, [side], InterpolationMode(framing.interpolation))
         image = functional.center_crop(image, [size, size])
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 

@@ -25,7 +25,7 @@ from profilesearch.errors import UsageError, one_line
 from profilesearch.tasks import decoded
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
-from profilesearch.tasks.decoding import bring_to, decode, is_dim, quiet, shown
+from profilesearch.tasks.decoding import USUAL, Framing, bring_to, decode, is_dim, quiet, shown
 from profilesearch.tasks.layout import layout_of
 from profilesearch.tasks.listing import ClassFolder, list_classes
 
@@ -50,8 +50,9 @@ class FileImages(Images):
         source: A torchvision data set, without transforms, or a `ClassFolder`.
         labels: Of all its images, int64.
         indices: Those that are meant, shape (N,).
-        size: Height and width to which they are brought: the shorter side is scaled, then the centre is cut out.
+        size: Height and width to which they are brought.
         contents: Of the source's files, where they are known; found out where None.
+        framing: How they are brought to their size.
     """
 
     _source: Any
@@ -59,21 +60,46 @@ class FileImages(Images):
     _indices: Tensor
     _size: int
     _contents: Contents | None
+    _framing: Framing
 
     def __init__(
-        self, source: Any, labels: Tensor, indices: Tensor, size: int, contents: Contents | None = None
+        self,
+        source: Any,
+        labels: Tensor,
+        indices: Tensor,
+        size: int,
+        contents: Contents | None = None,
+        framing: Framing = USUAL,
     ) -> None:
         object.__setattr__(self, "labels", labels[indices])
         files = None if contents else files_of(source)
         contents = Contents(files) if files else contents
-        self.__dict__.update(_source=source, _every=labels, _indices=indices, _size=size, _contents=contents)
+        self.__dict__.update(
+            _source=source, _every=labels, _indices=indices, _size=size, _contents=contents, _framing=framing
+        )
 
     def relabelled(self, labels: Tensor) -> "FileImages":
         """Returns the same images, where label i is now `labels[i]`."""
-        return FileImages(self._source, labels[self._every], self._indices, self._size, self._contents)
+        return self._with(labels=labels[self._every])
+
+    def framed(self, framing: Framing) -> "FileImages":
+        """Returns the same images, brought to their size in another way."""
+        return self._with(framing=framing)
 
     def __getitem__(self, index: Tensor | slice) -> "FileImages":
-        return FileImages(self._source, self._every, self._indices[index], self._size, self._contents)
+        return self._with(indices=self._indices[index])
+
+    def _with(
+        self, labels: Tensor | None = None, indices: Tensor | None = None, framing: Framing | None = None
+    ) -> "FileImages":
+        return FileImages(
+            self._source,
+            self._every if labels is None else labels,
+            self._indices if indices is None else indices,
+            self._size,
+            self._contents,
+            framing or self._framing,
+        )
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -85,7 +111,8 @@ class FileImages(Images):
         chosen = self._indices.tolist()
         if self._contents is None:
             return torch.stack(self._decoded(chosen))
-        kind, known = f"{_READING} {self._size} Pillow {PIL.__version__}", self._contents.known(chosen)
+        kind = f"{_READING} {self._size}{self._framing.text} Pillow {PIL.__version__}"
+        known = self._contents.known(chosen)
         found = decoded.kept(list(known.values()), kind, self._size)
         missing = [index for index in chosen if known.get(index) not in found]
         made = self._decoded(missing)
@@ -117,7 +144,7 @@ class FileImages(Images):
             inside = hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in pixels)).hexdigest()
         else:
             inside = " ".join(self._contents.digests(chosen))
-        text = f"{_READING} {self._size} {inside} {self.labels.tolist()}"
+        text = f"{_READING} {self._size}{self._framing.text} {inside} {self.labels.tolist()}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def check_range(self) -> None:
@@ -153,9 +180,9 @@ class FileImages(Images):
 
     def _decode(self, index: int) -> Tensor:
         if self._contents is not None:
-            return decode(self._contents.read(index), self._contents.files[index], self._size)
+            return decode(self._contents.read(index), self._contents.files[index], self._size, self._framing)
         try:
-            return bring_to(self._source[index][0], self._size)
+            return bring_to(self._source[index][0], self._size, self._framing)
         except (OSError, SyntaxError, ValueError) as error:
             raise UsageError(f"image {index} cannot be decoded ({error}); fetch the data set again") from error
 

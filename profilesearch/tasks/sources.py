@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import TIMM, is_torchvisions, published_normalization
+from profilesearch.networks.architectures import TIMM, is_torchvisions, published_framing, published_normalization
 from profilesearch.networks.checkpoints import load_matched
 from profilesearch.tasks.catalogue import DATA_SETS, IMAGENET, NAMES, SMALLNORB, check_data, parts_of
 from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.decoding import Framing
 from profilesearch.tasks.files import FileImages, for_network, load_folder
 from profilesearch.tasks.named import load_named
 from profilesearch.tasks.smallnorb import load_smallnorb
@@ -78,6 +79,8 @@ def open_for(
 ) -> DataSet:
     """Loads a data set as networks of an architecture take it.
 
+    Images from files are scaled and cut as the architecture's publisher does it.
+
     Args:
         architecture: Its name; published networks take small images of folders enlarged.
         text: As for `open_data`.
@@ -91,8 +94,11 @@ def open_for(
         UsageError: As `open_data`, or the normalization does not fit.
     """
     data = open_data(text, folder, download, architecture.startswith(TIMM) or is_torchvisions(architecture))
-    published = published_normalization(architecture) if isinstance(data.train, FileImages) else None
-    own, deviation = published or (None, None)
+    own, deviation = None, None
+    if isinstance(data.train, FileImages) and isinstance(data.test, FileImages):
+        own, deviation = published_normalization(architecture) or (None, None)
+        if framing := published_framing(architecture):
+            data = replace(data, **{part: getattr(data, part).framed(Framing(*framing)) for part in ("train", "test")})
     return data.renormalize(own if mean is None else mean, deviation if std is None else std)
 
 
