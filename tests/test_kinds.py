@@ -107,6 +107,13 @@ class Asserting(nn.Module):
         return x
 
 
+class Noisy(nn.Module):
+    """Noise while it trains, of a width that its code holds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn(len(x), 8, 1, 1) if self.training else x
+
+
 def plan_of(between: Layer) -> Plan:
     torch.manual_seed(0)
     return Plan("test_kinds:chain", Chain(between=between).eval(), SHAPE)
@@ -171,6 +178,10 @@ def test_what_treats_channels_by_themselves_is_followed(kind: str) -> None:
 LEFT_OUT: dict[str, tuple[Layer, str]] = {
     "size in view": (Fixed, r"holds this width itself \(test_kinds.py, line \d+: RuntimeError: shape"),
     "assert": (Asserting, r"holds this width itself \(test_kinds.py, line \d+: AssertionError: eight channels wanted"),
+    "noise of a training": (
+        Noisy,
+        r"a training holds this width itself \(test_kinds.py, line \d+: Runtime",
+    ),
     "GroupNorm": (lambda: nn.GroupNorm(2, 8), "normalized together"),
     "softmax": (lambda: nn.Softmax(1), r"mixes channels \(_softmax\)"),
     "local response": (lambda: nn.LocalResponseNorm(3), r"mixes channels \(avg_pool3d\)"),

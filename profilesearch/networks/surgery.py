@@ -217,7 +217,21 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
             again = _difference(run(model, batch, 1), run(model, batch, 2))
             chance = ", since its forward pass draws random numbers" if again > tolerance else ""
             return f"the pruned network differs from the masked one{chance}"
-    return "" if macs == int(cost.macs(widths)) else "its multiply-adds do not follow its width"
+    if macs != int(cost.macs(widths)):
+        return "its multiply-adds do not follow its width"
+    reason = _stops_training(pruned, batch)
+    only = reason and not _stops_training(masked, batch)  # not where the full network wants targets, say
+    return f"the forward pass of a training holds this width itself ({reason})" if only else ""
+
+
+def _stops_training(network: nn.Module, batch: Tensor) -> str:
+    """Says why a network does not run in training mode, in which it is left; empty where it does."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            network.train()(batch.clone())
+    except Exception as error:  # whatever the network's own code raises
+        return raised_where(error)
+    return ""
 
 
 def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Tensor, seed: int = 0) -> float:
