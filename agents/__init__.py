@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agents.ppo import PpoSearcher
     from agents.ppo_settings import PpoSettings
     from agents.registry import searcher_names
-    from agents.sensitivity import SensitivitySearcher, pool_losses
+    from agents.sensitivity import PpoSensitivitySearcher, SensitivitySearcher, pool_losses
 
 __all__ = [
     "SEARCHERS",
@@ -23,6 +23,7 @@ __all__ = [
     "Family",
     "Finalist",
     "PpoSearcher",
+    "PpoSensitivitySearcher",
     "PpoSettings",
     "RandomSearcher",
     "Result",
@@ -51,6 +52,6 @@ __getattr__, __dir__ = lazily(
         "ppo": ("PpoSearcher",),
         "ppo_settings": ("PpoSettings",),
         "registry": ("searcher_names",),
-        "sensitivity": ("SensitivitySearcher", "pool_losses"),
+        "sensitivity": ("PpoSensitivitySearcher", "SensitivitySearcher", "pool_losses"),
     },
 )  # fmt: skip

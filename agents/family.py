@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from agents.ppo import make_policy, play
 from agents.ppo_settings import PpoSettings
 from agents.streams import streams_kept
-from envs.episode import Finished
+from envs.episode import EpisodeBatch, Finished
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
@@ -41,7 +41,7 @@ class Family:
 
     def finished(self, space: ProfileSpace) -> Finished:
         """Returns the widths of that profile, (1, G), and what the policy's own choice costs before the projection."""
-        return play(self.policy, space, 1, deterministic=True)
+        return play(self.policy, EpisodeBatch(space, 1), deterministic=True)
 
 
 @streams_kept()

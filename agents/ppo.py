@@ -1,6 +1,10 @@
 """PPO over the pool: a policy that decides group by group, and whose deterministic profile is the product."""
 
+import math
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -12,11 +16,10 @@ from agents.general import begin_with
 from agents.ppo_settings import PpoSettings
 from agents.sb3_vector import Sb3VectorEnv
 from agents.streams import streams_kept
-from envs.episode import ANY, ONE, EpisodeBatch, Finished, View
+from envs.episode import ANY, ONE, EpisodeBatch, Finished
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.networks.cost import FloatArray
-from profilesearch.networks.space import ProfileSpace
 
 
 class PpoSearcher(Searcher):
@@ -28,6 +31,8 @@ class PpoSearcher(Searcher):
     """
 
     name = "ppo"
+    narrower = 1.0
+    """Factor on the first standard deviation that the settings give."""
 
     def __init__(self, settings: PpoSettings | None = None, start: Policy | None = None) -> None:
         self.settings = settings or PpoSettings()
@@ -41,22 +46,29 @@ class PpoSearcher(Searcher):
     @streams_kept()
     def propose(self, trial: Trial, seed: int) -> None:
         """Trains as long as a whole update fits; the last evaluations are draws of the final policy."""
-        chosen = self.settings
-        episodes = max(1, min(chosen.episodes, trial.evaluations - 1))
-        updates = trial.evaluations // (episodes + 1)
+        view, centre = ANY if self.start else ONE, self.centre(trial)
+        if not trial.left:
+            return
+        chosen = replace(self.settings, log_std=self.settings.log_std + math.log(self.narrower))
+        episodes = max(1, min(chosen.episodes, trial.left - 1))
+        updates = trial.left // (episodes + 1)
 
         def evaluate(finished: Finished) -> FloatArray:
             return trial.evaluate(finished.widths, finished.own_cost)
 
         space = trial.problem.space
-        view = ANY if self.start else ONE
-        env = LayerWiseVectorEnv(episodes, trial.problem, chosen.target_weight, evaluate, view=view)
+        begin = partial(EpisodeBatch, space, view=view, centre=centre)
+        env = LayerWiseVectorEnv(episodes, trial.problem, chosen.target_weight, evaluate, view=view, centre=centre)
         policy = make_policy(env, chosen, seed, self.start)
-        if updates and trial.evaluations > 1:
-            policy.learn(updates * episodes * space.size, callback=_AfterUpdate(trial, view))
+        if updates and trial.left > 1:
+            policy.learn(updates * episodes * space.size, callback=_AfterUpdate(trial, begin))
         if trial.left > 1:
-            _evaluate(policy, trial, trial.left - 1, False, view)
-        _evaluate(policy, trial, 1, True, view)
+            _evaluate(policy, trial, begin(trial.left - 1), False)
+        _evaluate(policy, trial, begin(1), True)
+
+    def centre(self, trial: Trial) -> FloatArray | None:
+        """Returns the keep ratios that the policy starts around, shape (G,); the uniform one where None."""
+        return None
 
 
 def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int, start: Policy | None = None) -> PPO:
@@ -87,32 +99,31 @@ def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int, start
     return ppo
 
 
-def play(policy: PPO, space: ProfileSpace, count: int, deterministic: bool, view: View = ONE) -> Finished:
-    """Lets a policy decide N profiles under the budget of `space`."""
-    episodes = EpisodeBatch(space, count, view)
+def play(policy: PPO, episodes: EpisodeBatch, deterministic: bool) -> Finished:
+    """Lets a policy decide the profiles of N episodes that have just begun."""
     while not episodes.done:
         actions, _ = policy.predict(episodes.observe(), deterministic=deterministic)
-        episodes.act(np.asarray(actions).reshape(count))
+        episodes.act(np.asarray(actions).reshape(episodes.count))
     return episodes.finish()
 
 
-def _evaluate(policy: PPO, trial: Trial, count: int, deterministic: bool, view: View) -> None:
+def _evaluate(policy: PPO, trial: Trial, episodes: EpisodeBatch, deterministic: bool) -> None:
     """Evaluates profiles of a policy: its deterministic one, or random draws."""
-    finished = play(policy, trial.problem.space, count, deterministic, view)
+    finished = play(policy, episodes, deterministic)
     trial.evaluate(finished.widths, finished.own_cost, is_policy=deterministic)
 
 
 class _AfterUpdate(BaseCallback):
     """Evaluates the deterministic profile after each update."""
 
-    def __init__(self, trial: Trial, view: View) -> None:
+    def __init__(self, trial: Trial, begin: Callable[[int], EpisodeBatch]) -> None:
         super().__init__()
-        self._trial, self._view = trial, view
+        self._trial, self._begin = trial, begin
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps:  # not before the first update
             assert isinstance(self.model, PPO)  # noqa: S101
-            _evaluate(self.model, self._trial, 1, True, self._view)
+            _evaluate(self.model, self._trial, self._begin(1), True)
 
     def _on_step(self) -> bool:
         return True

@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 
 OWN: Mapping[str, str] = {
     "ppo": "agents.ppo:PpoSearcher",
+    "ppo-sensitivity": "agents.sensitivity:PpoSensitivitySearcher",
     "random": "agents.baselines:RandomSearcher",
     "exhaustive": "agents.baselines:ExhaustiveSearcher",
     "uniform": "agents.baselines:UniformSearcher",

@@ -1,8 +1,12 @@
-"""The profile by which a pool loses least, if what single groups lose adds up: measured, not searched."""
+"""The profile by which a pool loses least, if what single groups lose adds up: measured; and PPO that starts there."""
 
 import numpy as np
 
 from agents.base import Searcher, Trial
+from agents.ppo import PpoSearcher
+from agents.ppo_settings import PpoSettings
+from envs.policy import Policy
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.scoring.problem import Problem
@@ -22,6 +26,29 @@ class SensitivitySearcher(Searcher):
     def propose(self, trial: Trial, seed: int) -> None:
         """Evaluates the profile; the seed has no influence."""
         trial.evaluate(sensitive(trial.problem.space, pool_losses(trial.problem))[None])
+
+
+class PpoSensitivitySearcher(PpoSearcher):
+    """PPO that starts at the profile of `SensitivitySearcher`, its first evaluation, and tries what is near it.
+
+    To learn what is left to gain over a policy that is there already is called residual policy learning (Silver et al.
+    2018, arXiv 1812.06298).
+    """
+
+    name = "ppo-sensitivity"
+    narrower = 0.4
+
+    def __init__(self, settings: PpoSettings | None = None, start: Policy | None = None) -> None:
+        if start is not None:
+            raise UsageError(f"{self.name} starts from what the pool loses; leave out `start`, or search with ppo")
+        super().__init__(settings)
+
+    def centre(self, trial: Trial) -> FloatArray:
+        """Returns the keep ratios of that profile, shape (G,), once it is evaluated."""
+        space = trial.problem.space
+        widths = sensitive(space, pool_losses(trial.problem))
+        trial.evaluate(widths[None])
+        return np.asarray(widths / space.table.channels)
 
 
 def pool_losses(problem: Problem) -> FloatArray:

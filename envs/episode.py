@@ -81,12 +81,14 @@ class EpisodeBatch:
         space: The profile space under the episodes' budget.
         count: Number of episodes, N.
         view: What the policy sees.
+        centre: Keep ratios that action 0 stands for, shape (G,); the uniform one of the budget where None.
     """
 
-    def __init__(self, space: ProfileSpace, count: int, view: View = ONE) -> None:
+    def __init__(self, space: ProfileSpace, count: int, view: View = ONE, centre: FloatArray | None = None) -> None:
         self.space = space
         self.count = count
         self._uniform = space.uniform_ratio()
+        self._centre = np.full(space.size, self._uniform) if centre is None else centre
         shares = space.cost.shares(space.budget.metric)
         self._decided_share = np.concatenate([[0.0], np.cumsum(shares) / shares.sum()])
         self._static = view.columns(space)
@@ -95,7 +97,7 @@ class EpisodeBatch:
     def reset(self) -> None:
         """Starts N new episodes."""
         self.step = 0
-        self._ratios = np.full((self.count, self.space.size), self._uniform)
+        self._ratios = np.tile(self._centre, (self.count, 1))
         self._last: FloatArray = np.zeros(self.count)
 
     @property
@@ -124,8 +126,8 @@ class EpisodeBatch:
         """Decides the next group in every episode.
 
         Args:
-            actions: In [-1, 1], shape (N,): 0 is the uniform keep ratio of the budget, -1 the smallest ratio, 1 full
-                width; linear in between.
+            actions: In [-1, 1], shape (N,): 0 is the group's ratio in the centre, -1 the smallest ratio, 1 full width;
+                linear in between.
 
         Raises:
             UsageError: One is no number.
@@ -133,8 +135,9 @@ class EpisodeBatch:
         if np.isnan(actions).any():
             raise UsageError("an action is NaN; give numbers in [-1, 1], or train a policy that diverged again")
         bounded = np.clip(actions.astype(np.float64), -1, 1)
-        room = np.where(bounded < 0, self._uniform - self.space.least, 1 - self._uniform)
-        self._ratios[:, self.step] = self._uniform + bounded * room
+        centre = self._centre[self.step]
+        room = np.where(bounded < 0, centre - self.space.least, 1 - centre)
+        self._ratios[:, self.step] = centre + bounded * room
         self._last = bounded
         self.step += 1
 

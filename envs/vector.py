@@ -54,6 +54,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
             where None.
         problems: What to draw from, in place of a problem: one for each architecture, or a `Mixture`.
         view: What a policy for one problem sees.
+        centre: Keep ratios that action 0 stands for in the episodes of one problem, shape (G,); uniform where None.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's own form
@@ -67,12 +68,13 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         keeps: Callable[[], float] | None = None,
         problems: Sequence[Problem] | Mixture | None = None,
         view: View = ONE,
+        centre: FloatArray | None = None,
     ) -> None:
         self.num_envs = num_envs
         self.mixture = mixture_of(problem, problems)
         self.view = view if self.mixture is None else ANY
         self.target_weight = default_weight(self.mixture) if target_weight is None else target_weight
-        self._keeps = keeps
+        self._keeps, self._centre = keeps, centre
         self.single_observation_space: gymnasium.Space[Any] = spaces.Box(-1.0, 1.0, (len(self.view.names),), np.float32)
         self.single_action_space: gymnasium.Space[Any] = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -81,7 +83,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         first = problem or embedded_problem() if self.mixture is None else next(iter(self.mixture.problems.values()))
         self._given = self.problem = first
         self._evaluate = evaluate or (lambda finished: self.problem.evaluate(finished.widths))
-        self._episodes = EpisodeBatch(first.space, num_envs, self.view)
+        self._episodes = EpisodeBatch(first.space, num_envs, self.view, centre)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -161,4 +163,4 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
 
     def _set_keep(self, keep: float | None) -> None:
         self.problem = with_keep(self._given, keep)
-        self._episodes = EpisodeBatch(self.problem.space, self.num_envs, self.view)
+        self._episodes = EpisodeBatch(self.problem.space, self.num_envs, self.view, self._centre)

@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from envs import ENV_ID, embedded
+from envs.episode import EpisodeBatch
 from envs.layerwise import LayerWiseEnv
 from envs.reward import reward
 from envs.vector import LayerWiseVectorEnv
@@ -40,6 +41,16 @@ def play(env: LayerWiseEnv, actions: np.ndarray) -> tuple[list[np.ndarray], floa
 
 
 @pytest.mark.full
+def test_action_0_is_the_centre(problem: Problem) -> None:
+    space = problem.space
+    centre = np.linspace(0.3, 0.9, space.size)
+    for action, wanted in ((0.0, centre), (1.0, np.ones(space.size)), (-0.5, (centre + space.least) / 2)):
+        episodes = EpisodeBatch(space, 2, centre=centre)
+        while not episodes.done:
+            episodes.act(np.full(2, action, np.float32))
+        assert episodes.finish().own_cost == pytest.approx(space.relative(space.widths(np.tile(wanted, (2, 1)))))
+
+
 def test_registered_environment_passes_both_checkers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     short = Recipe(epochs=1, batch=500)

@@ -11,13 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-from agents import SEARCHERS, PpoSearcher, PpoSettings, Result, Searcher, make_searcher, search_family, searcher_names
+from agents import (
+    SEARCHERS,
+    PpoSearcher,
+    PpoSensitivitySearcher,
+    PpoSettings,
+    Result,
+    Searcher,
+    make_searcher,
+    pool_losses,
+    search_family,
+    searcher_names,
+)  # fmt: skip
 from agents.base import Trial
 from agents.baselines import grid
+from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget, Profile
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import Scorer, default_settings
+from profilesearch.sensitivity import sensitive
 from profilesearch.testing import EVALUATIONS, Make, SearcherBehaviour
 
 
@@ -131,6 +144,22 @@ def test_the_policys_own_profile_is_told_by_the_reward_that_it_learned(
     policy = searcher.search(problem, 2).policy
     assert policy is not None
     assert np.array_equal(policy.evaluation.widths, searcher.tried[best])
+
+
+def test_ppo_from_sensitivity_starts_there_and_stays_near(problem: Problem) -> None:
+    space, settings = problem.space, PpoSettings(learning_rate=1e-9, episodes=16)
+    first, *others = PpoSensitivitySearcher(settings).search(problem, 40, 0).history
+    centre = sensitive(space, pool_losses(problem))
+    assert np.array_equal(first.widths, centre)
+    assert not first.is_policy
+    own = [evaluation for evaluation in others if evaluation.is_policy]
+    assert own  # which has learned nothing, at this rate
+    assert all(np.abs(evaluation.widths - centre).max() <= 1 for evaluation in own)
+    plain = PpoSearcher(settings).search(problem, 39, 0).history
+    near, far = (np.mean([np.abs(each.widths - centre).mean() for each in history]) for history in (others, plain))
+    assert near < 0.7 * far
+    with pytest.raises(UsageError, match="search with ppo"):
+        make_searcher("ppo-sensitivity", start=Policy((), {}))
 
 
 def test_ppo_leaves_no_folder_behind(problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
