@@ -49,7 +49,7 @@ from profilesearch.tasks.training import train
 
 _CLASSES = 1000
 _MEAN_STD = (0.5, 0.5, 0.5)
-_KEY = ("network", "profile", "keep", "criterion", "refit", "epochs", "size")
+_KEY = ("network", "scope", "profile", "keep", "criterion", "refit", "epochs", "size")
 _COLUMNS = (*_KEY, "macs", "params", "batch1", "batch64", "accuracy", "low", "high", "agreement", "from", "to")
 
 
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True)
     parser.add_argument("--profile", nargs="+", required=True, help="rivals, sensitivity, random:N, files")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
+    parser.add_argument("--scope", default="block", choices=("block", "all"), help="all: residual streams too")
     parser.add_argument("--refit", nargs="+", default=[AUTO], choices=REFITS[:-1])
     parser.add_argument("--criterion", nargs="+", default=["reconstruction"], choices=CRITERIA)
     parser.add_argument("--epochs", type=int, default=0)
@@ -83,7 +84,7 @@ def main() -> None:
     bench = _Bench(options)
     bench.measure("unpruned", 1.0, ("none", "none"), 0, bench.full, [1.0, 1.0])
     for keep in options.keep:
-        space = bench.plan.space(Budget("macs", keep))
+        space = bench.plan.space(Budget("macs", keep), options.scope)
         for name in profiles:
             for how in product(options.criterion, options.refit):
                 bench.cut(name, space, how)
@@ -152,7 +153,8 @@ class _Bench:
         self._table.add(dict(zip(_COLUMNS, row, strict=True)))
 
     def _key(self, name: str, keep: float, how: tuple[str, str], epochs: int) -> tuple[str, ...]:
-        return (self._options.arch, name, str(keep), *how, str(epochs), str(self._options.image_size))
+        options = self._options
+        return (options.arch, options.scope, name, str(keep), *how, str(epochs), str(options.image_size))
 
 
 def _progress(done: int, of: int, note: str) -> None:
