@@ -171,7 +171,7 @@ def _data(folders: list[Path], size: int, architecture: str) -> DataSet:
     found = [list_classes(folder) for folder in folders]
     classes = tuple(sorted({name for each in found for name in each.classes}))
     samples = [(path, classes.index(each.classes[label])) for each in found for path, label in each.samples]
-    source = ClassFolder(classes, tuple(samples), "")
+    source = ClassFolder(folders[0], classes, tuple(samples), "")
     labels, framing = torch.tensor([label for _, label in samples]), Framing(*published_framing(architecture) or ())
     images = FileImages(source, labels, shuffled(len(samples)), size, framing=framing)
     none = images[torch.zeros(0, dtype=torch.int64)]

@@ -54,7 +54,7 @@ def _measure(case: str, batch: int, kept: bool) -> tuple[float, float, float]:
 
     def step() -> None:
         optimizer.zero_grad()
-        functional.cross_entropy(network(images), labels).backward()
+        functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def speed() -> float:

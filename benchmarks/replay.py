@@ -7,7 +7,6 @@ Random images of 32 by 32 pixels, batches of 128, bfloat16, with distillation fr
 
 import argparse
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -16,7 +15,7 @@ from profilesearch.networks.architectures import build
 from profilesearch.tasks.data import IMAGENET_MEAN, IMAGENET_STD, DataSet, Images
 from profilesearch.tasks.recipe import Recipe
 from profilesearch.tasks.training import training
-from profilesearch.tasks.turns import in_turns
+from profilesearch.tasks.turns import Training, in_turns
 
 CUDA = torch.device("cuda")
 STEPS_OF_AN_EPOCH = 390
@@ -32,8 +31,8 @@ def rate(arch: str, data: DataSet, lanes: int, seconds: float, recorded: bool = 
     """Returns steps a second of all trainings together."""
     done = [0]
 
-    def one(seed: int) -> Iterator[torch.cuda.Event | None]:
-        network, teacher = (build(arch, 10).to(CUDA, memory_format=torch.channels_last) for _ in range(2))
+    def one(seed: int) -> Training[None]:
+        network, teacher = (build(arch, 10).to(CUDA).to(memory_format=torch.channels_last) for _ in range(2))
         recipe, hook = Recipe(1000, distill=0.5, seed=seed), None if recorded else _hook
         steps = training(network, data, data.train, recipe, teacher.eval(), hook=hook)
         for each in steps:

@@ -74,7 +74,7 @@ def speed(name: str, count: int, batches: int, device: torch.device) -> None:
     data = DataSet("noise", noise, noise, 10, (0.5,) * 3, (0.25,) * 3, flips=True)
     model.to(device)
     scorer = Scorer(model, space.table, data, noise, noise, default_settings(IMAGES, device=device))
-    images = list(data.normalize(pixels, 3).to(device).split(BATCH))
+    images = list(data.normalize(pixels, 3).to(device).split(BATCH))  # type: ignore[no-untyped-call]
     statistics = [torch.rand(128, 3, 32, 32, device=device) for _ in range(batches)]
     precision = best_precision(device)
     dtype = DTYPES[precision]

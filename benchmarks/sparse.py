@@ -44,11 +44,12 @@ class CsrConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns what the convolution returns."""
-        of = self.layer
-        columns = functional.unfold(images, of.kernel_size, of.dilation, of.padding, of.stride)
+        of, around = self.layer, self.layer.padding
+        assert not isinstance(around, str)  # noqa: S101  unfold takes numbers
+        columns = functional.unfold(images, of.kernel_size, of.dilation, around, of.stride)
         count, size, places = columns.shape
         made = self.weight @ columns.transpose(0, 1).reshape(size, count * places)
-        height = (images.shape[2] + 2 * of.padding[0] - of.kernel_size[0]) // of.stride[0] + 1
+        height = (images.shape[2] + 2 * around[0] - of.kernel_size[0]) // of.stride[0] + 1
         return made.view(-1, count, places).transpose(0, 1).reshape(count, len(made), height, -1)
 
 
@@ -127,7 +128,7 @@ def ways_of(network: nn.Module, images: Tensor) -> list[Callable[[], object]]:
     def step(model: nn.Module, given: Tensor) -> None:
         with torch.enable_grad():
             optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-            functional.cross_entropy(model(given), labels).backward()
+            functional.cross_entropy(model(given), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     steps = [lambda: step(everything, images), lambda: step(classifier, features)]

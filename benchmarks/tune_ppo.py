@@ -72,7 +72,7 @@ class ModelledProblem:
     def value(self, widths: np.ndarray) -> np.ndarray:
         """Noise-free value of profiles (N, G)."""
         mean, deviation = self._process.predict(self._inputs(np.atleast_2d(widths)), return_std=True)
-        return np.clip(mean - np.maximum(deviation - self._floor, 0), 0, 1)
+        return np.asarray(np.clip(mean - np.maximum(deviation - self._floor, 0), 0, 1))
 
     def evaluate(self, widths: np.ndarray, part: str = "search", each: Callable[..., None] | None = None) -> np.ndarray:
         """Values with noise that depends on profile and part alone, (N, 1)."""
@@ -90,7 +90,7 @@ class ModelledProblem:
 
     def fitness(self, accuracies: np.ndarray, part: str = "search") -> np.ndarray:
         """Mean over the one member."""
-        return np.asarray(accuracies).mean(axis=-1)
+        return np.asarray(np.mean(accuracies, axis=-1))
 
     def with_budget(self, budget: Budget) -> "ModelledProblem":
         """The same scores under another budget."""

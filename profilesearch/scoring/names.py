@@ -3,7 +3,8 @@
 from typing import Literal
 
 Measure = Literal["accuracy", "loss", "divergence"]
-ACCURACY, LOSS, DIVERGENCE = MEASURES = ("accuracy", "loss", "divergence")
+MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "divergence")
+ACCURACY, LOSS, DIVERGENCE = MEASURES
 """What a score measures of a pruned network's outputs."""
 SHOWN: dict[Measure, str] = {"accuracy": "accuracy", "loss": "exp(-loss)", "divergence": "exp(-divergence)"}
 """Their names for people."""
