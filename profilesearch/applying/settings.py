@@ -89,8 +89,8 @@ files, in --out, which appears whole (an earlier result of other settings there 
         default=None,
         metadata=option(
             "a profile file, a stored one as `list` names it, or one that needs no search: "
-            f"{', '.join(NAMED)}; else the best stored one for what follows, and where that has no evidence for it "
-            "the policy for any network, or uniform:",
+            f"{', '.join(NAMED)}; else the best stored one for what follows, and where none fits it the policy for any "
+            "network if that has the evidence for it, sensitivity otherwise:",
             "NAME",
             group=_PROFILE,
         ),
