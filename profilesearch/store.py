@@ -1,6 +1,5 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -223,13 +222,10 @@ class Gain:
 
 
 def gains(profile: Profile) -> dict[str, Gain]:
-    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval.
-
-    An interval of NaN is none: there was a single measurement.
-    """
+    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
     found: dict[str, list[Evidence]] = {}
     for entry in profile.evidence:
-        if "gain" in entry and not any(map(math.isnan, entry.get("gain_interval", [math.nan]))):
+        if {"gain", "gain_interval"} <= entry.keys():
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
 
