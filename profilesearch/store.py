@@ -62,10 +62,21 @@ class Store:
         """Yields the profiles of an architecture, by name; a name in both folders comes from the user's.
 
         Raises:
-            UsageError: A file is broken.
+            UsageError: As for `read`.
         """
-        for file in self.files(architecture):
-            yield Stored(Profile.load(file), file, self._is_own(file))
+        yield from map(self.read, self.files(architecture))
+
+    def read(self, file: Path) -> Stored:
+        """Reads one of the store's files.
+
+        Raises:
+            UsageError: It is broken, or lies in the folder of another architecture, which its widths do not fit.
+        """
+        profile = Profile.load(file)
+        right = file.parent.with_name(folder_name(profile.architecture))
+        if right != file.parent:
+            raise UsageError(f"{file} is a profile of {profile.architecture}; move it to the folder {right}")
+        return Stored(profile, file, self._is_own(file))
 
     def files(self, architecture: str) -> list[Path]:
         """Returns the files of `profiles`, unread."""
