@@ -12,6 +12,7 @@ from profilesearch.errors import UsageError
 from profilesearch.system.amounts import is_number, is_part
 
 _DIGITS = 4
+_INTERVALS: tuple[Literal["interval", "gain_interval"], ...] = ("interval", "gain_interval")
 
 
 class Evidence(TypedDict, total=False):
@@ -162,13 +163,17 @@ def evidence(*parts: Evidence) -> Evidence:
         UsageError: A field has a wrong type or range.
     """
     entry = _merged(*parts)
-    for name in ("interval", "gain_interval"):
+    for name in _INTERVALS:
         if name in entry:
             entry[name] = [round(float(end), _DIGITS) for end in entry[name]]
-            if any(map(math.isnan, entry[name])):
-                del entry[name]
     check_known("evidence", entry)
-    return cast(Evidence, entry)
+    return without_unknown(cast(Evidence, entry))
+
+
+def without_unknown(entry: Evidence) -> Evidence:
+    """Returns an entry without intervals of unknown ends: NaN, which JSON lacks, once stood for one measurement."""
+    unknown = [name for name in _INTERVALS if _is_interval(entry.get(name)) and any(map(math.isnan, entry[name]))]
+    return cast(Evidence, {name: value for name, value in entry.items() if name not in unknown})
 
 
 def provenance(*parts: Provenance) -> Provenance:
@@ -233,7 +238,7 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         **dict.fromkeys(("data", "model", "upstream", "criterion", "data_digest", "weights"), _is_text),
         **{f"{name}_accuracy": lambda item: item is None or is_part(item) for name in _ACCURACIES},
         **dict.fromkeys(("base_accuracy", "params", *(f"{name}_params" for name in _RIVALS)), is_part),
-        **dict.fromkeys(("interval", "gain_interval"), _is_interval),
+        **dict.fromkeys(_INTERVALS, _is_interval),
         "gain": lambda item: is_number(item, -1, 1),
         "recipe": lambda item: isinstance(item, dict),
     },

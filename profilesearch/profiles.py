@@ -11,8 +11,8 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import AtHand, Evidence, Provenance, check_known
-from profilesearch.system.amounts import is_number
+from profilesearch.evidence import AtHand, Evidence, Provenance, check_known, without_unknown
+from profilesearch.system.amounts import finite, is_number
 from profilesearch.system.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class Profile:
         for name, ratio in self.keep.items():
             if not is_number(ratio) or not _LEAST <= ratio <= 1:
                 raise UsageError(f"the keep ratio of group '{name}' must be in (0, 1], got {short(ratio)}")
+        object.__setattr__(self, "evidence", tuple(map(without_unknown, self.evidence)))
 
     def with_evidence(self, entry: Evidence) -> "Profile":
         """Returns a copy with one more evidence entry; an equal entry is not added twice."""
@@ -161,7 +162,7 @@ class Profile:
         if self.reached_params is not None:
             budget["reached_params"] = round(self.reached_params, 6)
         budget["convention"] = CONVENTION
-        return {
+        value = {
             "schema": SCHEMA,
             "architecture": self.architecture,
             "scope": self.scope,
@@ -171,6 +172,7 @@ class Profile:
             "found": dict(self.found),
             "evidence": [dict(entry) for entry in self.evidence],
         }
+        return cast(dict[str, Any], finite(value))
 
     def sealed(self) -> dict[str, Any]:
         """Returns the plain object with its digest, by which `load` finds damage."""

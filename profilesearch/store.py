@@ -1,6 +1,5 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,10 +62,21 @@ class Store:
         """Yields the profiles of an architecture, by name; a name in both folders comes from the user's.
 
         Raises:
-            UsageError: A file is broken.
+            UsageError: As for `read`.
         """
-        for file in self.files(architecture):
-            yield Stored(Profile.load(file), file, self._is_own(file))
+        yield from map(self.read, self.files(architecture))
+
+    def read(self, file: Path) -> Stored:
+        """Reads one of the store's files.
+
+        Raises:
+            UsageError: It is broken, or lies in the folder of another architecture, which its widths do not fit.
+        """
+        profile = Profile.load(file)
+        right = file.parent.with_name(folder_name(profile.architecture))
+        if right != file.parent:
+            raise UsageError(f"{file} is a profile of {profile.architecture}; move it to the folder {right}")
+        return Stored(profile, file, self._is_own(file))
 
     def files(self, architecture: str) -> list[Path]:
         """Returns the files of `profiles`, unread."""
@@ -223,13 +233,10 @@ class Gain:
 
 
 def gains(profile: Profile) -> dict[str, Gain]:
-    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval.
-
-    An interval of NaN is none: there was a single measurement.
-    """
+    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
     found: dict[str, list[Evidence]] = {}
     for entry in profile.evidence:
-        if "gain" in entry and not any(map(math.isnan, entry.get("gain_interval", [math.nan]))):
+        if {"gain", "gain_interval"} <= entry.keys():
             found.setdefault(str(entry.get("data")), []).append(entry)
     return {data: Gain.of(entries) for data, entries in found.items()}
 

@@ -302,6 +302,11 @@ def test_each_case_has_its_next_steps(facts: Facts, changes: list[dict[str, Any]
     assert all(one != other for one, other in pairwise(steps))
 
 
+def test_where_nothing_was_cut_less_is_kept_next() -> None:
+    steps = next_steps(replace(FACTS, keep=1.0, whole=True), lambda **changed: str(changed), lambda: "search")
+    assert [step.command for step in steps] == ["{'keep': 0.5, 'profile': None, 'against': None}"]
+
+
 def test_a_search_that_was_just_done_is_not_suggested_again() -> None:
     (step,) = next_steps(replace(FACTS, lost=0.0, uniform=True, searched=40), lambda **_: "", lambda **told: str(told))
     assert (step.why, step.command) == ("search on, 120 profiles instead of 40:", "{'evaluations': 120}")

@@ -5,11 +5,14 @@ import math
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from profilesearch.cli.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Evidence, PoolMember, Provenance, evidence, provenance
 from profilesearch.profiles import Profile
-from profilesearch.store import SHIPPED
+from profilesearch.reporting.stored import evidence_rows
+from profilesearch.store import SHIPPED, Stored
 
 FILES = sorted(SHIPPED.glob("*/*.json"))
 
@@ -45,3 +48,22 @@ def test_provenance_is_built_of_what_is_known() -> None:
     assert provenance(found, {"multiple_of": 8}) == {**found, "multiple_of": 8}
     with pytest.raises(UsageError, match="'score' in the profile's found has a wrong type or range"):
         provenance({"score": {"fresh": math.inf}})
+
+
+def test_intervals_of_nothing_are_forgotten_and_no_file_has_what_json_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = Profile.load(SHIPPED / "resnet20" / "macs0.5-ppo.json").to_json()
+    unknown, note = [math.nan, math.nan], {"note": [math.inf, {"more": -math.inf}]}
+    value["found"] |= note
+    value["evidence"] = [{"data": "digits", "gain": 0.1, "gain_interval": unknown, "interval": unknown, **note}]
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text(json.dumps(value))  # as earlier versions, and others, write it
+    profile = Profile.load(old)
+    assert profile.evidence[0].keys() == {"data", "gain", "note"}
+    assert "nan" not in str(evidence_rows(Stored(profile, old)))
+    profile.save(new)
+    assert Profile.load(new).evidence[0]["gain"] == 0.1
+    Output(as_json=True, console=Console()).result({"numbers": (math.nan, 1.5), **note})
+    for text in (new.read_text(), capsys.readouterr().out):
+        json.loads(text, parse_constant=pytest.fail)

@@ -23,7 +23,7 @@ import torchvision
 from profilesearch import load_network, load_pruned
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
-from profilesearch.evidence import Evidence
+from profilesearch.evidence import AtHand, Evidence
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
@@ -115,6 +115,16 @@ def test_store_never_loses_another_profile(profile: Profile, tmp_path: Path) -> 
     other = Profile.from_json(profile.to_json() | {"found": {"searcher": "ppo"}})
     assert store.add(other, "mine").name == "mine-2.json"
     assert [stored.name for stored in store.profiles("resnet20")] == ["mine", "mine-2"]
+
+
+def test_a_profile_among_those_of_another_architecture_is_named(profile: Profile, tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=tmp_path / "none")
+    place = tmp_path / "resnet56" / "copied.json"
+    place.parent.mkdir()
+    store.add(profile, "copied").rename(place)
+    with pytest.raises(UsageError, match=f"move it to the folder {tmp_path / profile.architecture}"):
+        store.find("resnet56", profile.budget, AtHand("digits"))
+    assert store.fitting(profile.fingerprint, profile.budget.keep, "macs")  # whatever the network is called
 
 
 def test_the_same_profile_found_on_another_day_is_no_second_one(profile: Profile, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,8 @@ def test_no_part_is_above_and_below_another() -> None:
         ("cli", "apply"),
     ):
         assert place[low] < place[high]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_tell_type_checkers_that_they_have_types(package: str) -> None:
+    assert (resources.files(package) / "py.typed").is_file()

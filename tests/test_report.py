@@ -13,7 +13,7 @@ import pytest
 
 from profilesearch import apply, compare, report, train
 from profilesearch.errors import UsageError
-from profilesearch.profiles import Profile
+from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.runs import read_part
 from profilesearch.reporting.webpage import Block, render
 from profilesearch.tasks.pools import Member
@@ -112,6 +112,24 @@ def test_what_files_say_stays_text() -> None:
     text = render("<b>", [Block("<script>alert(1)</script>", rows=(("<img src=x>",),), head=("a",))], "")
     assert "<script>" not in text
     assert "<img src=x>" not in text
+
+
+def test_every_measurement_of_a_profile_is_drawn(tmp_path: Path) -> None:
+    about = {"model": "net", "data": "digits"}
+    tuned = [
+        {**about, "finetuned_accuracy": part, "recipe": {"finetune": count}} for part, count in ((0.7, 1), (0.8, 8))
+    ]
+    untuned = [{**about, "pruned_accuracy": part} for part in (0.5, 0.6)]
+    profile = replace(Profile.load(SHIPPED), budget=Budget("params", 0.5), evidence=(*tuned, *untuned))
+    profile.save(tmp_path / "mine.json")
+    part = read_part(tmp_path / "mine.json")
+    assert {name: point[1] for name, point in part.points.items()} == {
+        "mine on net tuned 1 epoch on digits, of the params": 0.7,
+        "mine on net tuned 8 epochs on digits, of the params": 0.8,
+        "mine on net digits, of the params": 0.5,
+        "mine on net digits, of the params #2": 0.6,
+    }
+    assert [row[-2] for row in part.blocks[0].rows] == ["1", "8", "0", "0"]
 
 
 @pytest.mark.parametrize(

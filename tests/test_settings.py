@@ -147,3 +147,11 @@ def test_another_ppo_is_another_search_that_says_so(place: Path, capsys: pytest.
     assert other["profile"] != usual["profile"]
     assert json.loads(Path(other["profile"]).read_text())["found"]["hyperparameters"]["epochs"] == 3
     assert other["run"] != usual["run"]
+
+
+def test_a_tilde_is_the_home_folder_where_no_shell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PROFILESEARCH_DATA", "~/sets")
+    told = Training.read(["--arch", "resnet8", "--runs=~/runs", "--checkpoint", "digits=~/a.th", "a~b", "./~/c", "~d"])
+    assert (told.data_dir, told.runs) == (tmp_path / "sets", tmp_path / "runs")
+    assert told.checkpoint == (f"digits={tmp_path}/a.th", "a~b", "./~/c", "~d")

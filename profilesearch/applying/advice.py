@@ -35,6 +35,7 @@ class Facts:
         verdict: On the rival; None where there was none, it diverged, or fine-tuning did harm.
         diverged: Name of a rival that diverged.
         spoiled: What fine-tuning lost, in words, where it did harm.
+        whole: Whether nothing was cut, as at a budget of all; then every other profile is the same one.
     """
 
     lost: float
@@ -49,6 +50,7 @@ class Facts:
     verdict: Verdict | None
     diverged: str | None = None
     spoiled: str = ""
+    whole: bool = False
 
     @classmethod
     def of(
@@ -72,6 +74,7 @@ class Facts:
             verdict=rival.verdict if rival else None,
             diverged=rival.name if rival and "after" not in rival.report else None,
             spoiled=harm or (rival.spoiled if rival else ""),
+            whole=bool((made.pruned.widths == made.pruned.table.channels).all()),
         )
 
 
@@ -96,6 +99,8 @@ def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., st
         again: Returns the same command with some options changed, by their names; None leaves one out.
         search: Returns the command that searches a profile on the user's own network, with some options changed.
     """
+    if facts.whole:
+        return [Step("nothing was cut; keep half of it:", again(keep=0.5, profile=None, against=None))]
     steps = []
     if facts.spoiled:
         steps.append(Step(f"{facts.spoiled}:", again(lr=_lower(facts.lr))))

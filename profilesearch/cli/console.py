@@ -21,6 +21,7 @@ from profilesearch.cli.settings import Settings
 from profilesearch.cli.wording import in_options
 from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
 from profilesearch.system.allocator import keep_freed_memory
+from profilesearch.system.amounts import finite
 from profilesearch.system.progress import Progress
 
 DATA_VARIABLE = "PROFILESEARCH_DATA"
@@ -70,7 +71,7 @@ class Output:
         if self.as_json:
             stream = _results.get() or sys.stdout
             with _to_stdout(stream):
-                stream.write(json.dumps(_redacted(value)) + "\n")
+                stream.write(json.dumps(finite(_redacted(value)), allow_nan=False) + "\n")
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:

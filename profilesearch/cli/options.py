@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 
 from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
-from profilesearch.cli.settings import Settings, option
+from profilesearch.cli.settings import Settings, at_home, option
 from profilesearch.errors import choose
 from profilesearch.networks.names import AUTO, CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
@@ -100,7 +100,7 @@ class Sources:
 
 def _data_dir() -> Path | None:
     where = os.environ.get(DATA_VARIABLE)
-    return Path(where) if where else None
+    return Path(at_home(where)) if where else None
 
 
 @dataclass(frozen=True, kw_only=True)

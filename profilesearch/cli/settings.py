@@ -1,6 +1,7 @@
 """A command's settings: one frozen dataclass is default, help and record at once, and the parser is made of it."""
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -15,6 +16,8 @@ from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type
 from profilesearch.errors import UsageError
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
+_HOME = re.compile(r"(?:(?<==)|^)~(?=/|$)")
+"""What stands for the home folder; shells read it so at the start of a word alone, not in `--out=~/result`."""
 _CLOSE = 0.55
 """Likeness of an option's name to what was written, from which on it may be meant."""
 
@@ -187,7 +190,7 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Refuses unknown options by the nearest ones, then does as argparse does."""
-        words = sys.argv[1:] if args is None else list(args)
+        words = [at_home(word) for word in (sys.argv[1:] if args is None else args)]
         known = self._option_string_actions
         options = takewhile(lambda word: word != "--", words)
         names = [word.partition("=")[0] for word in options if _OPTION.fullmatch(word) and word[:2] not in known]
@@ -199,6 +202,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises a `UsageError`."""
         raise UsageError(re.sub(r"^argument (?:-./)?(--[^:]+): must", r"\1 must", message) + "; see --help")
+
+
+def at_home(word: str) -> str:
+    """Returns a word with the home folder where `~` stands for it, so that no folder of that name is made."""
+    return _HOME.sub(lambda _: os.path.expanduser("~"), word)  # noqa: PTH111  as it is where nobody knows the home
 
 
 def _meant(name: str, options: Iterable[str]) -> str:

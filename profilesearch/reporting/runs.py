@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from profilesearch.errors import UsageError
+from profilesearch.evidence import Evidence
 from profilesearch.measure.reaching import check_fits, reached_text
 from profilesearch.measure.speed import TIMES, time_texts
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.plots import Points, profile_figure, search_figure
 from profilesearch.reporting.series import Palette, titles
+from profilesearch.reporting.stored import counted, epochs, gain
 from profilesearch.reporting.webpage import Block, drawn, embedded
 from profilesearch.system.files import near, read_json, regular_file
 from profilesearch.system.folders import APPLIED, SEARCHED, check_whole
@@ -177,7 +179,7 @@ def applied_part(source: Source, value: dict[str, Any]) -> Part:
         both("peak memory, 64 images", "{:.1f} MB", lambda side: side["peak_memory"] / 1e6),
     )
     recipe = entry.get("recipe")
-    tuned = f"{recipe['finetune']} epochs of fine-tuning" if recipe else "no fine-tuning"
+    tuned = f"{counted(epochs(entry))} of fine-tuning" if recipe else "no fine-tuning"
     rival = value.get("against")
     verdict = [f"Against {rival['name']}: {rival['verdict']}."] if rival else []
     how = profile.found.get("searcher", "unknown")
@@ -209,29 +211,42 @@ def _stored(source: Source) -> Part:
         check_fits(profile)
     except UsageError as error:
         doubt = [f"It does not fit {profile.architecture}, and is shown as the file says: {error}."]
-    rows, points = [], {}
-    for entry in profile.evidence:
-        after = entry.get("finetuned_accuracy")
-        low, high = entry.get("interval", (np.nan, np.nan))
-        gain = f"{entry['gain'] * 100:+.2f}" if "gain" in entry else ""
-        before = entry.get("pruned_accuracy")
-        reach = "" if np.isnan(low) else f" ({low:.2%} to {high:.2%})"
-        cells = ("" if before is None else f"{before:.2%}", "" if after is None else f"{after:.2%}{reach}")
-        model, data = str(entry.get("model", "")), str(entry.get("data", ""))
-        rows.append((model, data, *cells, gain))
-        accuracy = before if after is None else after
-        if accuracy is not None:
-            points[" ".join(filter(None, (source.title, "on", model, "" if after is None else "tuned on", data)))] = (
-                profile.reached, accuracy, low, high,
-            )  # fmt: skip
+    points = _points_of(source, profile)
+    rows = tuple((*_cells(entry), epochs(entry), gain(entry)) for entry in profile.evidence)
     names = list(profile.keep)
     keep = np.round(np.array(list(profile.keep.values())) * 100).astype(np.int64)
     title = f"{profile.architecture}: {reached_text(profile)}, widths in percent"
     bars = drawn(profile_figure(names, np.full(len(names), 100), keep, title, source.colour))
     found = f"Found by {profile.found.get('searcher', 'an unknown searcher')}, {len(rows)} evidence entries."
-    head = ("model", "data", "pruned", "fine-tuned", "points over uniform")
-    block = Block(f"Profile: {source.title}", (found, *doubt), (bars,), head, tuple(rows), colour=source.colour)
+    head = ("model", "data", "pruned", "fine-tuned", "epochs", "points over uniform")
+    block = Block(f"Profile: {source.title}", (found, *doubt), (bars,), head, rows, colour=source.colour)
     return Part(source.title, (block,), points=points)
+
+
+def _cells(entry: Evidence) -> tuple[str, ...]:
+    """Returns what was measured on what, and the accuracies: the last one with its interval."""
+    before, after = entry.get("pruned_accuracy"), entry.get("finetuned_accuracy")
+    reach = "({:.2%} to {:.2%})".format(*entry["interval"]) if "interval" in entry else ""
+    tuned = "" if after is None else f"{after:.2%} {reach}".strip()
+    return str(entry.get("model", "")), str(entry.get("data", "")), "" if before is None else f"{before:.2%}", tuned
+
+
+def _points_of(source: Source, profile: Profile) -> Points:
+    """Returns every measurement of a profile under a name of its own, so that none hides another of the same model."""
+    points: dict[str, tuple[float, float, float, float]] = {}
+    metric = profile.budget.metric
+    for entry in profile.evidence:
+        before, after = entry.get("pruned_accuracy"), entry.get("finetuned_accuracy")
+        accuracy = before if after is None else after
+        if accuracy is None:
+            continue
+        tuned = "" if after is None else f"tuned {counted(epochs(entry))} on"
+        words = (source.title, "on", entry.get("model", ""), tuned, entry.get("data", ""))
+        name = " ".join(filter(None, words)) + (f", of the {metric}" if metric != "macs" else "")
+        same = sum(known.partition(" #")[0] == name for known in points)
+        low, high = entry.get("interval", (np.nan, np.nan))
+        points[f"{name} #{same + 1}" if same else name] = (profile.reached, accuracy, low, high)
+    return points
 
 
 def _bars(source: Source, profile: Profile, groups: Mapping[str, int], widths: np.ndarray | None = None) -> str:

@@ -1,11 +1,13 @@
 """Stored profiles and their evidence, as rows of tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import check_fits, off_budget, reached_text
 from profilesearch.profiles import Profile
 from profilesearch.store import Stored, gains
+from profilesearch.system.amounts import is_number
 
 PROFILES = ("profile, and how it was found", "keeps", "gain over uniform")
 EVIDENCE = ("profile", "model", "data", "pruned", "fine-tuned", "epochs", "gain over uniform")
@@ -40,8 +42,8 @@ def evidence_rows(stored: Stored) -> list[list[str]]:
             str(entry.get("data", "")),
             _percent(entry.get("pruned_accuracy")),
             _percent(entry.get("finetuned_accuracy")),
-            str(entry.get("recipe", {}).get("finetune", 0)),
-            _gain(entry),
+            epochs(entry),
+            gain(entry),
         ]
         for entry in stored.profile.evidence
     ]
@@ -51,7 +53,19 @@ def _percent(value: Any) -> str:
     return "" if value is None else f"{value * 100:.2f}"
 
 
-def _gain(entry: Any) -> str:
+def epochs(entry: Mapping[str, Any]) -> str:
+    """Returns how many epochs of fine-tuning an entry of evidence is of; nothing where it does not say."""
+    known = entry.get("recipe", {}).get("finetune", 0)
+    return f"{known:g}" if is_number(known) else ""
+
+
+def counted(number: str) -> str:
+    """Returns a number of epochs in words."""
+    return f"{number} epoch{'s' * (number != '1')}".strip()
+
+
+def gain(entry: Mapping[str, Any]) -> str:
+    """Returns the points over the uniform profile that an entry of evidence has, with their interval."""
     if "gain" not in entry or "gain_interval" not in entry:
         return ""
     return _points(entry["gain"], *entry["gain_interval"])

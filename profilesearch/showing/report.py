@@ -41,6 +41,6 @@ def _together(parts: Sequence[Part], palette: Palette) -> list[Block]:
     points = {part.title: part.points for part in parts if part.points}
     if points:
         labels = ("part of the cost that is left", "test accuracy")
-        text = ("With 95 % intervals for the number of test images.",)
+        text = ("With 95 % intervals for the number of test images. Cost is multiply-adds where a name has no other.",)
         blocks.append(Block("Accuracy against cost", text, (drawn(tradeoff_figure(points, labels, palette)),)))
     return blocks

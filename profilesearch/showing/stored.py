@@ -6,7 +6,6 @@ from pathlib import Path
 
 from profilesearch.cli.console import Output
 from profilesearch.errors import UsageError, nearest
-from profilesearch.profiles import Profile
 from profilesearch.reporting.stored import EVIDENCE, PROFILES, evidence_rows, profile_row
 from profilesearch.showing.settings import Listing
 from profilesearch.store import Store, Stored
@@ -27,7 +26,7 @@ def show_stored(settings: Listing) -> None:
     names = store.architectures()
     if settings.arch is not None and names:
         names = [_stored(settings.arch, names)]
-    every, damaged = _readable([file for name in names for file in store.files(name)])
+    every, damaged = _readable(store, [file for name in names for file in store.files(name)])
     if not every and not damaged:
         output.say(f"no profile in {settings.store}; search one with `profilesearch train --arch NAME`")
     elif settings.evidence:
@@ -54,12 +53,12 @@ def _stored(arch: str, names: Sequence[str]) -> str:
     raise UsageError(f"no profile of '{arch}' is stored; {nearest(arch, names)}, or search one with `{search}`")
 
 
-def _readable(files: Sequence[Path]) -> tuple[list[Stored], list[str]]:
+def _readable(store: Store, files: Sequence[Path]) -> tuple[list[Stored], list[str]]:
     """Reads profiles; returns them, and why the others cannot be read."""
     good, damaged = [], []
     for file in files:
         try:
-            good.append(Stored(Profile.load(file), file))
+            good.append(store.read(file))
         except UsageError as error:
             damaged.append(str(error))
     return good, damaged

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
+from profilesearch.system.amounts import finite
 from profilesearch.system.temporary import temporary_file
 
 _KINDS = (
@@ -190,8 +191,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, new: bool = False) -> None:
-    """Writes `value` atomically as indented JSON with its key order kept; `new` as for `write_atomically`."""
-    text = json.dumps(value, indent=2) + "\n"
+    """Writes `value` atomically as indented JSON with its key order kept; `new` as for `write_atomically`.
+
+    Numbers that are not finite become null.
+    """
+    text = json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: _fill(temporary, text), new)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.errors import UsageError
+from profilesearch.system.amounts import finite
 from profilesearch.system.files import cannot_write, check_writable, read_json, write_json
 from profilesearch.system.temporary import folder_beside
 
@@ -48,9 +49,8 @@ class Draft:
             UsageError: The file cannot be written.
         """
         files = {path.name: file_digest(path) for path in sorted(self.folder.iterdir()) if path.name != self.main}
-        sealed: dict[str, Any] = json.loads(
-            json.dumps({**value, "settings": self.settings, "files": files})
-        )  # as it is read
+        whole = finite({**value, "settings": self.settings, "files": files})
+        sealed: dict[str, Any] = json.loads(json.dumps(whole))  # as it is read
         sealed["digest"] = digest_of(sealed)
         write_json(self.folder / self.main, sealed)
         return sealed
