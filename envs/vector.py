@@ -80,7 +80,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         self._played: list[_Played] = []
         first = problem or embedded_problem() if self.mixture is None else next(iter(self.mixture.problems.values()))
         self._given = self.problem = first
-        self._evaluate = evaluate or (lambda finished: self.problem.evaluate(finished.widths))
+        self._evaluate = evaluate
         self._episodes = EpisodeBatch(first.space, num_envs, self.view)
 
     def reset(
@@ -119,7 +119,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         if not self._episodes.done:
             return self._episodes.observe(), np.zeros(self.num_envs), never, never.copy(), {}
         finished = self._episodes.finish()
-        accuracies = self._evaluate(finished)
+        accuracies = self._evaluate(finished) if self._evaluate else self.problem.evaluate(finished.widths)
         values = rewards(self.problem, finished, accuracies, weight=self.target_weight)
         infos: dict[str, Any] = {
             "final_obs": self._episodes.observe(),
