@@ -39,7 +39,8 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
     """N copies of `LayerWiseEnv` that step together; see there for actions, observations and rewards.
 
     With one problem, all episodes end in the same step, which starts the next ones at once (same-step autoreset):
-    `final_obs` and, of every episode, `widths`, `own_cost` and `accuracies` are in the infos.
+    `final_obs` and, of every episode, `widths`, `own_cost` and `accuracies` are in the infos, each with a mask, such as
+    `_final_obs`, of the environments that it is about.
 
     With several, each episode ends when its architecture has no group left, and its environment draws the next case in
     that same step, while the others play on. Infos are then arrays of objects, None where no episode has ended.
@@ -54,6 +55,10 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
             where None.
         problems: What to draw from, in place of a problem: one for each architecture, or a `Mixture`.
         view: What a policy for one problem sees.
+        render_mode: None; there is nothing to render.
+
+    Raises:
+        UsageError: There is no environment, or both a problem and several are given.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's own form
@@ -67,8 +72,11 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         keeps: Callable[[], float] | None = None,
         problems: Sequence[Problem] | Mixture | None = None,
         view: View = ONE,
+        render_mode: str | None = None,
     ) -> None:
-        self.num_envs = num_envs
+        if num_envs < 1:
+            raise UsageError(f"num_envs must be at least 1, got {num_envs}")
+        self.num_envs, self.render_mode = num_envs, render_mode
         self.mixture = mixture_of(problem, problems)
         self.view = view if self.mixture is None else ANY
         self.target_weight = default_weight(self.mixture) if target_weight is None else target_weight
@@ -127,6 +135,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
             "own_cost": finished.own_cost,
             "accuracies": accuracies,
         }
+        infos |= {f"_{key}": ~never for key in infos}  # of which environments it is, as Gymnasium has it
         self._restart()
         return self._episodes.observe(), values, ~never, never, infos
 

@@ -155,6 +155,24 @@ def test_twin_is_made_by_gymnasium(problem: Problem) -> None:
     assert observations.shape == (3, *twin.single_observation_space.shape)
 
 
+def test_the_twin_takes_what_gymnasium_gives_it(problem: Problem) -> None:
+    how = {"vectorization_mode": "vector_entry_point", "problem": problem}
+    assert gymnasium.make_vec(ENV_ID, num_envs=2, render_mode="rgb_array", **how).render_mode == "rgb_array"
+    for count in (0, -1):
+        with pytest.raises(UsageError, match=f"num_envs must be at least 1, got {count}"):
+            gymnasium.make_vec(ENV_ID, num_envs=count, **how)
+
+
+def test_infos_say_which_environments_they_are_about(problem: Problem) -> None:
+    twin = LayerWiseVectorEnv(2, problem)
+    twin.reset()
+    for _ in range(problem.space.size):
+        *_, infos = twin.step(np.zeros((2, 1), np.float32))
+    keys = {key for key in infos if not key.startswith("_")}
+    assert "final_obs" in keys
+    assert {key for key in infos if infos.get(f"_{key}", np.zeros(1)).all()} == keys
+
+
 def test_reward_is_two_sided_and_zero_on_the_budget() -> None:
     values = reward(np.full(3, 0.9), np.array([0.45, 0.5, 0.55]), 0.5, weight=1.0)
     assert values == pytest.approx([0.8, 0.9, 0.8])
