@@ -1,13 +1,16 @@
-"""Whatever modes of torch a program is in, networks are pruned and searched for as without them."""
+"""Whatever modes of torch a program is in, networks are pruned and searched for as without them; its streams stay."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from profilesearch import prune, search
+from profilesearch import load_network, load_pruned, prune, search
+from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import save_network
 
 
 @contextmanager
@@ -53,3 +56,12 @@ def test_modes_of_the_caller_change_nothing(name: str, network: nn.Module, image
     assert found.keep == profile.keep
     assert torch.equal(pruned.network(images), plain.network(images))
     assert all(each.requires_grad and not each.is_inference() for each in pruned.network.parameters())
+
+
+def test_what_is_loaded_draws_nothing_from_the_callers_stream(tmp_path: Path) -> None:
+    file, about = tmp_path / "network.safetensors", {"architecture": "resnet8", "num_classes": 10, "in_channels": 1}
+    save_network(file, build("resnet8", 10, 1), about)
+    before = torch.get_rng_state()
+    load_network("resnet8", file)
+    load_pruned(file)
+    assert torch.equal(torch.get_rng_state(), before)
