@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from stable_baselines3 import PPO
 
+from agents.learning import learning
 from agents.ppo import make_policy, play
 from agents.ppo_settings import PpoSettings
-from agents.streams import streams_kept
 from envs.episode import EpisodeBatch, Finished
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
@@ -44,7 +44,7 @@ class Family:
         return play(self.policy, EpisodeBatch(space, 1), deterministic=True)
 
 
-@streams_kept()
+@learning()
 def search_family(
     problem: Problem,
     evaluations: int,

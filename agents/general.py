@@ -10,8 +10,8 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from agents.base import Progress
+from agents.learning import learning
 from agents.sb3_vector import Sb3VectorEnv
-from agents.streams import streams_kept
 from envs.mixture import WEIGHT, Mixture
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
@@ -45,7 +45,7 @@ class GeneralSettings:
     target_weight: float = WEIGHT
 
 
-@streams_kept()
+@learning()
 def train_policy(
     mixture: Mixture,
     evaluations: int,

@@ -13,9 +13,9 @@ from stable_baselines3.common.logger import Logger
 
 from agents.base import Searcher, Trial
 from agents.general import begin_with
+from agents.learning import learning
 from agents.ppo_settings import PpoSettings
 from agents.sb3_vector import Sb3VectorEnv
-from agents.streams import streams_kept
 from envs.episode import ANY, ONE, EpisodeBatch, Finished
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
@@ -43,7 +43,7 @@ class PpoSearcher(Searcher):
         """Returns the hyperparameters that are not as they are by default, and the policy that it starts from."""
         return {**self.settings.changed(), **({"start": self.start.digest} if self.start else {})}
 
-    @streams_kept()
+    @learning()
     def propose(self, trial: Trial, seed: int) -> None:
         """Trains as long as a whole update fits; the last evaluations are draws of the final policy."""
         view, centre = ANY if self.start else ONE, self.centre(trial)
@@ -85,6 +85,7 @@ def make_policy(env: LayerWiseVectorEnv, settings: PpoSettings, seed: int, start
             n_steps=size,
             batch_size=max(2, size * env.num_envs),
             n_epochs=settings.epochs,
+            normalize_advantage=size * env.num_envs > 1,  # a step alone has no spread
             gamma=1.0,
             gae_lambda=1.0,
             clip_range=settings.clip,

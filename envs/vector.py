@@ -39,7 +39,8 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
     """N copies of `LayerWiseEnv` that step together; see there for actions, observations and rewards.
 
     With one problem, all episodes end in the same step, which starts the next ones at once (same-step autoreset):
-    `final_obs` and, of every episode, `widths`, `own_cost` and `accuracies` are in the infos.
+    `final_obs` and, of every episode, `widths`, `own_cost` and `accuracies` are in the infos, each with a mask, such as
+    `_final_obs`, of the environments that it is about.
 
     With several, each episode ends when its architecture has no group left, and its environment draws the next case in
     that same step, while the others play on. Infos are then arrays of objects, None where no episode has ended.
@@ -55,6 +56,10 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         problems: What to draw from, in place of a problem: one for each architecture, or a `Mixture`.
         view: What a policy for one problem sees.
         centre: Keep ratios that action 0 stands for in the episodes of one problem, shape (G,); uniform where None.
+        render_mode: None; there is nothing to render.
+
+    Raises:
+        UsageError: There is no environment, or both a problem and several are given.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's own form
@@ -69,8 +74,11 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         problems: Sequence[Problem] | Mixture | None = None,
         view: View = ONE,
         centre: FloatArray | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        self.num_envs = num_envs
+        if num_envs < 1:
+            raise UsageError(f"num_envs must be at least 1, got {num_envs}")
+        self.num_envs, self.render_mode = num_envs, render_mode
         self.mixture = mixture_of(problem, problems)
         self.view = view if self.mixture is None else ANY
         self.target_weight = default_weight(self.mixture) if target_weight is None else target_weight
@@ -82,7 +90,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         self._played: list[_Played] = []
         first = problem or embedded_problem() if self.mixture is None else next(iter(self.mixture.problems.values()))
         self._given = self.problem = first
-        self._evaluate = evaluate or (lambda finished: self.problem.evaluate(finished.widths))
+        self._evaluate = evaluate
         self._episodes = EpisodeBatch(first.space, num_envs, self.view, centre)
 
     def reset(
@@ -121,7 +129,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
         if not self._episodes.done:
             return self._episodes.observe(), np.zeros(self.num_envs), never, never.copy(), {}
         finished = self._episodes.finish()
-        accuracies = self._evaluate(finished)
+        accuracies = self._evaluate(finished) if self._evaluate else self.problem.evaluate(finished.widths)
         values = rewards(self.problem, finished, accuracies, weight=self.target_weight)
         infos: dict[str, Any] = {
             "final_obs": self._episodes.observe(),
@@ -129,6 +137,7 @@ class LayerWiseVectorEnv(VectorEnv[Arrays, Arrays, Arrays]):
             "own_cost": finished.own_cost,
             "accuracies": accuracies,
         }
+        infos |= {f"_{key}": ~never for key in infos}  # of which environments it is, as Gymnasium has it
         self._restart()
         return self._episodes.observe(), values, ~never, never, infos
 

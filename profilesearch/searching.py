@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from profilesearch.errors import UsageError, choose
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.scoring.problem import Problem
+from profilesearch.system.modes import own_modes
 from profilesearch.tasks.splits import Part
 
 _SCORED: tuple[Part, ...] = ("search", "choose", "fresh")
 
 
+@own_modes()
 def search(
     networks: nn.Module | Sequence[nn.Module],
     images: Tensor,

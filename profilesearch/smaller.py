@@ -33,6 +33,7 @@ from profilesearch.refitting import Refitted, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
+from profilesearch.system.modes import own_modes
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
@@ -95,6 +96,7 @@ class Smaller:
         )
 
 
+@own_modes()
 def prune(
     network: nn.Module,
     keep: float = 0.5,
@@ -153,10 +155,9 @@ def prune(
     chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     if left := stranded(full, pruned.table, pruned.keep, plan.example):
-        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=2)
+        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=3)
     refitted = _refitted(pruned, full, network, used, refit)
-    reached = reached_in(chosen, pruned.cost, pruned.widths)
-    how = refitted.weights, str(refitted)
+    reached, how = reached_in(chosen, pruned.cost, pruned.widths), (refitted.weights, str(refitted))
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), *how, plan.image_shape)
 
 
@@ -196,13 +197,11 @@ def _asked(profile: Profile | str | Path | None, store: Path) -> Profile | str |
 def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str) -> Refitted:
     """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
 
-    Warns where the images look unlike those of the training.
-
     Args:
         pruned: What is left of the full network.
         full: A copy of the given network.
         network: As it was given.
-        images: To refit on, mixed.
+        images: To refit on, mixed; a warning says where they look unlike those of the training.
         refit: How.
     """
     device = next(each.device for each in network.parameters() if each.is_floating_point())
@@ -211,7 +210,7 @@ def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tenso
     if images is None:
         return Refitted("none", False, ())
     if strange := unfamiliar(full, images[:MOST_SEEN].to(device).float()):
-        warnings.warn(strange, stacklevel=3)
+        warnings.warn(strange, stacklevel=4)
     return Refitted("none", False, ()) if refit == "none" else refit_on(pruned, full, images.float(), refit)
 
 

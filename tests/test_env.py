@@ -1,7 +1,10 @@
 """The environment and its vectorized twin."""
 
+import copy
 import gc
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from envs import ENV_ID, embedded
 from envs.episode import EpisodeBatch
@@ -19,6 +23,7 @@ from envs.layerwise import LayerWiseEnv
 from envs.reward import reward
 from envs.vector import LayerWiseVectorEnv
 from profilesearch.errors import UsageError
+from profilesearch.profiles import Budget
 from profilesearch.scoring.problem import Problem
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, train_member
@@ -128,10 +133,55 @@ def test_vectorized_twin_plays_the_same_episodes(problem: Problem) -> None:
     assert np.array_equal(observations[-1], observations[0])  # the next episodes have begun
 
 
+@pytest.mark.full
+def test_copies_play_the_same_in_other_processes(problem: Problem) -> None:
+    twin, actions = LayerWiseVectorEnv(2, problem), np.full((2, 1), 0.3, np.float32)
+    processes = SubprocVecEnv([partial(LayerWiseEnv, problem)] * 2)
+    try:
+        starts = [processes.reset(), twin.reset()[0], pickle.loads(pickle.dumps(twin)).reset()[0]]
+        assert all(np.array_equal(starts[0], each) for each in starts)
+        for _ in range(problem.space.size):
+            _, elsewhere, ended, infos = processes.step(actions)
+            _, here, _, _, info = twin.step(actions)
+    finally:
+        processes.close()
+    assert ended.all()
+    assert elsewhere == pytest.approx(here)
+    assert np.array_equal([each["widths"] for each in infos], info["widths"])
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget("macs", 0.5, 0.5)])
+def test_a_problem_is_copied_with_its_scores(problem: Problem, budget: Budget) -> None:
+    given = problem.with_budget(budget)
+    uniform = given.space.uniform()
+    scores = given.evaluate(uniform[None])
+    for copied in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
+        assert np.array_equal(copied.space.uniform(), uniform)
+        assert np.array_equal(copied.evaluate(uniform[None]), scores)
+
+
 def test_twin_is_made_by_gymnasium(problem: Problem) -> None:
     twin = gymnasium.make_vec(ENV_ID, num_envs=3, vectorization_mode="vector_entry_point", problem=problem)
     observations, _ = twin.reset()
     assert observations.shape == (3, *twin.single_observation_space.shape)
+
+
+def test_the_twin_takes_what_gymnasium_gives_it(problem: Problem) -> None:
+    how = {"vectorization_mode": "vector_entry_point", "problem": problem}
+    assert gymnasium.make_vec(ENV_ID, num_envs=2, render_mode="rgb_array", **how).render_mode == "rgb_array"
+    for count in (0, -1):
+        with pytest.raises(UsageError, match=f"num_envs must be at least 1, got {count}"):
+            gymnasium.make_vec(ENV_ID, num_envs=count, **how)
+
+
+def test_infos_say_which_environments_they_are_about(problem: Problem) -> None:
+    twin = LayerWiseVectorEnv(2, problem)
+    twin.reset()
+    for _ in range(problem.space.size):
+        *_, infos = twin.step(np.zeros((2, 1), np.float32))
+    keys = {key for key in infos if not key.startswith("_")}
+    assert "final_obs" in keys
+    assert {key for key in infos if infos.get(f"_{key}", np.zeros(1)).all()} == keys
 
 
 def test_reward_is_two_sided_and_zero_on_the_budget() -> None:

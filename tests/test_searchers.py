@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from agents import (
     SEARCHERS,
@@ -47,6 +48,11 @@ def searcher(request: pytest.FixtureRequest) -> Iterator[Searcher]:
 @pytest.fixture(scope="module")
 def problem(deeper: Problem) -> Problem:
     return deeper
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def streams() -> list[Any]:
@@ -160,6 +166,22 @@ def test_ppo_from_sensitivity_starts_there_and_stays_near(problem: Problem) -> N
     assert near < 0.7 * far
     with pytest.raises(UsageError, match="search with ppo"):
         make_searcher("ppo-sensitivity", start=Policy((), {}))
+
+
+@pytest.mark.full
+def test_a_policy_that_diverges_is_one_sentence(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scorer, "score", lambda _, widths: float(widths[0] / widths.max()))
+    wild = PpoSettings(entropy=10, learning_rate=1, epochs=100, episodes=2)
+    with pytest.raises(UsageError, match=r"the policy diverged.* smaller learning_rate"):
+        PpoSearcher(wild).search(problem, 60)
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 4])
+def test_ppo_decides_a_single_group(evaluations: int, images: Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 9, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 2))
+    problem = Problem.of(network.eval(), images, network(images).argmax(dim=1))
+    assert problem.space.size == 1
+    assert len(PpoSearcher(PpoSettings(episodes=1)).search(problem, evaluations).history) == evaluations
 
 
 def test_ppo_leaves_no_folder_behind(problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -99,6 +100,12 @@ def build(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)
         network: nn.Module = torchvision_models().get_model(name, weights=None, num_classes=num_classes)
     return network
+
+
+def filled_later(name: str, num_classes: int, in_channels: int = 3) -> nn.Module:
+    """Builds a network that a file fills: its first weights are drawn from no stream that the caller goes on with."""
+    with torch.random.fork_rng(devices=[]):
+        return build(name, num_classes, in_channels)
 
 
 def stem_channels(name: str, image_channels: int) -> int:

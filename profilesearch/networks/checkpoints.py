@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build, is_foreign_code
+from profilesearch.networks.architectures import filled_later, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
@@ -178,7 +178,7 @@ def load_network(architecture: str, path: str | Path) -> nn.Module:
         UsageError: The file is broken or of another architecture.
     """
     matched = load_matched(architecture, path)
-    model = build(architecture, matched.classes, matched.channels)
+    model = filled_later(architecture, matched.classes, matched.channels)
     load_into(model, matched.tensors, str(path))
     return model.eval()
 
@@ -279,7 +279,7 @@ def _full(
     sizes = metadata["num_classes"], metadata["in_channels"]
     if max(sizes) > max(max(tensor.shape, default=0) for tensor in tensors.values()):
         raise UsageError(f"{path} is damaged: none of its tensors is as large as {max(sizes)}; make it again")
-    return build(stored, *sizes)
+    return filled_later(stored, *sizes)
 
 
 def _open(path: Path) -> Checkpoint:

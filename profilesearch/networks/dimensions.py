@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build
+from profilesearch.networks.architectures import build, filled_later
 from profilesearch.networks.numbers import state_tensors
 
 Shapes = Mapping[str, torch.Size]
@@ -66,7 +66,7 @@ def skeleton(architecture: str, classes: int = 2, channels: int = 3) -> dict[str
         except UsageError:
             raise
         except Exception:  # builders may look at values
-            network = build(architecture, classes, channels)
+            network = filled_later(architecture, classes, channels)
     except Exception:
         if channels == 3:
             raise

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 import torch
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build, is_torchvisions, torchvision_models
+from profilesearch.networks.architectures import filled_later, is_torchvisions, torchvision_models
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.names import folder_name
 from profilesearch.system.files import cache_folder, regular_file
@@ -75,7 +75,7 @@ def _converted(architecture: str, package: str) -> Path:
         return out
     classes = 1000
     given = {name: each for name, each in load_tensors(found[0])[0].items() if not name.endswith(_COUNTER)}
-    network = build(architecture, classes)
+    network = filled_later(architecture, classes)
     own = {name: each for name, each in network.state_dict().items() if not name.endswith(_COUNTER)}
     if [each.shape for each in own.values()] != [each.shape for each in given.values()]:
         raise UsageError(f"{found[0]} is of another network than {architecture}; install another version of {package}")

@@ -1,7 +1,7 @@
 """The profile space: keep ratios to widths, and any proposal to the budget surface."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -130,9 +130,8 @@ class ProfileSpace:
     def pair(self) -> Pair:
         """What meets both costs of a budget of two metrics."""
         level = self.budget.keep_params or 1.0
-        return Pair.of(
-            self.surface, lambda widths: self.cost.relative(widths, "params"), level, self.multiple, TOLERANCE
-        )
+        params = partial(self.cost.relative, metric="params")
+        return Pair.of(self.surface, params, level, self.multiple, TOLERANCE)
 
     def project(self, ratios: FloatArray) -> IntArray:
         """Moves proposals onto the budget surface by scaling all keep ratios by one factor.

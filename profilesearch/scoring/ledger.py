@@ -38,6 +38,14 @@ class Ledger:
         if path is not None and path.exists():
             self._read(path)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what a copy in another process goes on with; a lock is of one process."""
+        with self._lock:
+            return {**vars(self), "_scores": dict(self._scores), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def __len__(self) -> int:
         return len(self._scores)
 

@@ -22,6 +22,7 @@ from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.engines.base import Engine, LocalEngine
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.score import Scorer, ScoreSettings, default_settings
+from profilesearch.system.modes import own_modes
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.own import own_pool
 from profilesearch.tasks.pools import Member, example_shape
@@ -62,6 +63,7 @@ class Problem:
         UsageError: The pool is empty or of mixed structure, or the budget is out of reach.
     """
 
+    @own_modes()
     def __init__(
         self,
         members: Sequence[Member],
@@ -99,6 +101,7 @@ class Problem:
         self._base: dict[Part, FloatArray] = {}
 
     @classmethod
+    @own_modes()
     def of(
         cls,
         networks: nn.Module | Sequence[nn.Module],
@@ -151,6 +154,7 @@ class Problem:
         other.settings, other._scorers, other._base = settings, {}, {}
         return other
 
+    @own_modes()
     def evaluate(
         self, widths: IntArray, part: Part = "search", each: Callable[[int, FloatArray], None] | None = None
     ) -> FloatArray:
