@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.networks.labels import Labels, first, pad, varying
+from profilesearch.networks.numbers import holding
 from profilesearch.networks.tracking import Tracked
 
 _FLY = "its weights are computed on the fly"
@@ -24,8 +25,30 @@ class Rules(Tracked):
         super().__init__(model, labels)
         self.operation_name = ""
         self.running: list[str] = []
+        self._modules = dict(model.named_modules())
         self._layers = 0
         self._unnamed: set[str] = set()
+
+    def hold(self, sizes: Sequence[int], pieces: Sequence[Tensor], whole: Tensor) -> bool:
+        """Notes which numbers of the module that runs, or of one around it, say where channels are cut.
+
+        Args:
+            sizes: Of the pieces.
+            pieces: Labels of the channels of each, shapes (size,).
+            whole: Labels of all channels.
+
+        Returns:
+            Whether there are any.
+        """
+        for name in reversed(self.running):
+            found = holding(self._modules[name], sizes, len(whole))
+            if found is None:
+                continue
+            for names, labels in zip(found, (*pieces, whole), strict=True):
+                for number in names:
+                    self.labels.place(f"{name}.{number}" if name else number, 0, labels)
+            return True
+        return False
 
     def start(self, example: Tensor) -> None:
         """Labels the images, whose channels are given."""
