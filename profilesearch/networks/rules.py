@@ -10,7 +10,8 @@ from profilesearch.networks.labels import Labels, first, pad, varying
 from profilesearch.networks.numbers import holding
 from profilesearch.networks.tracking import Tracked
 
-_FLY = "its weights are computed on the fly"
+FLY = "its weights are computed on the fly"
+"""Why layers are left whose weights no parameter is."""
 
 
 class Rules(Tracked):
@@ -96,7 +97,7 @@ class Rules(Tracked):
             if each == 0 and len(own) in (len(made), len(taken)):  # type: ignore[arg-type]
                 self.labels.tie(self.along(weight, 0, "a filter"), made if len(own) == len(made) else taken)  # type: ignore[arg-type]
             else:
-                self.labels.fix(taken, _FLY)
+                self.labels.fix(taken, FLY)
         if bias is not None:
             self.place(bias, 0, made)
         self.labels.place(self.operation_name, 0, made if len(weight) == len(made) else taken)
@@ -185,8 +186,8 @@ class Rules(Tracked):
         kernel = self.kernel(weight)
         self._layers += 1
         if kernel is None:
-            self.labels.fix(made, _FLY)
-            self.fix([weight], _FLY)
+            self.labels.fix(made, FLY)
+            self.fix([weight], FLY)
         else:
             self.used.add(kernel.name)
         name, dims = kernel or (self._name(), ())
