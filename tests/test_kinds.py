@@ -199,6 +199,23 @@ def test_what_cannot_be_pruned_has_a_true_reason(kind: str) -> None:
     assert not kernels_without_a_row(plan.network, plan.table)
 
 
+def test_a_budget_out_of_reach_is_refused_with_what_stands_in_the_way() -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.conv2d(x, self.weight / self.weight.std((1, 2, 3), keepdim=True), self.bias)
+
+    for between, why in (
+        (lambda: nn.GroupNorm(2, 8), r"range is 0.\d+ to 1; of the multiply-adds, these make channels that stay: "
+         r"normalized together with other channels \(LayerNorm, GroupNorm\) \(20%\)"),
+        (lambda: Standardized(8, 8, 1), r"stay: taken by weights that .* its weights are computed on the fly \(6%\)"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=why):
+            plan_of(between).space(Budget("macs", 0.05))
+    lone = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Flatten(), nn.Linear(8 * 256, 5)).eval()
+    with pytest.raises(UsageError, match=r"no prunable channel .* normalized together .* \(38%\)"):
+        Plan("test_kinds:lone", lone, SHAPE).space(Budget("macs", 0.5))
+
+
 class Bare(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -16,6 +16,8 @@ _OPERANDS = {"convolution": (1, 1), "mm": (1, 0), "bmm": (1, 0), "addmm": (2, 1)
 """By operation: which arguments may be a parameter."""
 
 
+_UNNAMED = "(kernel of operation "
+"""How the names of kernels begin that are no parameters."""
 BATCHED = {"bmm", "baddbmm"}
 """Operations on a batch of matrices."""
 
@@ -104,7 +106,12 @@ def is_counted(func: Any) -> bool:
 
 def counted_name(number: int) -> str:
     """Names the kernel of a counted operation, by their order, where it is no parameter."""
-    return f"(kernel of operation {number})"
+    return f"{_UNNAMED}{number})"
+
+
+def is_unnamed(kernel: str) -> bool:
+    """Says whether a kernel's name is one of those that stand for no parameter."""
+    return kernel.startswith(_UNNAMED)
 
 
 def uses(model: nn.Module, example: Tensor) -> list[Use]:

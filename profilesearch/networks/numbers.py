@@ -1,7 +1,7 @@
 """What networks keep: tensors, and whole numbers beside them, such as widths, in layers of kinds of their own."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,10 @@ def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, 
             told = sizes.get(value, set()) if numbers is None else {numbers.get(prefix + name, value)}
             if len(told) == 1:
                 setattr(module, name, *told)
+        for name, values in _lists(module).items():
+            several = [(numbers or {}).get(f"{prefix}{name}[{place}]", value) for place, value in enumerate(values)]
+            if several != list(values):
+                setattr(module, name, type(values)(several))
 
 
 def kept_numbers(model: nn.Module) -> dict[str, int]:
@@ -50,10 +54,35 @@ def kept_numbers(model: nn.Module) -> dict[str, int]:
     """
     layers = [(prefix, module) for prefix, module in _layers(model) if not isinstance(module, KNOWN)]
     bare = [(f"{path}.", module) for path, module in model.named_modules() if _bare(module)]
-    if not bare and all(type(module).__module__.startswith("torch.") for _, module in layers):
+    within = [(prefix, module) for prefix, module in _holders(model) if not _is_torchs(module)]
+    if not bare and not within and all(_is_torchs(module) for _, module in layers):
         return {}
-    layers += bare
-    return {prefix + name: value for prefix, module in layers for name, value in _numbers(module).items()}
+    return {prefix + name: value for prefix, module in (*layers, *bare, *within) for name, value in _held(module)}
+
+
+def all_numbers(model: nn.Module) -> dict[str, int]:
+    """Returns the whole numbers that the modules of a network keep, one by one or in lists, by name."""
+    named = ((f"{path}." if path else "", module) for path, module in model.named_modules())
+    return {prefix + name: value for prefix, module in named for name, value in _held(module)}
+
+
+def holding(module: nn.Module, sizes: Sequence[int], whole: int) -> list[list[str]] | None:
+    """Names the numbers of a module that say how it cuts a tensor into pieces.
+
+    Args:
+        module: That cuts.
+        sizes: Of the pieces.
+        whole: Their sum, or more.
+
+    Returns:
+        Names for every piece, and for the whole; None where the module does not hold the sizes, or all but one of them.
+    """
+    for name, values in _lists(module).items():
+        if list(values) == list(sizes):
+            return [*([f"{name}[{place}]"] for place in range(len(sizes))), []]
+    found = [[name for name, value in _numbers(module).items() if value == size] for size in (*sizes, whole)]
+    missing = sum(not names for names in found[:-1])
+    return found if missing < min(2, len(sizes)) else None
 
 
 def settle(model: nn.Module, example: Tensor) -> None:
@@ -114,6 +143,17 @@ def following(
     return found
 
 
+def _holders(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yields all modules that keep numbers, but no tensor of their own."""
+    for path, module in model.named_modules():
+        if next(_own(module), None) is None and any(True for _ in _held(module)):
+            yield f"{path}." if path else "", module
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")
+
+
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yields all modules that have tensors of their own, with the beginning of these tensors' names."""
     for path, module in model.named_modules():
@@ -130,3 +170,16 @@ def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _numbers(module: nn.Module) -> dict[str, int]:
     """Returns the whole numbers among a module's attributes, by their names."""
     return {name: value for name, value in vars(module).items() if type(value) is int}
+
+
+def _lists(module: nn.Module) -> dict[str, list[int] | tuple[int, ...]]:
+    """Returns the lists and tuples of whole numbers among a module's attributes, by their names."""
+    kept = ((name, each) for name, each in vars(module).items() if type(each) in (list, tuple) and each)
+    return {name: several for name, several in kept if all(type(each) is int for each in several)}
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, int]]:
+    """Yields the names of a module's whole numbers, one by one and in lists, and what they are."""
+    yield from _numbers(module).items()
+    for name, values in _lists(module).items():
+        yield from ((f"{name}[{place}]", value) for place, value in enumerate(values))

@@ -117,7 +117,7 @@ class Operations:
         swapped = tree_map(lambda item: need(item) if isinstance(item, Tensor) else item, (args, kwargs))
         pieces = tensors(func(*swapped[0], **swapped[1]))
         if name in _CUTTING:
-            self._tie_pieces(swapped[0][0], pieces)
+            self._tie_pieces(swapped[0][0], pieces, name, args)
         for out, piece in zip(outs, pieces, strict=True):
             self._rules.set(out, compact(piece))
 
@@ -146,14 +146,30 @@ class Operations:
                 self._rules.labels.tie(after, after.select(dim, 0).unsqueeze(dim).expand_as(after), across=True)
         return after
 
-    def _tie_pieces(self, whole: Tensor, pieces: list[Tensor]) -> None:
-        """Equal pieces of the channels must stay equal; the channels of any other piece are fixed."""
+    def _tie_pieces(self, whole: Tensor, pieces: list[Tensor], name: str, args: Any) -> None:
+        """Equal pieces of the channels must stay equal, unless each has its number; any others need numbers."""
         if sum(piece.numel() for piece in pieces) == whole.numel() and len({p.shape for p in pieces}) == 1:
             if varying(whole) != varying(pieces[0]) or not torch.equal(pieces[0], pieces[-1]):
-                for piece in pieces[1:]:
+                held = self._hold(whole, name, args)
+                for piece in pieces[1:] if name != "split_with_sizes" or not held else []:
                     self._rules.labels.tie(pieces[0], piece, across=True)
-        elif any(entries(piece) != entries(whole) for piece in pieces):
+        elif any(entries(piece) != entries(whole) for piece in pieces) and not self._hold(whole, name, args):
             self._rules.labels.fix(whole, "cut at a fixed place")
+
+    def _hold(self, whole: Tensor, name: str, args: Any) -> bool:
+        """Says whether the network keeps the numbers by which it cuts channels, and notes which follow what."""
+        dims = varying(whole)
+        if len(dims) != 1 or args[4:] not in ((), (1,)):  # a step
+            return False
+        channels = whole[tuple(slice(None) if dim in dims else 0 for dim in range(whole.dim()))]
+        if name == "split_with_sizes":
+            return self._rules.hold(args[1], torch.split(channels, args[1]), channels)
+        if name == "split":
+            return self._rules.hold([args[1]], [channels[: args[1]]], channels)
+        bounds = [each for each in args[2:4] if each and abs(each) < len(channels)] if name == "slice" else []
+        parts = [channels[:each] if each > 0 else channels[each:] for each in bounds]
+        parts += [channels[slice(*bounds)]] if len(bounds) > 1 else []
+        return bool(parts) and self._rules.hold([len(part) for part in parts], parts, channels)
 
     def _pick(self, func: Any, args: Any, kwargs: Any, out: Tensor) -> None:
         """Follows what takes entries by their numbers: channels among them are fixed."""

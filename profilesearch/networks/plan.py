@@ -14,7 +14,7 @@ from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.latency import LatencyModel
-from profilesearch.networks.space import ProfileSpace
+from profilesearch.networks.space import ProfileSpace, left_out
 from profilesearch.networks.surgery import check_plan
 from profilesearch.profiles import Budget, Scope
 
@@ -66,8 +66,10 @@ class Plan:
     def _space(self, budget: Budget, scope: Scope, multiple: int) -> ProfileSpace:
         table = self.table.within(scope)
         if not table.groups:
+            why = left_out(table, CostModel(self.network, table, self.example))
             raise UsageError(
-                f"{self.architecture} has no prunable channel group in scope '{scope}'; `profilesearch groups` says why"
+                f"{self.architecture} has no prunable channel group in scope '{scope}'{why}; `profilesearch groups` "
+                "names all layers"
             )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)

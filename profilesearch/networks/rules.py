@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.networks.labels import Labels, first, pad, varying
+from profilesearch.networks.numbers import holding
 from profilesearch.networks.tracking import Tracked
 
-_FLY = "its weights are computed on the fly"
+FLY = "its weights are computed on the fly"
+"""Why layers are left whose weights no parameter is."""
 
 
 class Rules(Tracked):
@@ -24,8 +26,30 @@ class Rules(Tracked):
         super().__init__(model, labels)
         self.operation_name = ""
         self.running: list[str] = []
+        self._modules = dict(model.named_modules())
         self._layers = 0
         self._unnamed: set[str] = set()
+
+    def hold(self, sizes: Sequence[int], pieces: Sequence[Tensor], whole: Tensor) -> bool:
+        """Notes which numbers of the module that runs, or of one around it, say where channels are cut.
+
+        Args:
+            sizes: Of the pieces.
+            pieces: Labels of the channels of each, shapes (size,).
+            whole: Labels of all channels.
+
+        Returns:
+            Whether there are any.
+        """
+        for name in reversed(self.running):
+            found = holding(self._modules[name], sizes, len(whole))
+            if found is None:
+                continue
+            for names, labels in zip(found, (*pieces, whole), strict=True):
+                for number in names:
+                    self.labels.place(f"{name}.{number}" if name else number, 0, labels)
+            return True
+        return False
 
     def start(self, example: Tensor) -> None:
         """Labels the images, whose channels are given."""
@@ -73,7 +97,7 @@ class Rules(Tracked):
             if each == 0 and len(own) in (len(made), len(taken)):  # type: ignore[arg-type]
                 self.labels.tie(self.along(weight, 0, "a filter"), made if len(own) == len(made) else taken)  # type: ignore[arg-type]
             else:
-                self.labels.fix(taken, _FLY)
+                self.labels.fix(taken, FLY)
         if bias is not None:
             self.place(bias, 0, made)
         self.labels.place(self.operation_name, 0, made if len(weight) == len(made) else taken)
@@ -162,8 +186,8 @@ class Rules(Tracked):
         kernel = self.kernel(weight)
         self._layers += 1
         if kernel is None:
-            self.labels.fix(made, _FLY)
-            self.fix([weight], _FLY)
+            self.labels.fix(made, FLY)
+            self.fix([weight], FLY)
         else:
             self.used.add(kernel.name)
         name, dims = kernel or (self._name(), ())

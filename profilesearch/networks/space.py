@@ -1,5 +1,6 @@
 """The profile space: keep ratios to widths, and any proposal to the budget surface."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -8,12 +9,19 @@ import numpy as np
 from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance
 from profilesearch.networks.cost import CostModel, FloatArray
+from profilesearch.networks.counting import is_unnamed
 from profilesearch.networks.extremes import Surface
 from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.labels import layer_of
 from profilesearch.networks.pairs import Pair
+from profilesearch.networks.rules import FLY
 from profilesearch.networks.steps import exchange
 from profilesearch.profiles import Budget, Profile, Scope
 
+_TOLD = 3
+"""Reasons that are told, at most."""
+_WORTH = 0.01
+"""Part of the multiply-adds that makes a reason worth telling."""
 TOLERANCE = 0.005
 """Largest relative distance of a projected profile from its budget, in each of its metrics."""
 
@@ -38,6 +46,21 @@ def round_widths(ratios: FloatArray, channels: IntArray, multiple: int = 1, leas
     nearest = np.where(wanted - below < above - wanted, below, above)
     smallest = np.minimum(channels, multiple * np.maximum(1, np.ceil(least * channels / multiple - 1e-9)))
     return np.clip(nearest, smallest, channels).astype(np.int64)
+
+
+def left_out(table: GroupTable, cost: CostModel) -> str:
+    """Says for people why layers of a table keep their channels, those with the most multiply-adds first."""
+    macs: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
+    for use in cost.uses:
+        macs[layer_of(use.kernel)] += use.macs
+        if use.shape and is_unnamed(use.kernel):
+            parts[FLY] += use.macs
+    for entry in table.excluded:
+        parts[entry.reason] += sum(macs[layer] for layer in entry.layers)
+    told = [(why, part / macs.total()) for why, part in parts.most_common(_TOLD)]
+    said = [f"{why} ({part:.0%})" for why, part in told if part > _WORTH]
+    return f"; of the multiply-adds, these make channels that stay: {', '.join(said)}" if said else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +98,7 @@ class ProfileSpace:
             raise UsageError(
                 f"keep {self.budget.keep:g} of the {self.budget.metric} is out of reach for {self.architecture} in "
                 f"scope '{self.scope}'; the reachable range is {np.ceil(low * 1000) / 1000:.3f} to 1"
+                f"{left_out(self.table, self.cost)}"
             )
         if self.budget.keep_params is not None:
             least, most = self.reach_params()

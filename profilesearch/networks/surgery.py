@@ -13,7 +13,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
-from profilesearch.networks.numbers import fit, following
+from profilesearch.networks.numbers import all_numbers, fit, following
 from profilesearch.networks.probing import named_tensors, probe, run, told
 from profilesearch.networks.raising import raised_where
 
@@ -45,6 +45,7 @@ class Pruner:
             for dim, group, rows in follows:
                 cuts[name, dim].add((group.name, rows.shape[1]))
         self._numbers = following(model, {place: frozenset(groups) for place, groups in cuts.items()})
+        self._held = {name: number for name, number in all_numbers(model).items() if name in self._follows}
 
     def prune(self, keep: Mapping[str, Tensor], share: bool = False) -> nn.Module:
         """Returns a smaller network.
@@ -59,7 +60,11 @@ class Pruner:
         pruned = copy.deepcopy(self.model, shared)
         if not share:
             cut = {name: tensor.clone() for name, tensor in cut.items()}
-        assign(pruned, cut, {name: cut[tensor].shape[dim] for name, (tensor, dim) in self._numbers.items()})
+        numbers = {name: cut[tensor].shape[dim] for name, (tensor, dim) in self._numbers.items()}
+        for name, number in self._held.items():
+            gone = ((group.channels - len(keep[group.name])) * rows.shape[1] for _, group, rows in self._follows[name])
+            numbers[name] = number - sum(gone)
+        assign(pruned, cut, numbers)
         return pruned
 
     def cut(self, keep: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -131,12 +136,19 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
         return table
     passed: list[ChannelGroup] = []
     failed = []
-    for group in table.groups:
-        fault = _fault(model, table, (*passed, group), batch, cost)
-        if fault:
-            failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
+    numbers = all_numbers(model)
+    for place, group in enumerate(table.groups):
+        # What a number says is told by what it is equal to, which may be chance.
+        plain = replace(group, slices=tuple(part for part in group.slices if part.tensor not in numbers))
+        for each in (group, plain) if len(plain.slices) < len(group.slices) else (group,):
+            trial = replace(table, groups=(*table.groups[:place], each, *table.groups[place + 1 :]))
+            fault = _fault(model, trial, (*passed, each), batch, cost)
+            if not fault:
+                passed.append(each)
+                table = trial
+                break
         else:
-            passed.append(group)
+            failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
     return replace(table, groups=tuple(passed), excluded=(*table.excluded, *failed))
 
 
