@@ -52,7 +52,12 @@ def test_exported_files_say_what_images_they_take(digits: DataSet, tmp_path: Pat
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
     for kind in ("onnx", "pt2"):
         export(network, kind, tmp_path / f"net.{kind}", named, named.test[:20])
-    told = runtime.InferenceSession(str(tmp_path / "net.onnx")).get_modelmeta().custom_metadata_map
+    session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
+    assert [each.shape for each in (*session.get_inputs(), *session.get_outputs())] == [
+        ["batch", 1, 8, 8],
+        ["batch", 10],
+    ]
+    told = session.get_modelmeta().custom_metadata_map
     extra = dict.fromkeys(("class_names", "mean", "std", "input_size", "data"), "")
     torch.export.load(tmp_path / "net.pt2", extra_files=extra)
     assert {name: json.loads(text) for name, text in told.items() if name in extra} == {

@@ -118,7 +118,7 @@ def _write_onnx(model: nn.Module, example: Tensor, about: Mapping[str, str], pat
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model, (example,), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False,
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamic_shapes=({0: "batch"},),  # dynamic too, and under the name that readers of the file know it by
         )  # fmt: skip
     if program is None:
         raise UsageError("the network cannot be exported to onnx; leave --export onnx out")
