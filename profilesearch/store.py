@@ -51,12 +51,23 @@ class Store:
     Args:
         folder: Where new profiles are written, and where profiles are looked for first.
         shipped: A folder that is looked through afterwards, and never written.
+
+    Raises:
+        UsageError: `folder` is a file.
     """
 
     def __init__(self, folder: Path, shipped: Path = SHIPPED) -> None:
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file; `store` takes a folder of profiles")
         self.folder = folder
         self._shipped = shipped.resolve()
         self._folders = list(dict.fromkeys(f.resolve() for f in (folder, shipped)))
+
+    def missing(self, usual: Path) -> str:
+        """Says that a folder other than the usual one is not there; nothing where it is."""
+        if self.folder == usual or self.folder.exists():
+            return ""
+        return f"there is no folder {self.folder}; the profiles of the installation are all there are"
 
     def profiles(self, architecture: str) -> Iterator[Stored]:
         """Yields the profiles of an architecture, by name; a name in both folders comes from the user's.

@@ -320,8 +320,12 @@ def test_a_network_that_overflows_is_named(here: Path) -> None:
 
 def test_a_store_that_is_none_is_said_to_be(here: Path, capsys: Captured) -> None:
     Path("file.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"^file\.json is a file; --store takes a folder"):
-        list_main(["--store", "file.json"])
+    options = [*ARCH, "--checkpoint", "net 2.pth", "--data", "photos@8", "--store"]
+    for command, given in ((list_main, ["--store"]), (apply.main, options)):
+        with pytest.raises(UsageError, match=r"^file\.json is a file; .*store.* takes a folder"):
+            command([*given, "file.json"])
+    apply.main([*options, "nowhere"])
+    assert "there is no folder nowhere; the profiles of the installation" in capsys.readouterr().out
     list_main(["--arch", "resnet20", "--store", "nowhere"])
     assert "there is no folder nowhere; the profiles of the installation" in capsys.readouterr().out
     list_main(["--arch", "resnet20"])

@@ -56,7 +56,10 @@ def chosen_profile(
             "--keep-params, --metric and --scope say"
         )
         return profile
-    stored = Store(settings.store).find(settings.arch, asked, here)
+    store = Store(settings.store)
+    if missing := store.missing(Applying.store):
+        output.say(missing)
+    stored = store.find(settings.arch, asked, here)
     if stored is None:
         why = f"no stored profile of {settings.arch} keeps {asked.text}"
     elif evidence_against(stored, here):

@@ -53,7 +53,8 @@ def check_fits(profile: Profile) -> None:
 def reached_text(profile: Profile) -> str:
     """Says what a profile reaches, such as `49.9% of the macs and 40.1% of the params`."""
     second = "" if profile.reached_params is None else f" and {profile.reached_params:.1%} of the params"
-    return f"{profile.reached:.1%} of the {profile.budget.metric}{second}"
+    priced = "priced " if profile.budget.metric == "latency" else ""  # from measured layers; the clock may disagree
+    return f"{profile.reached:.1%} of the {priced}{profile.budget.metric}{second}"
 
 
 def off_budget(profile: Profile) -> str:

@@ -18,11 +18,9 @@ def show_stored(settings: Listing) -> None:
         UsageError: The store is no folder, or a file is damaged, and that was asked about.
     """
     output = Output.of(settings)
-    if settings.store.exists() and not settings.store.is_dir():
-        raise UsageError(f"{settings.store} is a file; --store takes a folder of profiles")
-    if settings.store != Listing.store and not settings.store.exists():
-        output.say(f"there is no folder {settings.store}; the profiles of the installation are listed alone")
     store = Store(settings.store)
+    if missing := store.missing(Listing.store):
+        output.say(missing)
     names = store.architectures()
     if settings.arch is not None and names:
         names = [_stored(settings.arch, names)]
