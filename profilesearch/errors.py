@@ -56,7 +56,7 @@ def choose(kind: str, name: str, valid: Iterable[str]) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Returns a phrase that offers the valid names closest to `name`."""
     names = list(valid)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    close = get_close_matches(str(name), names, n=3, cutoff=0.5)  # whatever a program gives as a name
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"choose from {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"

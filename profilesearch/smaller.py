@@ -33,6 +33,7 @@ from profilesearch.refitting import Refitted, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
+from profilesearch.system.amounts import whole_number
 from profilesearch.system.modes import own_modes
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
@@ -174,8 +175,7 @@ def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:
     choose("metric", metric, METRICS)
     choose("scope", scope or SCOPES[0], SCOPES)
     choose("refit", refit, REFITS)
-    if not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"seed must be a whole number, 0 or more, got {seed!r}")
+    whole_number("seed", seed)
 
 
 def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -351,6 +351,16 @@ def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> No
     assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32)).source.endswith("macs0.5-ppo.json")
 
 
+class Picky(nn.Conv2d):
+    """Its own code refuses images, as few networks do by a RuntimeError."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise LookupError("no such image")
+
+
 WRONG: dict[str, dict[str, Any]] = {
     "labels go up to 12": {"labels": torch.full((40,), 12)},
     "one class from 0 for each image, got torch.int64 (3,)": {"labels": torch.zeros(3, dtype=torch.int64)},
@@ -362,12 +372,18 @@ WRONG: dict[str, dict[str, Any]] = {
     "labels must be a torch.Tensor, got a list": {"labels": [0] * 40},
     "give its .module": {"networks": nn.DataParallel(Finder())},
     "has no weights of floating point": {"networks": nn.Flatten()},
-    "evaluations must be a whole number, 0 or more, got 2.5": {"evaluations": 2.5},
-    "seed must be a whole number, 0 or more, got -1": {"seed": -1},
+    "evaluations must be a whole number, 1 or more, got 2.5": {"evaluations": 2.5},
+    "evaluations must be a whole number, 1 or more, got 0": {"evaluations": 0},
+    "seed must be a whole number, 0 or more, at most 4294967295, got -1": {"seed": -1},
+    "at most 4294967295, got 4294967296": {"seed": 2**32},
+    "unknown searcher 'None'": {"searcher": None},
+    "got torch.complex64": {"labels": torch.zeros(40, dtype=torch.complex64)},
+    "images must be finite": {"images": torch.full((40, 1, 8, 8), 1e300, dtype=torch.float64)},
+    "LookupError: no such image": {"networks": Picky()},
+    "cannot take these images (RuntimeError: Given groups=1": {"images": torch.rand(40, 3, 8, 8)},
     "keep must be a number in (0, 1], got '0.5'": {"keep": "0.5"},
     "unknown searcher 'pop'": {"searcher": "pop"},
     "one tensor (N, C), to be searched": {"networks": Finder(), "images": torch.rand(40, 3, 40, 48)},
-    "cannot take these images": {"images": torch.rand(40, 3, 8, 8)},
 }
 
 
@@ -377,6 +393,14 @@ def test_mistakes_before_a_search_are_one_sentence(message: str, members: list[M
     with pytest.raises(UsageError) as said:
         search(**{**given, **WRONG[message]})  # type: ignore[arg-type]
     assert message in str(said.value)
+
+
+def test_numbers_of_numpy_are_numbers_of_a_search(members: list[Member]) -> None:
+    images = torch.rand(40, 1, 8, 8)
+    network = members[0].load()
+    count, seed = np.arange(2, 4)
+    found = search(network, images, network(images).argmax(1), searcher="random", evaluations=count, seed=seed).found
+    assert (found["evaluations"], found["seed"]) == (2, 3)
 
 
 MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {

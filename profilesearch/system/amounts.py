@@ -1,7 +1,10 @@
-"""Ranges of numbers that come from files: one out of range was damaged, edited, or written by another program."""
+"""Ranges of numbers: of files, where one out of range was damaged, edited, or written otherwise; of arguments."""
 
 import math
+from numbers import Integral
 from typing import Any, TypeGuard
+
+from profilesearch.errors import UsageError
 
 
 def is_number(item: object, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
@@ -26,3 +29,15 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def whole_number(name: str, item: object, low: int = 0, high: int | None = None) -> int:
+    """Returns an argument as a plain whole number; NumPy's are some too.
+
+    Raises:
+        UsageError: It is none, or out of range.
+    """
+    if isinstance(item, Integral) and not isinstance(item, bool) and low <= item and (high is None or item <= high):
+        return int(item)
+    most = "" if high is None else f", at most {high}"
+    raise UsageError(f"{name} must be a whole number, {low} or more{most}, got {item!r}")

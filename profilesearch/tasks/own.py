@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 from profilesearch.networks.given import plain_copy
 from profilesearch.networks.outputs import outputs
+from profilesearch.networks.raising import raised_where
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member
 
@@ -67,12 +68,17 @@ def own_pool(
     for name, each in (("images", images), ("labels", labels)):
         if not isinstance(each, Tensor):
             raise UsageError(f"{name} must be a torch.Tensor, got a {type(each).__name__}; torch.as_tensor makes one")
-    if images.dim() != 4 or not images.is_floating_point() or not bool(images.isfinite().all()):
+    if images.dim() != 4 or not images.is_floating_point() or not bool(images.float().isfinite().all()):
         raise UsageError(
             f"images must be finite and floating point, (N, C, H, W), normalized as for training, got {images.dtype} "
             f"{tuple(images.shape)}"
         )
-    if labels.shape != images.shape[:1] or labels.is_floating_point() or (len(labels) and int(labels.min()) < 0):
+    if (
+        labels.shape != images.shape[:1]
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or (len(labels) and int(labels.min()) < 0)
+    ):
         raise UsageError(f"labels must be one class from 0 for each image, got {labels.dtype} {tuple(labels.shape)}")
     classes = {_classes(each, images[:2]) for each in every}
     if len(classes) != 1 or (len(labels) and int(labels.max()) >= min(classes)):
@@ -98,8 +104,10 @@ def _classes(network: nn.Module, images: Tensor) -> int:
     try:
         with torch.no_grad():
             made = outputs(plain(images.cpu().float()))
-    except RuntimeError as error:
-        raise UsageError(f"{type(network).__name__} cannot take these images: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever the network's own code raises
+        if any(text in str(error) for text in NO_MEMORY):
+            raise
+        raise UsageError(f"{type(network).__name__} cannot take these images ({raised_where(error)})") from error
     if len(made) != 1 or made[0].dim() != 2:
         raise UsageError(f"{type(network).__name__} must return its class scores, as one tensor (N, C), to be searched")
     return made[0].shape[1]
