@@ -37,7 +37,8 @@ def whole_number(name: str, item: object, low: int = 0, high: int | None = None)
     Raises:
         UsageError: It is none, or out of range.
     """
-    if isinstance(item, Integral) and not isinstance(item, bool) and low <= item and (high is None or item <= high):
-        return int(item)
+    number = int(item) if isinstance(item, Integral) and not isinstance(item, bool) else None
+    if number is not None and low <= number and (high is None or number <= high):
+        return number
     most = "" if high is None else f", at most {high}"
     raise UsageError(f"{name} must be a whole number, {low} or more{most}, got {item!r}")
