@@ -4,7 +4,7 @@ import os
 import time
 import warnings
 from abc import abstractmethod
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 import numpy as np
 import optuna
@@ -42,8 +42,9 @@ class OptunaSearcher(Searcher):
 
     def propose(self, trial: Trial, seed: int) -> None:
         """Asks, evaluates and tells until no evaluation is left."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as quiet:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            quiet.callback(optuna.logging.set_verbosity, optuna.logging.get_verbosity())  # the caller's
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             if self._storage is None:
                 study = optuna.create_study(sampler=self.sampler(trial, seed), direction="maximize")

@@ -19,6 +19,7 @@ from agents.sb3_vector import Sb3VectorEnv
 from envs.episode import ANY, ONE, EpisodeBatch, Finished
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 
 
@@ -28,6 +29,9 @@ class PpoSearcher(Searcher):
     Args:
         settings: Hyperparameters.
         start: A policy for any network to start from, which gives the number of units too; from nothing where None.
+
+    Raises:
+        UsageError: The settings have a number of units, too.
     """
 
     name = "ppo"
@@ -36,6 +40,8 @@ class PpoSearcher(Searcher):
 
     def __init__(self, settings: PpoSettings | None = None, start: Policy | None = None) -> None:
         self.settings = settings or PpoSettings()
+        if start is not None and self.settings.hidden != PpoSettings.hidden:
+            raise UsageError("a policy to start from has its own number of units; leave out hidden in `ppo`")
         self.start = start
         self.target_weight = self.settings.target_weight
 

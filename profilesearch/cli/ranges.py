@@ -18,7 +18,8 @@ def whole(least: int, most: int = MOST, unit: str = "") -> Callable[[str], int]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a whole number, got {text}{_apart(text)}") from None
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
+            over = f", at most {most}" if value > most and "at most" not in what else ""
+            raise argparse.ArgumentTypeError(f"must be {what}{over}, got {text}")
         return value
 
     return read

@@ -62,5 +62,7 @@ class Batches:
 
 
 def smaller(pixels: Tensor) -> Tensor:
-    """Returns images (N, C, H, W) at three quarters of their size."""
+    """Returns images (N, C, H, W) at three quarters of their size; as they are where a side is a single pixel."""
+    if min(pixels.shape[2:]) == 1:
+        return pixels
     return functional.interpolate(pixels, scale_factor=0.75, mode="bilinear", antialias=True)
