@@ -101,6 +101,22 @@ class Fixed(nn.Module):
         return x.view(len(x), 8 * 16 * 16).view(len(x), -1, 16, 16)
 
 
+class Windows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unfold(2, 4, 2).unfold(3, 4, 2).amax((-2, -1))
+
+
+class Columns(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.unfold(x, 2, stride=2).view(len(x), x.shape[1], 4, 8, 8).amax(2)
+
+
+class Attending(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(2).mT.unsqueeze(1).contiguous()
+        return functional.scaled_dot_product_attention(rows, rows, rows)[:, 0].mT.reshape(x.shape)
+
+
 class Asserting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[1] == 8, "eight channels wanted"
@@ -164,6 +180,8 @@ FOLLOWED: dict[str, Layer] = {
     "shuffle": lambda: nn.ChannelShuffle(2),
     "spatial LayerNorm": lambda: nn.LayerNorm(16),
     "spatial softmax": lambda: nn.Softmax(-1),
+    "windows": Windows,
+    "columns": Columns,
 }
 
 
@@ -184,6 +202,7 @@ LEFT_OUT: dict[str, tuple[Layer, str]] = {
     ),
     "GroupNorm": (lambda: nn.GroupNorm(2, 8), "normalized together"),
     "softmax": (lambda: nn.Softmax(1), r"mixes channels \(_softmax\)"),
+    "attention": (Attending, r"mixes channels \(_scaled_dot_product"),
     "local response": (lambda: nn.LocalResponseNorm(3), r"mixes channels \(avg_pool3d\)"),
     "random": (lambda: nn.FractionalMaxPool2d(2, output_ratio=0.7), "draws random numbers"),
 }

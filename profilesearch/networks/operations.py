@@ -16,7 +16,7 @@ _SAME = {"clone", "detach", "alias", "_to_copy", "contiguous", "dropout", "nativ
 _MOVING = {
     "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "cat", "stack", "split", "split_with_sizes",
     "slice", "select", "unsqueeze", "squeeze", "expand", "constant_pad_nd", "flip", "unbind", "repeat",
-    "pixel_shuffle", "pixel_unshuffle", "narrow", "channel_shuffle",
+    "pixel_shuffle", "pixel_unshuffle", "narrow", "channel_shuffle", "unfold",
 }  # fmt: skip
 _CUTTING = {"split", "split_with_sizes", "unbind", "slice", "select", "narrow"}
 _NUMBERED = {"roll", "index", "index_select"}
@@ -38,7 +38,7 @@ _SPATIAL = {
     "upsample_nearest2d": 2, "_upsample_nearest_exact2d": 2, "upsample_bilinear2d": 2, "upsample_bicubic2d": 2,
     "_upsample_bilinear2d_aa": 2, "_upsample_bicubic2d_aa": 2, "upsample_trilinear3d": 3, "upsample_nearest3d": 3,
     "reflection_pad1d": 1, "reflection_pad2d": 2, "reflection_pad3d": 3, "replication_pad1d": 1,
-    "replication_pad2d": 2, "replication_pad3d": 3, "grid_sampler_2d": 2,
+    "replication_pad2d": 2, "replication_pad3d": 3, "grid_sampler_2d": 2, "im2col": 2,
 }  # fmt: skip
 """Over how many of the last dimensions an operation goes that treats every channel by itself."""
 _POINTWISE = {
@@ -48,6 +48,9 @@ _POINTWISE = {
 _SUMS = {"add", "sub", "rsub"}
 _PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
 _MIXING = {"bmm", "mm", "addmm", "baddbmm", "addbmm", "mv", "dot", "_trilinear", "_cdist_forward", "cummax", "cummin"}
+
+_ATTENTION = "_scaled_dot_product"
+"""How the names of torch's kernels of attention begin."""
 
 
 class Operations:
@@ -96,7 +99,7 @@ class Operations:
         elif name in _REDUCING | _ALONG and outs:
             self._reduce(name, func, args, kwargs, outs)
         else:
-            how = "mixes channels" if name in _MIXING else "is not followed"
+            how = "mixes channels" if name in _MIXING or name.startswith(_ATTENTION) else "is not followed"
             rules.mix(given, outs, f"goes through an operation that {how} ({name})")
 
     def _move(self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]) -> None:
@@ -221,6 +224,9 @@ class Operations:
             return
         if name == "grid_sampler_2d":
             self._rules.fix([args[1]], "one value for several channels")
+        if name == "im2col":  # an entry for each place of a window of each channel
+            labels = labels[..., 0].repeat_interleave(outs[0].shape[-2] // labels.shape[-3], -2)
+            over = 1
         for out in outs:
             self._rules.set(out, first(labels, over).expand(out.shape))
 
