@@ -167,7 +167,7 @@ def test_twin_is_made_by_gymnasium(problem: Problem) -> None:
 
 
 def test_the_twin_takes_what_gymnasium_gives_it(problem: Problem) -> None:
-    how = {"vectorization_mode": "vector_entry_point", "problem": problem}
+    how: dict[str, Any] = {"vectorization_mode": "vector_entry_point", "problem": problem}
     assert gymnasium.make_vec(ENV_ID, num_envs=2, render_mode="rgb_array", **how).render_mode == "rgb_array"
     for count in (0, -1):
         with pytest.raises(UsageError, match=f"num_envs must be at least 1, got {count}"):
