@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profilesearch import apply, report, train, transfer
+from profilesearch import apply, compare, report, train, transfer
 from profilesearch import list as listing
 from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError, printable, redacted
@@ -194,6 +194,8 @@ def test_a_result_without_passwords_is_json(capsys: pytest.CaptureFixture[str]) 
         (train.main, "--keep", "nan", r"--keep must be in \(0, 1\], got nan"),
         (train.main, "--std", "0", r"--std must be in \(0, 1000\]"),
         (train.main, "--workers", "100000", "at most 1024"),
+        (train.main, "--workers", "2", "--workers is for --engine processes or ray"),
+        (compare.main, "--address", "head:10001", "--address is for --engine ray, not for local"),
         (train.main, "--multiple-of", "0", "--multiple-of must be at least 1"),
         (apply.main, "--lr", "inf", "--lr must be in"),
         (apply.main, "--label-smoothing", "1", r"must be in \[0, 1\)"),

@@ -10,10 +10,10 @@ from typing import ClassVar, cast
 from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
 from profilesearch.cli.settings import Settings, at_home, option
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import AUTO, CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
-from profilesearch.scoring.names import ENGINES, MEASURES, STATISTICS
+from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, RAY, STATISTICS
 from profilesearch.system.naming import safe_name
 from profilesearch.tasks.catalogue import NAMES, check_data
 from profilesearch.tasks.names import PRECISIONS, check_device
@@ -266,6 +266,10 @@ class Searching(Normalized, Pooled):
         choose("statistics", self.statistics or STATISTICS[0], STATISTICS)
         choose("score", self.score, MEASURES)
         choose("engine", self.engine, ENGINES)
+        if self.workers and self.engine == LOCAL:
+            raise UsageError("--workers is for --engine processes or ray; the local one is this process alone")
+        if self.address is not None and self.engine != RAY:
+            raise UsageError(f"--address is for --engine ray, not for {self.engine}")
 
 
 def budget_of(metric: str, keep: float, keep_params: float | None = None) -> Budget:
