@@ -30,7 +30,8 @@ from profilesearch.networks.surgery import pruning_error
 TIMM = (
     "tf_efficientnet_lite0", "hardcorenas_a", "ghostnet_100", "repvgg_a0", "dla34", "selecsls42b", "resnest14d",
     "hrnet_w18_small", "cspresnet50", "rexnet_100", "res2net50_26w_4s", "skresnet18", "darknet53", "tinynet_a",
-    "nf_resnet50", "vovnet39a",
+    "nf_resnet50", "vovnet39a", "mixnet_s", "mambaout_femto", "fasternet_t0", "inception_next_atto", "shvit_s1",
+    "starnet_s050", "mobileone_s1", "edgenext_xx_small", "convnextv2_atto",
 )  # fmt: skip
 COLUMNS = ("network", "scope", "groups", "seconds", "macs", "params", "profile", "error", "reason")
 

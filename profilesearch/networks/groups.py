@@ -12,7 +12,8 @@ from profilesearch.errors import UsageError, nearest
 from profilesearch.profiles import Profile, Scope
 
 IntArray = NDArray[np.int64]
-_TIED = "tied by a residual sum; scope 'all' prunes it"
+TIED = "tied by a residual sum; scope 'all' prunes it"
+"""Why scope `block` leaves groups of scope `all`."""
 _HALF = 0.5
 """Of a channel: less is rounded to none."""
 
@@ -107,12 +108,12 @@ class GroupTable:
         """Returns the table restricted to the groups that `scope` may touch."""
         kept = tuple(group for group in self.groups if scope in ("all", group.scope))
         left = [group for group in self.groups if group not in kept]
-        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, _TIED, g.layers) for g in left)))
+        return GroupTable(kept, (*self.excluded, *(OutOfScope(g.name, g.channels, TIED, g.layers) for g in left)))
 
     @property
     def tied(self) -> bool:
         """Whether the scope leaves out groups that scope `all` has."""
-        return any(each.reason == _TIED for each in self.excluded)
+        return any(each.reason == TIED for each in self.excluded)
 
     def ratios(self, profile: Profile) -> NDArray[np.float64]:
         """Returns the keep ratios of `profile` in the order of this table, shape (G,).

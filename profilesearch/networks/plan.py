@@ -69,7 +69,7 @@ class Plan:
             why = left_out(table, CostModel(self.network, table, self.example))
             raise UsageError(
                 f"{self.architecture} has no prunable channel group in scope '{scope}'{why}; `profilesearch groups` "
-                "names all layers"
+                "says why"
             )
         model = LatencyModel if budget.metric == "latency" else CostModel
         return ProfileSpace(self.architecture, scope, table, model(self.network, table, self.example), budget, multiple)

@@ -11,7 +11,7 @@ from profilesearch.evidence import Provenance
 from profilesearch.networks.cost import CostModel, FloatArray
 from profilesearch.networks.counting import is_unnamed
 from profilesearch.networks.extremes import Surface
-from profilesearch.networks.groups import GroupTable, IntArray
+from profilesearch.networks.groups import TIED, GroupTable, IntArray
 from profilesearch.networks.labels import layer_of
 from profilesearch.networks.pairs import Pair
 from profilesearch.networks.rules import FLY
@@ -49,14 +49,14 @@ def round_widths(ratios: FloatArray, channels: IntArray, multiple: int = 1, leas
 
 
 def left_out(table: GroupTable, cost: CostModel) -> str:
-    """Says for people why layers of a table keep their channels, those with the most multiply-adds first."""
+    """Says for people why layers keep their channels in every scope, those with the most multiply-adds first."""
     macs: Counter[str] = Counter()
     parts: Counter[str] = Counter()
     for use in cost.uses:
         macs[layer_of(use.kernel)] += use.macs
         if use.shape and is_unnamed(use.kernel):
             parts[FLY] += use.macs
-    for entry in table.excluded:
+    for entry in (each for each in table.excluded if each.reason != TIED):
         parts[entry.reason] += sum(macs[layer] for layer in entry.layers)
     told = [(why, part / macs.total()) for why, part in parts.most_common(_TOLD)]
     said = [f"{why} ({part:.0%})" for why, part in told if part > _WORTH]
