@@ -244,7 +244,7 @@ def test_a_profile_that_transfer_wrote_is_shown(tmp_path: Path) -> None:
         entry = {"data": task, "model": "m", "finetuned_accuracy": 0.5, "recipe": {"finetune": "linear"}}
         stored_profile().with_evidence(entry).save(tmp_path / f"{task}.json")
     part = read_part(tmp_path / "cifar100.json")
-    assert part.blocks[0].rows == (("m", "cifar100", "", "50.00%", ""),)
+    assert part.blocks[0].rows == (("m", "cifar100", "", "50.00%", "", ""),)
     assert [point[:2] for point in part.points.values()] == [(0.5, 0.5)]
     assert "It does not fit resnet8" in part.blocks[0].text[1]
     assert "no keep ratio for group 'layer2.0.conv1'" in part.blocks[0].text[1]

@@ -174,7 +174,7 @@ def test_a_profile_is_kept_elsewhere_if_the_store_cannot_be_written(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     (tmp_path / "store").write_text("became a file meanwhile")
-    with pytest.raises(UsageError, match=r"cannot write .*; the profile is kept in .*runs/resnet20/mine\.json"):
+    with pytest.raises(UsageError, match=r"is a file; .*; the profile is kept in .*runs/resnet20/mine\.json"):
         store_safely(profile, "mine", tmp_path / "store", tmp_path / "runs")
     assert Profile.load(tmp_path / "runs" / "resnet20" / "mine.json").to_json() == profile.to_json()
     with pytest.raises(UsageError, match=r"the profile is kept in .*temporary"):
@@ -378,7 +378,7 @@ def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
 def test_a_read_only_place_gives_one_sentence(profile: Profile, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.raises(UsageError, match="cannot write"):
-        Store(tmp_path / "file").add(profile, "mine")
+        Store(tmp_path / "file" / "store").add(profile, "mine")
 
 
 def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -395,11 +395,10 @@ def test_mistakes_before_a_search_are_one_sentence(message: str, members: list[M
     assert message in str(said.value)
 
 
-def test_numbers_of_numpy_are_numbers_of_a_search(members: list[Member]) -> None:
-    images = torch.rand(40, 1, 8, 8)
-    network = members[0].load()
+def test_numbers_of_numpy_are_numbers_of_a_search(members: list[Member], digits: DataSet) -> None:
+    images, labels = digits.normalize(digits.train[:80].pixels), digits.train.labels[:80]
     count, seed = np.arange(2, 4)
-    found = search(network, images, network(images).argmax(1), searcher="random", evaluations=count, seed=seed).found
+    found = search(members[0].load(), images, labels, searcher="random", evaluations=count, seed=seed).found
     assert (found["evaluations"], found["seed"]) == (2, 3)
 
 

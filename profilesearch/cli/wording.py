@@ -14,7 +14,7 @@ OPTIONS = {
         name: f"--{name.replace('_', '-')}"
         for name in (
             "address", "data", "device", "download", "image_size", "keep", "keep_params", "mean", "metric", "pool_dir",
-            "ppo", "profile", "scope", "start", "std", "storage", "workers",
+            "ppo", "profile", "scope", "start", "std", "storage", "store", "workers",
         )
     },
 }  # fmt: skip
