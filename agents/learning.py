@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agents.streams import streams_kept
 from profilesearch.errors import UsageError
 from profilesearch.system.modes import own_modes
+from profilesearch.system.streams import streams_kept
 
 
 @contextmanager

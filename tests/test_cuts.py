@@ -99,6 +99,17 @@ class Chance(Cutting):
         return x.view(len(x), -1, self.rows, 8).chunk(2, 1)
 
 
+class Unread(Cutting):
+    """Halves what there is, and has numbers equal to the half and the whole that its forward pass does not read."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8)
+        self.num_classes, self.stride = 8, 16
+
+    def cut(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.chunk(2, 1)
+
+
 class Spelled(Cutting):
     def __init__(self) -> None:
         super().__init__(6, 11)
@@ -142,3 +153,8 @@ def test_what_no_number_says_stays(kind: Callable[[], nn.Module]) -> None:
     table = Plan("cutting", kind().eval(), SHAPE).table
     assert table.names == ("b",)
     assert {each.name: each.reason for each in table.excluded}["a"] == "cut at a fixed place"
+
+
+def test_numbers_that_need_not_follow_a_cut_stay() -> None:
+    network = prune(Unread().eval(), 0.4, SHAPE, profile="random").network
+    assert (network.num_classes, network.stride) == (8, 16)

@@ -1,9 +1,11 @@
 """Whatever modes of torch a program is in, networks are pruned and searched for as without them; its streams stay."""
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,3 +67,18 @@ def test_what_is_loaded_draws_nothing_from_the_callers_stream(tmp_path: Path) ->
     load_network("resnet8", file)
     load_pruned(file)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Dropping(nn.Sequential):
+    """Draws from the streams of Python and NumPy while it is trained, as layers that are dropped at random do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = random.random() + np.random.rand() if self.training else 1.0
+        return super().forward(x) * scale
+
+
+def test_what_is_pruned_draws_nothing_from_the_callers_streams() -> None:
+    network = Dropping(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    before = random.getstate(), np.random.get_state()[2], torch.get_rng_state().tolist()
+    prune(network, 0.5, (3, 16, 16))
+    assert (random.getstate(), np.random.get_state()[2], torch.get_rng_state().tolist()) == before

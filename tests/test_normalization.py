@@ -57,7 +57,14 @@ def test_what_timm_says_of_its_networks_is_known(tmp_path: Path, write_images: C
     assert published_normalization("resnet18") is None
 
 
-@pytest.mark.parametrize("name", ["timm:tf_efficientnet_lite0", "timm:tf_efficientnet_lite2", "efficientnet_b1"])
+PUBLISHED = (
+    "timm:tf_efficientnet_lite0", "timm:tf_efficientnet_lite2", "timm:deit_base_patch16_224",
+    "timm:dm_nfnet_f0.dm_in1k", "efficientnet_b1",
+)  # fmt: skip
+"""Scaled to a whole number of pixels at once, to one that timm rounds down, and squashed to a square; torchvision's."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_photos_are_scaled_and_cut_as_the_publisher_does_it(name: str, tmp_path: Path) -> None:
     if name.startswith("timm:"):
         timm = pytest.importorskip("timm")

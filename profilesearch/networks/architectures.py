@@ -127,20 +127,21 @@ def published_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, 
     return (tuple(about.mean), tuple(about.std)) if about else None
 
 
-def published_framing(name: str) -> tuple[float, str] | None:
+def published_framing(name: str) -> tuple[float, str, bool] | None:
     """Returns how timm or torchvision bring images to the size that they test a network at; None for others.
 
     Returns:
-        The shorter side before the centre is cut out, over the image size; and the interpolation.
+        The shorter side before the centre is cut out, over the image size; the interpolation; and whether both sides
+        are brought to that length.
     """
     if name.startswith(TIMM):
         about = _timm().get_pretrained_cfg(name.removeprefix(TIMM))
-        return (1 / about.crop_pct, about.interpolation) if about else None
+        return (1 / about.crop_pct, about.interpolation, about.crop_mode == "squash") if about else None
     weights = list(torchvision_models().get_model_weights(name)) if is_torchvisions(name) else []
     if not weights:
         return None
     test = weights[0].transforms()
-    return test.resize_size[0] / test.crop_size[0], test.interpolation.value
+    return test.resize_size[0] / test.crop_size[0], test.interpolation.value, False
 
 
 def _timm() -> Any:

@@ -27,6 +27,7 @@ from profilesearch.networks.operations import Operations
 from profilesearch.networks.outputs import outputs
 from profilesearch.networks.rules import KINDS, Rules
 from profilesearch.networks.tracking import tensors
+from profilesearch.system.streams import streams_kept
 
 _APART = 1_000_000
 """Number of the first operation of a training: kernels that are no parameters are others there."""
@@ -52,7 +53,7 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
             _check_control_flow(model, example, labels.table(), used)
     shared = {id(parameter): parameter for parameter in model.parameters()}
     # What training alone runs or returns; images may be too small for it, or targets missing.
-    with suppress(UsageError), torch.random.fork_rng(devices=[]):
+    with suppress(UsageError), streams_kept():
         used |= _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)[0]
     return labels.table({n: len(p) for n, p in model.named_parameters() if p.dim() > 1}, used)
 

@@ -10,7 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from profilesearch.networks.cost import evaluating
 from profilesearch.networks.outputs import real_outputs
+from profilesearch.networks.raising import raised_where
 from profilesearch.networks.tracking import tensors
+from profilesearch.system.streams import streams_kept
 
 
 def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.Module, Tensor]:
@@ -53,6 +55,27 @@ def run(model: nn.Module, batch: Tensor, seed: int = 0) -> list[Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return real_outputs(model(batch.clone()))  # which some change in place
+
+
+def stops_training(network: nn.Module, batch: Tensor) -> str:
+    """Says why a network does not run in training mode, in which it is left; empty where it does."""
+    try:
+        with torch.no_grad(), streams_kept():
+            network.train()(batch.clone())
+    except Exception as error:  # whatever the network's own code raises
+        return raised_where(error)
+    return ""
+
+
+def difference(ones: list[Tensor], others: list[Tensor]) -> float:
+    """Largest difference of an output, relative to the largest value of that output."""
+    pairs = [(one, other) for one, other in zip(ones, others, strict=False) if one.shape == other.shape and one.numel()]
+    return max((_distance(one.double(), other.double()) for one, other in pairs), default=0.0)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    off = torch.where(one == other, 0.0, (one - other).abs())  # also where both are infinite
+    return float(off.max() / other.abs().where(other.isfinite(), 0.0).max().clamp_min(1e-12))
 
 
 def told(model: nn.Module, batch: Tensor) -> list[Tensor]:

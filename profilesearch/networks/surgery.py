@@ -14,7 +14,7 @@ from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import all_numbers, fit, following
-from profilesearch.networks.probing import named_tensors, probe, run, told
+from profilesearch.networks.probing import difference, named_tensors, probe, run, stops_training, told
 from profilesearch.networks.raising import raised_where
 
 TOLERANCE = 1e-6
@@ -132,16 +132,21 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
         UsageError: Torch's counter of multiply-adds and ours differ on the full network.
     """
     model, batch, cost = _probed(model, table, example)
-    if not table.groups or not _fault(model, table, table.groups, batch, cost):
+    if not table.groups:
+        return table
+    # What a number says is told by what it is equal to, which may be chance: it follows where it must.
+    plain = [_plain(group, all_numbers(model)) for group in table.groups]
+    if not _fault(model, table, table.groups, batch, cost):
+        for place, each in enumerate(plain):
+            trial = _exchanged(table, place, each)
+            if each is not table.groups[place] and not _fault(model, trial, trial.groups, batch, cost):
+                table = trial
         return table
     passed: list[ChannelGroup] = []
     failed = []
-    numbers = all_numbers(model)
     for place, group in enumerate(table.groups):
-        # What a number says is told by what it is equal to, which may be chance.
-        plain = replace(group, slices=tuple(part for part in group.slices if part.tensor not in numbers))
-        for each in (group, plain) if len(plain.slices) < len(group.slices) else (group,):
-            trial = replace(table, groups=(*table.groups[:place], each, *table.groups[place + 1 :]))
+        for each in dict.fromkeys((plain[place], group)):
+            trial = _exchanged(table, place, each)
             fault = _fault(model, trial, (*passed, each), batch, cost)
             if not fault:
                 passed.append(each)
@@ -150,6 +155,16 @@ def check_plan(model: nn.Module, table: GroupTable, example: Tensor) -> GroupTab
         else:
             failed.append(OutOfScope(group.name, group.channels, fault, group.layers))
     return replace(table, groups=tuple(passed), excluded=(*table.excluded, *failed))
+
+
+def _plain(group: ChannelGroup, numbers: Mapping[str, int]) -> ChannelGroup:
+    """Returns a group that no number follows: itself where none does."""
+    slices = tuple(part for part in group.slices if part.tensor not in numbers)
+    return group if len(slices) == len(group.slices) else replace(group, slices=slices)
+
+
+def _exchanged(table: GroupTable, place: int, group: ChannelGroup) -> GroupTable:
+    return replace(table, groups=(*table.groups[:place], group, *table.groups[place + 1 :]))
 
 
 def check_widths(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], example: Tensor) -> None:
@@ -225,25 +240,15 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         if not all(each.is_floating_point() for each in expected):
             given, expected = ([*made, *told(each, batch)] for made, each in ((given, pruned), (expected, masked)))
         tolerance = TOLERANCE if batch.dtype == torch.float64 else _SINGLE
-        if not _difference(given, expected) < tolerance:
-            again = _difference(run(model, batch, 1), run(model, batch, 2))
+        if not difference(given, expected) < tolerance:
+            again = difference(run(model, batch, 1), run(model, batch, 2))
             chance = ", since its forward pass draws random numbers" if again > tolerance else ""
             return f"the pruned network differs from the masked one{chance}"
     if macs != int(cost.macs(widths)):
         return "its multiply-adds do not follow its width"
-    reason = _stops_training(pruned, batch)
-    only = reason and not _stops_training(masked, batch)  # not where the full network wants targets, say
+    reason = stops_training(pruned, batch)
+    only = reason and not stops_training(masked, batch)  # not where the full network wants targets, say
     return f"the forward pass of a training holds this width itself ({reason})" if only else ""
-
-
-def _stops_training(network: nn.Module, batch: Tensor) -> str:
-    """Says why a network does not run in training mode, in which it is left; empty where it does."""
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            network.train()(batch.clone())
-    except Exception as error:  # whatever the network's own code raises
-        return raised_where(error)
-    return ""
 
 
 def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Tensor, seed: int = 0) -> float:
@@ -258,7 +263,7 @@ def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Ten
     keep = _random_channels(groups, seed)
     with evaluating(model), torch.no_grad():
         pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
-        return _difference(run(pruned, batch), run(mask(model, groups, keep), batch))
+        return difference(run(pruned, batch), run(mask(model, groups, keep), batch))
 
 
 def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, Tensor]:
@@ -269,17 +274,6 @@ def _random_channels(groups: tuple[ChannelGroup, ...], seed: int) -> dict[str, T
         kept = random.choice(group.channels, size=width, replace=False)
         keep[group.name] = torch.from_numpy(np.sort(kept))
     return keep
-
-
-def _difference(ones: list[Tensor], others: list[Tensor]) -> float:
-    """Largest difference of an output, relative to the largest value of that output."""
-    pairs = [(one, other) for one, other in zip(ones, others, strict=False) if one.shape == other.shape and one.numel()]
-    return max((_distance(one.double(), other.double()) for one, other in pairs), default=0.0)
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    off = torch.where(one == other, 0.0, (one - other).abs())  # also where both are infinite
-    return float(off.max() / other.abs().where(other.isfinite(), 0.0).max().clamp_min(1e-12))
 
 
 def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, Tensor]) -> nn.Module:

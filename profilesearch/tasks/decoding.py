@@ -1,6 +1,7 @@
 """Image files: read once and within bounds, their pixels brought to 8 bits a channel; or refused in one sentence."""
 
 import io
+import math
 import os
 import stat
 import threading
@@ -23,26 +24,35 @@ FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM",
 MAX_PIXELS = 2**26
 """Of one image, and half of what is decoded at a time: eight bytes a pixel."""
 _MAX_BYTES = 2**29
+_NEAR = 1e-6
+"""Of a pixel: what a ratio's rounding may lack."""
 _LONGEST = 8
 """Longer side over shorter side, from which on the ends are cut off before an image is resized."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image is brought to a size: its shorter side is scaled, then the centre is cut out.
+    """How an image is brought to a size: its shorter side, or both, are scaled, then the centre is cut out.
 
     Attributes:
         ratio: The shorter side before the centre is cut out, over the size; most of ImageNet's networks are tested so.
         interpolation: As Pillow and torchvision name it.
+        squash: Whether both sides are scaled to the same length, so that nothing but the margin is cut off.
     """
 
     ratio: float = 256 / 224
     interpolation: str = "bilinear"
+    squash: bool = False
 
     @property
     def text(self) -> str:
         """Tells framings apart; empty for the usual one, so that what was kept under no name stays known."""
-        return "" if self == USUAL else f" {self.ratio:.4f} {self.interpolation}"
+        how = "squashed" if self.squash else "cut"
+        return "" if self == USUAL else f" {self.ratio:.4f} {self.interpolation} {how}"
+
+    def side(self, size: int) -> int:
+        """Returns the length to which the shorter side is scaled, whole as timm makes it for its own networks."""
+        return round(size * self.ratio) if self == USUAL else math.floor(size * self.ratio + _NEAR)
 
 
 USUAL = Framing()
@@ -142,8 +152,8 @@ def bring_to(image: Any, size: int, framing: Framing = USUAL) -> Tensor:
         if max(image.size) > _LONGEST * min(image.size):  # resized whole, it could take any memory
             most = _LONGEST * min(image.size)
             image = functional.center_crop(image, [min(height, most), min(width, most)])
-        side = round(size * framing.ratio) if min(image.size) > size else size
-        image = functional.resize(image, [side], InterpolationMode(framing.interpolation))
+        side = framing.side(size) if min(image.size) > size else size
+        image = functional.resize(image, [side] * (1 + framing.squash), InterpolationMode(framing.interpolation))
         image = functional.center_crop(image, [size, size])
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
