@@ -10,7 +10,7 @@ from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import FloatArray
-from profilesearch.networks.names import POLICY, SENSITIVITY, UNIFORM, check_rival
+from profilesearch.networks.names import POLICY, SENSITIVITY, UNIFORM, WIDEST, check_rival
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
@@ -114,8 +114,8 @@ def started(start: str, store: Path) -> Policy:
 def decide(store: Path, budget: Budget, scope: Scope, pixels: int, images: int = 0) -> Decision:
     """Decides which profile is used on a network for which no stored one is: the policy, a rule, or what is measured.
 
-    Where neither the policy nor a rule has evidence for it, that is the sensitivity of the network's layers, and
-    uniform where there are no images to measure it on.
+    Where neither the policy nor a rule has evidence for it, or where that evidence has them behind it, that is the
+    sensitivity of the network's layers, and uniform where there are no images to measure it on.
 
     Args:
         store: Where policies are looked for first.
@@ -137,22 +137,28 @@ def decide(store: Path, budget: Budget, scope: Scope, pixels: int, images: int =
         unknown = "it was not measured on families that it did not learn from"
         return _measured(f"the policy for any network is not used, since {unknown}", images)
     where = f"{evidence.get('families', 0)} families ({', '.join(evidence.get('data', ['unknown data']))})"
-    over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in ("uniform", "widest") if rival in gains)
+    over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in (UNIFORM, WIDEST) if rival in gains)
     said = f"on {where} that it did not learn from, the policy for any network gained {over}"
-    if all(_low(policy.about, rival) > 0 for rival in ("uniform", "widest")):
-        return Decision(POLICY, said, policy)
+    measured = gains.get(f"{SENSITIVITY} over {UNIFORM}") if images >= FEWEST else None
+    if all(_low(policy.about, rival) > 0 for rival in (UNIFORM, WIDEST)):
+        if measured is None or measured["mean"] < gains[UNIFORM]["mean"]:
+            return Decision(POLICY, said, policy)
+        return _measured(f"{said}, less than what is measured", images, measured)
     better = [rule for rule in _RULES if _low(policy.about, f"{rule} over uniform") > 0 and budget.keep_params is None]
+    better = [rule for rule in better if measured is None or _over_uniform(gains, rule) > measured["mean"]]
     little = f"{said}, too little or too uncertain to use it"
     if not better:
-        return _measured(little, images)
-    rule = max(better, key=lambda name: gains[f"{name} over uniform"]["mean"])
+        return _measured(little, images, measured)
+    rule = max(better, key=lambda name: _over_uniform(gains, name))
     return Decision(rule, f"{little}, and {rule} {_points(gains[f'{rule} over uniform'])} over uniform")
 
 
-def _measured(why: str, images: int) -> Decision:
+def _measured(why: str, images: int, gain: Mapping[str, float] | None = None) -> Decision:
+    """Decides for what is measured where there are images enough, with what that gained over uniform elsewhere."""
     if images < FEWEST:
         return Decision(UNIFORM, why)
-    return Decision(SENSITIVITY, f"{why}; what each layer can lose is measured on training images")
+    gained = f", which gained {_points(gain)} over uniform there" if gain else ""
+    return Decision(SENSITIVITY, f"{why}; what each layer can lose is measured on training images{gained}")
 
 
 def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:
@@ -173,6 +179,10 @@ def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:
 def _low(about: Mapping[str, Any], rival: str) -> float:
     gain = about.get("evidence", {}).get("gains", {}).get(rival)
     return float(gain["low"]) if gain else -1.0
+
+
+def _over_uniform(gains: Mapping[str, Mapping[str, float]], name: str) -> float:
+    return gains[f"{name} over uniform"]["mean"]
 
 
 def _points(gain: Mapping[str, float]) -> str:

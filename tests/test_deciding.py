@@ -89,6 +89,24 @@ def test_else_the_rule_that_is_better_is(tmp_path: Path, gains: dict[str, float]
     assert np.array_equal(space.widths(space.table.ratios(small.profile)), RIVALS[chosen](space, 0))
 
 
+@pytest.mark.parametrize(
+    ("gains", "without_images"),
+    [
+        ({"uniform": 0.02, "widest": 0.01}, "policy"),
+        ({"uniform": 0.02, "widest": -0.01, "widest_over_uniform": 0.03, "taper_over_uniform": 0.01}, "widest"),
+    ],
+)
+def test_what_is_measured_is_used_where_it_gained_more(
+    tmp_path: Path, gains: dict[str, float], without_images: str
+) -> None:
+    for measured, chosen in ((0.035, "sensitivity"), (0.015, without_images)):
+        some_policy(tmp_path, **gains, sensitivity_over_uniform=measured)
+        assert decide(tmp_path, BUDGET, "block", 32).name == without_images
+        decision = decide(tmp_path, BUDGET, "block", 32, images=10)
+        assert decision.name == chosen
+        assert ("which gained 3.5 points (3.0 to 4.0) over uniform there" in decision.why) == (measured > 0.03)
+
+
 def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) -> None:
     some_policy(tmp_path, uniform=0.02, widest=0.01)
     for budget, scope, pixels, why in (
