@@ -130,7 +130,11 @@ def decide(store: Path, budget: Budget, scope: Scope, pixels: int, images: int =
     missing = [_unfit(policy, budget, scope, pixels) for policy in policies]
     if all(missing):
         return _measured(f"the policy for any network is not used, since it {missing[0]}", images)
-    policy = policies[missing.index("")]
+    return _by_evidence(policies[missing.index("")], budget, images)
+
+
+def _by_evidence(policy: Policy, budget: Budget, images: int) -> Decision:
+    """Decides by what a policy, rules and what is measured gained on families that the policy did not learn from."""
     evidence = policy.about.get("evidence", {})
     gains = evidence.get("gains", {})
     if not gains:
