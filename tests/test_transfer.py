@@ -189,6 +189,12 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     result = json.loads(capsys.readouterr().out)
     assert result["skipped"] == []
     rows = rows_of(place / "transferred")
+    words = {"id", "method", "downstream", "finetune", "precision", "device"}
+    by_name = {row["id"]: row for row in rows}
+    assert len(by_name) == len(result["rows"])
+    for told in result["rows"]:
+        row = by_name[told["id"]]
+        assert told == {name: row[name] if name in words else float(row[name]) for name in told}
     assert {row["method"] for row in rows} == set(METHODS)
     assert all(0.1 < float(row["accuracy"]) <= 1 for row in rows)
     better = {row["method"]: float(row["accuracy"]) for row in rows}
@@ -300,8 +306,8 @@ def test_methods_go_on_from_the_source_and_learn_from_its_answers_alone(
     main(command)
     main([*command, "uniform", "profile-late", "profile-refit", *ways])
     rows = [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()]
-    assert [[row["seed"] for row in several] for several in rows] == [["0"] * 2, ["0"] * 5]  # one is as good as two
-    plain, other = ({row["method"]: float(row["accuracy"]) for row in several} for several in rows)
+    assert [[row["seed"] for row in several] for several in rows] == [[0] * 2, [0] * 5]  # one is as good as two
+    plain, other = ({row["method"]: row["accuracy"] for row in several} for several in rows)
     assert plain["dense"] == other["dense"] > 0.9
     assert other["acdc"] > plain["acdc"] + 0.2  # an epoch from random weights is not much
     assert other["profile-refit"] > other["profile-late"]

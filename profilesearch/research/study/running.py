@@ -169,14 +169,16 @@ def take_again(lab: Lab, row: str, output: Output) -> None:
     if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
         raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
     line = section.lines[int(number) - 1]
-    rows = []
+    rows, numbers = [], []
     for measurement in line.measurements:
-        record = lab.recorded(measurement) or {}
+        record, name = lab.recorded(measurement) or {}, lab.identity(measurement)
         for what, value in _again(lab, lab.used(measurement)).items():
-            rows.append([lab.identity(measurement), what, record.get(what, ""), f"{value:.4f}"])
+            known = record.get(what, "")
+            rows.append([name, what, known, f"{value:.4f}"])
+            numbers.append([name, what, float(known) if known else None, round(value, 4)])
             output.say(" ".join(rows[-1]))
     output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
-    output.result({"row": row, "measurements": rows})
+    output.result({"row": row, "measurements": numbers})
 
 
 def _again(lab: Lab, job: Job) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.identity import network_identity
+from profilesearch.research.study.cells import values
 from profilesearch.research.study.identities import check_identities
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.workers import results
@@ -66,7 +67,7 @@ def transfer(settings: Transferring, words: Sequence[str]) -> None:
     commands, ending = remember(settings.out / "commands.json", setting.identity, command)
     write(settings, setting, [row for row in records.rows() if setting.owns(row)], commands, ending, output)
     asked = [row for row in (records.get(each.identity) for each in runs) if row]
-    output.result({"rows": asked, "skipped": list(skipped)})
+    output.result({"rows": [values(ROWS, row) for row in asked], "skipped": list(skipped)})
 
 
 def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> Setting:
