@@ -15,7 +15,9 @@ import pytest
 
 import agents
 import profilesearch
-from agents.registry import OWN, searcher_names
+from agents.optuna_samplers import OptunaSearcher
+from agents.ppo import PpoSearcher
+from agents.registry import LEARNING, OWN, SHARING, searcher_names
 from envs.mixture import OBJECTIVES
 from profilesearch.__main__ import VERBS
 from profilesearch.applying.exports import READERS, WRITERS
@@ -57,6 +59,22 @@ REFUSED = {
     f"policy train {POOL} --leave-out resnet": "--leave-out is for `policy evaluate`, not for `policy train`",
     "policy evaluate --pool resnet8 resnet20 vgg_tiny": "the families resnet, vgg alone; leaving one out needs three",
     f"policy measure {POOL} --name nobody": "cannot read the policy profiles/policy/nobody.safetensors",
+    "train --arch resnet8 --searcher tpe --storage net.pth/a.log": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --searcher tpe --storage sqlite:///net.pth/a.db": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --searcher tpe --storage .": "cannot read the Optuna storage .: it is a folder",
+    "train --arch resnet8 --storage a.log": "--storage is for Optuna's searchers, tpe and cmaes, not for ppo",
+    "train --arch resnet8 --searcher random --ppo epochs=3": "for the searcher ppo, not for random; leave out --ppo",
+    "train --arch resnet8 --searcher tpe --start policy": "for the searcher ppo, not for tpe; leave out --start",
+    "train --arch resnet8 --start nett.pth": "cannot read the policy nett.pth: *; did you mean net.pth?",
+    "train --arch resnet8 --runs net.pth": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --store net.pth/store": "cannot write net.pth/store: Not a directory",
+    "train --arch resnet8 --tensorboard net.pth": "cannot write net.pth: Not a directory",
+    "compare --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
+    "study --arch resnet8 --results net.pth": "cannot write net.pth: Not a directory",
+    "transfer --arch resnet8 --downstream digits --out net.pth": "cannot write net.pth: Not a directory",
+    "pool --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
+    "pool --arch resnet8 --start nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "apply --arch resnet8 --profile taper --against taper": "the very profile that is applied; *--against uniform",
     "policy": "give --arch NAME, the network whose profile is shown",
 }
 """What is refused by the words and the files that are there."""
@@ -135,6 +153,8 @@ def test_what_has_a_name_is_there() -> None:
     assert ("digits", *_LOADERS) == DATA_SETS
     assert {name: kind.name for name, kind in agents.SEARCHERS.items()} == {name: name for name in OWN}
     assert set(OWN) <= set(searcher_names())
+    for kind, names in ((PpoSearcher, LEARNING), (OptunaSearcher, SHARING)):
+        assert {name for name, each in agents.SEARCHERS.items() if issubclass(each, kind)} == set(names)
     for thing in [*map(experiment, EXPERIMENTS), *(method.compress for method in METHODS.values())]:
         assert callable(thing)
 

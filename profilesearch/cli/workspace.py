@@ -30,7 +30,6 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.names import Measure, Statistics
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
-from profilesearch.system.files import check_writable
 from profilesearch.tasks.catalogue import check_data, taken, with_size
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
@@ -257,8 +256,6 @@ class Workspace:
 def _check_search(settings: Searching) -> None:
     """Finds mistakes in what a search is told, before any work."""
     default_settings(settings.images, settings.criterion, settings.seed)
-    for folder in (settings.runs, settings.pool_dir):
-        check_writable(folder)
     Ledger(settings.runs / "ledger.jsonl")
     open_device(settings.device)
 

@@ -49,6 +49,11 @@ def entry_of(path: Path) -> tuple[Path, str]:
     return (path, "") if not name or path.exists() else (path.with_name(name), entry)
 
 
+def other_rival(name: str) -> str:
+    """Returns another profile that needs no search."""
+    return next(each for each in UNSEARCHED if each != name)
+
+
 def check_rival(name: str, budget: Budget) -> None:
     """Refuses a rival that a budget leaves no room for.
 

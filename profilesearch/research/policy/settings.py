@@ -152,8 +152,7 @@ files:
             raise UsageError(
                 "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out"
             )
-        for folder in (self.store, self.runs, self.pool_dir):
-            check_writable(folder)
+        check_writable(self.store)
         self._check_action()
 
     def _check_action(self) -> None:

@@ -19,7 +19,6 @@ from profilesearch.research.study.page import Entry, Section, read_entries, writ
 from profilesearch.research.study.settings import Studying
 from profilesearch.research.study.tuning import run_finetune
 from profilesearch.store import Store
-from profilesearch.system.files import check_writable
 from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.hardware import best_precision, open_device
 from profilesearch.tasks.names import Precision
@@ -38,8 +37,6 @@ def study(settings: Studying, words: Sequence[str]) -> None:
     """
     settings = replace(settings, precision=settings.precision or best_precision())
     output = Output.of(settings)
-    for folder in (settings.results, settings.runs, settings.store, settings.pool_dir):
-        check_writable(folder)
     open_device(settings.device)
     only = settings.experiments
     read_entries(settings.results, settings.arch)  # before anything is measured

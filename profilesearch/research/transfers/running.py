@@ -29,7 +29,7 @@ from profilesearch.research.transfers.setting import ROWS, Run, Setting, carry, 
 from profilesearch.research.transfers.settings import Transferring
 from profilesearch.research.transfers.speeds import SPEEDS, measure, times
 from profilesearch.research.transfers.ways import LEVELS_OF
-from profilesearch.system.files import check_writable, write_text
+from profilesearch.system.files import write_text
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
@@ -46,8 +46,6 @@ def transfer(settings: Transferring, words: Sequence[str]) -> None:
     """
     settings = replace(settings, precision=settings.precision or best_precision())
     output = Output.of(settings)
-    for folder in (settings.out, settings.pool_dir):
-        check_writable(folder)
     read_commands(settings.out / "commands.json")  # before anything is trained
     records, _ = Records(settings.out / "rows.csv", ROWS), Records(settings.out / "speeds.csv", SPEEDS)
     workspace = Workspace(settings, output)
