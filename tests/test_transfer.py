@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -62,6 +63,7 @@ from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, train_member
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import Hook
 from profilesearch.transfer import main
 
@@ -563,6 +565,14 @@ def test_a_profile_searched_for_what_levels_are_of_comes_first(upstream: Upstrea
     found = [stored_profile(replace(upstream, metric=metric), 0.6).name for metric in ("params", "macs")]
     assert found == ["mine-params-0.4", "mine-macs-0.4"]
     assert stored_profile(upstream, 0.76).name == "mine-macs-0.25"
+
+
+def test_evidence_says_which_images_of_a_folder_it_is_of(place: Path, write_images: Callable[..., Path]) -> None:
+    write_images(place / "photos", ["cat", "dog"], 10)
+    main([*AT_LEVEL, "--method", "profile", "--seeds", "0", "--downstream", "photos@8"])
+    entries = {each["data"]: each for each in Profile.load(place / "transferred" / "profile-0.6.json").evidence}
+    assert "data_digest" not in entries["digits"]  # the name says it all
+    assert entries["photos@8"]["data_digest"] == open_data("photos@8").folder_digest
 
 
 def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
