@@ -1,7 +1,6 @@
 """One policy for any network: PPO over many architectures, whose pools, budgets and metrics are drawn anew."""
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 from stable_baselines3 import PPO
@@ -10,39 +9,14 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from agents.base import Progress
+from agents.general_settings import GeneralSettings
 from agents.learning import learning
 from agents.sb3_vector import Sb3VectorEnv
-from envs.mixture import WEIGHT, Mixture
+from envs.mixture import Mixture
 from envs.policy import Policy
 from envs.vector import LayerWiseVectorEnv
-from profilesearch.errors import UsageError
 
 _RECENT = 50
-
-
-@dataclass(frozen=True)
-class GeneralSettings:
-    """Hyperparameters of PPO (Schulman et al. 2017, arXiv 1707.06347) over many architectures.
-
-    Attributes:
-        environments: Episodes in lock step; they end at different times.
-        steps: Steps of each between two updates.
-        learning_rate: Of Adam.
-        epochs: Passes over an update's steps, each in one batch.
-        log_std: Logarithm of the policy's first standard deviation; an action is in [-1, 1].
-        clip: Clipping range of the policy ratio.
-        hidden: Units of each of the two hidden layers.
-        target_weight: Of the reward's target term, in spreads of random profiles.
-    """
-
-    environments: int = 8
-    steps: int = 32
-    learning_rate: float = 2e-3
-    epochs: int = 20
-    log_std: float = -0.9
-    clip: float = 0.2
-    hidden: int = 32
-    target_weight: float = WEIGHT
 
 
 @learning()
@@ -74,8 +48,7 @@ def train_policy(
     """
     chosen = settings or GeneralSettings()
     longest = max(problem.space.size for problem in mixture.problems.values())
-    if evaluations < chosen.environments:
-        raise UsageError(f"a policy needs at least {chosen.environments} evaluations, got {evaluations}")
+    chosen.check_evaluations(evaluations)
     env = LayerWiseVectorEnv(chosen.environments, problems=mixture, target_weight=chosen.target_weight)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*mini-batch size.*")

@@ -7,7 +7,7 @@ from agents.base import Searcher
 from agents.optuna_samplers import OptunaSearcher
 from agents.ppo import PpoSearcher
 from agents.ppo_settings import PpoSettings
-from agents.registry import ENTRY_POINTS, OWN, searcher_names
+from agents.registry import ENTRY_POINTS, OWN, check_told, searcher_names
 from envs.policy import Policy
 from profilesearch.errors import UsageError, choose
 
@@ -48,16 +48,7 @@ def make_searcher(
         UsageError: The name is unknown, or the searcher has no use for a storage or for what is told of PPO.
     """
     kind = searcher_kind(name)
-    for told, what, argument in (
-        (ppo, "hyperparameters of PPO are", "`ppo`"),
-        (start, "a policy to start from is", "`start`"),
-    ):
-        if told is not None and not issubclass(kind, PpoSearcher):
-            raise UsageError(f"{what} for the searcher ppo, not for {name}; leave out {argument}")
-    if issubclass(kind, PpoSearcher) and storage is None:
+    check_told(name, ppo, start, storage, issubclass(kind, PpoSearcher), issubclass(kind, OptunaSearcher))
+    if issubclass(kind, PpoSearcher):
         return kind(ppo, start)
-    if storage is None:
-        return kind()
-    if not issubclass(kind, OptunaSearcher):
-        raise UsageError(f"`storage` is for Optuna's searchers, tpe and cmaes, not for {name}")
-    return kind(storage)
+    return kind(storage) if issubclass(kind, OptunaSearcher) else kind()

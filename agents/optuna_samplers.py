@@ -12,7 +12,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from agents.base import Evaluation, Searcher, Trial
-from agents.optuna_storage import StorageError, answering, check_storage, open_storage
+from agents.optuna_storage import StorageError, answering, open_storage
+from agents.storage_files import check_storage
 
 _ATTEMPTS = 3
 _SETTLE_S = 1.0

@@ -1,7 +1,6 @@
 """Where several processes keep an Optuna study: databases and journals, opened safely, with bounded waiting."""
 
 import fcntl
-import json
 import os
 import sqlite3
 import time
@@ -14,8 +13,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from agents.storage_files import storage_file
 from profilesearch.errors import UsageError
-from profilesearch.system.files import check_writable, regular_file
 
 PATIENCE_S = 20.0
 """How long somebody else may lock a storage."""
@@ -25,30 +24,12 @@ class StorageError(UsageError):
     """A storage that does not answer."""
 
 
-def check_storage(storage: str) -> None:
-    """Finds out before any work that a storage can be one; nothing is ever written to another kind of file.
-
-    Raises:
-        UsageError: It is a file of another kind, in a folder that cannot be written, or locked by somebody.
-    """
-    path = _file(storage)
-    if path is None:
-        return
-    check_writable(path.parent)
-    if path.exists() and regular_file(path, "Optuna storage").stat().st_size:
-        is_journal = "://" not in storage
-        with path.open("rb") as file:
-            known = _is_journal(file.readline(100_000)) if is_journal else file.read(16) == b"SQLite format 3\0"
-        if not known:
-            kind = "journal of Optuna" if is_journal else "SQLite database"
-            raise UsageError(f"{path} is no {kind}, and is left as it is; let `storage` name another file")
-
-
 def open_storage(storage: str) -> optuna.storages.BaseStorage:
-    """Opens a storage: a database by its URL, or a journal by its file."""
-    path = _file(storage)
+    """Opens a storage: a database by its URL, or a journal by its file, whose folder is made."""
+    path = storage_file(storage)
     if path is None:
         return optuna.storages.get_storage(storage)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if "://" not in storage:
         return optuna.storages.JournalStorage(_journal(str(path)))
     _wait_for_database(path)
@@ -72,34 +53,12 @@ def answering(storage: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def _file(storage: str) -> Path | None:
-    """Returns the file of a journal or of an SQLite database; None for other databases, and those in memory."""
-    if "://" not in storage:
-        return Path(storage)
-    try:
-        url = make_url(storage)
-    except ArgumentError:
-        return None
-    named = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
-    return Path(str(url.database)) if named and not str(url.database).startswith("file:") else None
-
-
 def _shown(storage: str) -> str:
     """Returns a storage's name without its password."""
     try:
         return make_url(storage).render_as_string(hide_password=True)
     except ArgumentError:
         return storage
-
-
-def _is_journal(line: bytes) -> bool:
-    if not line.endswith(b"\n"):  # all that there is, and half of a line
-        return line.startswith(b'{"op_code"'[: len(line)])
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and "op_code" in value
 
 
 def _wait_for_database(path: Path) -> None:

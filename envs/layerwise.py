@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from envs.embedded import embedded_problem
 from envs.episode import ANY, ONE, EpisodeBatch, Finished, rewards, with_keep
-from envs.mixture import WEIGHT, Case, Mixture, finished_info
+from envs.mixture import Case, Mixture, finished_info
 from profilesearch.errors import UsageError, choose
-from profilesearch.scoring.names import TARGET_WEIGHT
+from profilesearch.scoring.names import MIXED_WEIGHT, TARGET_WEIGHT
 from profilesearch.scoring.problem import Problem
 
 Observation = NDArray[np.float32]
@@ -143,4 +143,4 @@ def mixture_of(problem: Problem | None, problems: Sequence[Problem] | Mixture | 
 
 def default_weight(mixture: Mixture | None) -> float:
     """Returns the weight of the reward's target term, in the units of its other term."""
-    return TARGET_WEIGHT if mixture is None else WEIGHT
+    return TARGET_WEIGHT if mixture is None else MIXED_WEIGHT

@@ -11,15 +11,13 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.profiles import Budget, Metric
-from profilesearch.scoring.names import CVAR, MEAN, WORST
+from profilesearch.scoring.names import CVAR, MEAN, MIXED_METRICS, WORST
 from profilesearch.scoring.problem import Problem
 
 KEEPS = (0.2, 0.9)
 """Budgets that episodes are drawn from, as fractions of the cost."""
 LEVELS, DRAWS = 5, 8
 """Budgets on which random profiles are measured, and how many on each."""
-WEIGHT = 4.0
-"""Of the target term, in spreads of random profiles: these are a quarter of the accuracy, or less."""
 _SMALLEST, _LARGEST = 0.02, 4.0
 """A spread below this is that of the images; a gain of more spreads than that is no better."""
 _ROOM = 1.02
@@ -137,7 +135,7 @@ class Mixture:
         if not metrics or not 0 < keeps[0] <= keeps[1] <= 1:
             raise UsageError("give one metric or more, and a range of budgets in (0, 1], the smallest first")
         for metric in metrics:
-            choose("metric for several architectures", metric, ("macs", "params"))
+            choose("metric for several architectures", metric, MIXED_METRICS)
             for problem in problems:
                 reachable(problem, metric, keeps)  # what is out of reach is refused before any work
         choose("objective", objective, OBJECTIVES)

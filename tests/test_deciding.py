@@ -18,7 +18,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.profiles import Budget
-from profilesearch.research.policy.left_out import Row, evidence_of, family_of, measure
+from profilesearch.research.policy.families import family_of
+from profilesearch.research.policy.left_out import Row, evidence_of, measure
 from profilesearch.research.policy.sizes import Sizes
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store

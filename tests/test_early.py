@@ -3,17 +3,21 @@
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 import typing
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 
 import agents
 import profilesearch
-from agents.registry import OWN, searcher_names
+from agents.optuna_samplers import OptunaSearcher
+from agents.ppo import PpoSearcher
+from agents.registry import LEARNING, OWN, SHARING, searcher_names
 from envs.mixture import OBJECTIVES
 from profilesearch.__main__ import VERBS
 from profilesearch.applying.exports import READERS, WRITERS
@@ -41,7 +45,40 @@ MISTAKES = {
     "train": "--arch resnet20 --criterion l3",
     "transfer": "--arch resnet20 --downstream digits --method tickets",
 }
-READ_ALL = """
+POOL = "--pool resnet8 vgg_tiny densenet_tiny --data digits"
+REFUSED = {
+    "policy train": "give --pool NAME... with the architectures",
+    "policy train --pool resnet8 resnet8=a.th": "--pool has resnet8 with a checkpoint and without",
+    "policy train --pool resnet8=": "--pool takes NAME or NAME=CHECKPOINT, got 'resnet8='",
+    "policy train --pool vgg_tiny resnet8=nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    f"policy train {POOL} --evaluations 7": "a policy needs at least 8 evaluations, *; got 7",
+    f"policy evaluate {POOL} --evaluations 7": "a policy needs at least 8 evaluations, *; got 7",
+    f"policy train {POOL} --metric latency": "'latency'; choose from macs, params",
+    f"policy evaluate {POOL} --metric latency": "'latency'; choose from macs, params",
+    f"policy evaluate {POOL} --leave-out resnt": "unknown family of the pool 'resnt'; did you mean resnet?",
+    f"policy train {POOL} --leave-out resnet": "--leave-out is for `policy evaluate`, not for `policy train`",
+    "policy evaluate --pool resnet8 resnet20 vgg_tiny": "the families resnet, vgg alone; leaving one out needs three",
+    f"policy measure {POOL} --name nobody": "cannot read the policy profiles/policy/nobody.safetensors",
+    "train --arch resnet8 --searcher tpe --storage net.pth/a.log": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --searcher tpe --storage sqlite:///net.pth/a.db": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --searcher tpe --storage .": "cannot read the Optuna storage .: it is a folder",
+    "train --arch resnet8 --storage a.log": "--storage is for Optuna's searchers, tpe and cmaes, not for ppo",
+    "train --arch resnet8 --searcher random --ppo epochs=3": "for the searcher ppo, not for random; leave out --ppo",
+    "train --arch resnet8 --searcher tpe --start policy": "for the searcher ppo, not for tpe; leave out --start",
+    "train --arch resnet8 --start nett.pth": "cannot read the policy nett.pth: *; did you mean net.pth?",
+    "train --arch resnet8 --runs net.pth": "cannot write net.pth: Not a directory",
+    "train --arch resnet8 --store net.pth/store": "cannot write net.pth/store: Not a directory",
+    "train --arch resnet8 --tensorboard net.pth": "cannot write net.pth: Not a directory",
+    "compare --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
+    "study --arch resnet8 --results net.pth": "cannot write net.pth: Not a directory",
+    "transfer --arch resnet8 --downstream digits --out net.pth": "cannot write net.pth: Not a directory",
+    "pool --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
+    "pool --arch resnet8 --start nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "apply --arch resnet8 --profile taper --against taper": "the very profile that is applied; *--against uniform",
+    "policy": "give --arch NAME, the network whose profile is shown",
+}
+"""What is refused by the words and the files that are there."""
+SAID = """
 import contextlib, io, json, sys
 from profilesearch.__main__ import VERBS, main
 def said(*words):
@@ -53,27 +90,46 @@ def said(*words):
         except SystemExit as stop:
             code = stop.code
     return code, out.getvalue(), err.getvalue()
+"""
+READ_ALL = f"""{SAID}
 mistakes = json.loads(sys.argv[1])
-found = {verb: [said(verb, "--help"), said(verb, "--jsn"), said(verb, *mistakes[verb].split())] for verb in VERBS}
-print(json.dumps({"found": found, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
+found = {{verb: [said(verb, "--help"), said(verb, "--jsn"), said(verb, *mistakes[verb].split())] for verb in VERBS}}
+print(json.dumps({{"found": found, "modules": [*sys.modules]}}))
+"""
+REFUSE_ALL = f"""{SAID}
+found = {{line: said(*line.split()) for line in json.loads(sys.argv[1])}}
+print(json.dumps({{"found": found, "modules": [*sys.modules]}}))
 """
 
 
+def told(program: str, words: object, folder: Path) -> dict[str, Any]:
+    """Returns what a program says in a process of its own, which must not have imported what is slow."""
+    command = [sys.executable, "-c", program, json.dumps(words)]
+    environment = {"PYTHONPATH": str(Path(profilesearch.__file__).parents[1]), "HOME": "/"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=environment, timeout=90)
+    known: dict[str, Any] = json.loads(done.stdout)
+    assert set(SLOW).isdisjoint(name.partition(".")[0] for name in known["modules"])
+    found: dict[str, Any] = known["found"]
+    return found
+
+
 def test_help_and_mistakes_need_nothing_slow(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", READ_ALL, json.dumps(MISTAKES)]
-    root = str(Path(profilesearch.__file__).parents[1])
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root, "HOME": "/"}
-    )
-    told = json.loads(done.stdout)
-    for verb, (helped, misspelt, mistaken) in told["found"].items():
+    found = told(READ_ALL, MISTAKES, tmp_path)
+    for verb, (helped, misspelt, mistaken) in found.items():
         assert helped[0] in (0, None)
         assert helped[1].startswith(f"usage: profilesearch {verb}")
         assert misspelt == [2, "", "error: unknown option --jsn; did you mean --json?; see --help\n"]
         assert mistaken[0] == 2
         assert mistaken[2].startswith("error: ")
-    assert told["found"].keys() == MISTAKES.keys() == VERBS.keys()
-    assert set(SLOW) & set(told["modules"]) == set()
+    assert found.keys() == MISTAKES.keys() == VERBS.keys()
+
+
+def test_what_the_words_and_the_files_tell_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "net.pth").touch()
+    for line, (code, _, said) in told(REFUSE_ALL, [*REFUSED], tmp_path).items():
+        pattern = "error: .*" + ".*".join(map(re.escape, REFUSED[line].split("*"))) + ".*\n"
+        assert code == 2 and re.fullmatch(pattern, said), (line, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -97,6 +153,8 @@ def test_what_has_a_name_is_there() -> None:
     assert ("digits", *_LOADERS) == DATA_SETS
     assert {name: kind.name for name, kind in agents.SEARCHERS.items()} == {name: name for name in OWN}
     assert set(OWN) <= set(searcher_names())
+    for kind, names in ((PpoSearcher, LEARNING), (OptunaSearcher, SHARING)):
+        assert {name for name, each in agents.SEARCHERS.items() if issubclass(each, kind)} == set(names)
     for thing in [*map(experiment, EXPERIMENTS), *(method.compress for method in METHODS.values())]:
         assert callable(thing)
 

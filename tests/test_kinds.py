@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import FrozenBatchNorm2d
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_network, load_pruned, save_network
 from profilesearch.networks.cost import CostModel, evaluating
 from profilesearch.networks.criteria import keep_channels, rank_channels
@@ -21,15 +20,6 @@ from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget
-from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import default_settings
-from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.inputs import input_channels, layout
-from profilesearch.tasks.pools import train_member
-from profilesearch.tasks.predicting import accuracy
-from profilesearch.tasks.recipe import Recipe
-from profilesearch.tasks.training import train
 
 Layer = Callable[[], nn.Module]
 SHAPE = (3, 16, 16)
@@ -284,73 +274,6 @@ def test_cut_state_outside_of_the_state_dict_is_in_the_file(builder: Callable[[]
     pruned = half(plan)
     save_network(path, pruned, {"architecture": name, "num_classes": 5, "in_channels": 3})
     assert torch.equal(load_pruned(path, name)(plan.example), pruned(plan.example))
-
-
-class Flattening(nn.Module):
-    """Flattens with view above one pixel, and knows one size of images alone."""
-
-    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(in_channels, 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.b = nn.Conv2d(6, 8, 3, 2, 1)
-        self.fc = nn.Linear(8 * 16, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.b(self.norm(self.a(images)).relu()).relu()
-        scores: Tensor = self.fc(x.view(x.size(0), -1))
-        return scores
-
-
-def test_networks_that_need_contiguous_images_get_them(digits: DataSet, tmp_path: Path) -> None:
-    network = Flattening()
-    assert layout(network, (1, 8, 8)) == torch.contiguous_format
-    assert layout(Chain(), SHAPE) == torch.channels_last
-    train(network, digits, digits.train[:256], Recipe(epochs=1, batch=64, shift=1))
-    assert 0 <= accuracy(network, digits, digits.train[:64]) <= 1
-    member = train_member("test_kinds:Flattening", digits, 0, tmp_path, Recipe(epochs=1, batch=64, shift=1, small=0.6))
-    for images in (64, 1000):
-        problem = Problem([member], {"digits": digits}, Budget("macs", 0.6), default_settings(images), Ledger())
-        assert problem.evaluate(problem.space.uniform()[None]).shape == (1, 1)
-
-
-class Late(nn.Module):
-    """Space to depth first, and the stem registered last."""
-
-    def __init__(self, num_classes: int = 5) -> None:
-        super().__init__()
-        self.fc = nn.Linear(8, num_classes)
-        self.b = nn.Conv2d(6, 8, 3, padding=1)
-        self.stem = nn.Conv2d(12, 6, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.fc(self.b(self.stem(functional.pixel_unshuffle(images, 2)).relu()).mean((2, 3)))
-        return scores
-
-
-def keywords(**settings: int) -> nn.Module:
-    return Chain(**settings)
-
-
-def passed_on(**settings: int) -> nn.Module:
-    return Late(**settings)
-
-
-def test_images_channels_are_found_by_running(tmp_path: Path) -> None:
-    for shape in ((3, 16, 16), (1, 16, 16)):
-        assert input_channels(Late(), shape) == 3
-        assert input_channels(Chain(), shape) == 3
-    assert input_channels(Chain(in_channels=1), (3, 16, 16)) == 1
-    with pytest.raises(UsageError, match=r"Flattening cannot take a batch of images of shape \(1, 9, 9\)"):
-        input_channels(Flattening(), (3, 9, 9))
-    for name, network in {
-        "test_kinds:Late": Late(4), "test_kinds:keywords": Chain(4, 2), "test_kinds:passed_on": Late(4),
-        "timm:resnet18": build("timm:resnet18", 4, 1),
-    }.items():  # fmt: skip
-        torch.save(network.eval().state_dict(), tmp_path / "file.pth")
-        loaded = load_network(name, tmp_path / "file.pth")
-        channels = 3 if "ate" in name or "passed" in name else input_channels(network, (2, 32, 32))
-        assert loaded(torch.rand(1, channels, 32, 32)).shape == (1, 4)
 
 
 def test_evaluating_gives_every_module_back_its_mode() -> None:

@@ -70,6 +70,13 @@ def test_a_journal_that_ends_in_half_a_line_goes_on(half: bytes) -> None:
     assert search("journal.log", 8) == more
 
 
+@pytest.mark.parametrize("storage", ["new/folder/journal.log", "sqlite:///new/folder/study.db"])
+def test_a_storages_folder_is_made(storage: str) -> None:
+    first = search(storage)
+    assert Path(storage.removeprefix("sqlite:///")).is_file()
+    assert search(storage) == first
+
+
 def test_a_journal_of_half_a_line_alone_begins_anew() -> None:
     Path("journal.log").write_bytes(b'{"op_co')
     assert len(search("journal.log")) == 5

@@ -230,7 +230,8 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     measured = json.loads(capsys.readouterr().out)["measurements"]
     assert {number for _, number, *_ in measured} == {"before", "after", "cost"}
     for _, _, recorded, now in measured:
-        assert float(recorded) == pytest.approx(float(now), abs=0.02)
+        assert isinstance(recorded, float)
+        assert recorded == pytest.approx(now, abs=0.02)
 
 
 def test_the_page_keeps_the_budgets_that_are_on_record(place: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -62,6 +63,7 @@ from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.pools import Member, train_member
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
+from profilesearch.tasks.sources import open_data
 from profilesearch.tasks.training import Hook
 from profilesearch.transfer import main
 
@@ -189,6 +191,12 @@ def test_every_method_reaches_its_level_and_stands_beside_dense(
     result = json.loads(capsys.readouterr().out)
     assert result["skipped"] == []
     rows = rows_of(place / "transferred")
+    words = {"id", "method", "downstream", "finetune", "precision", "device"}
+    by_name = {row["id"]: row for row in rows}
+    assert len(by_name) == len(result["rows"])
+    for told in result["rows"]:
+        row = by_name[told["id"]]
+        assert told == {name: row[name] if name in words else float(row[name]) for name in told}
     assert {row["method"] for row in rows} == set(METHODS)
     assert all(0.1 < float(row["accuracy"]) <= 1 for row in rows)
     better = {row["method"]: float(row["accuracy"]) for row in rows}
@@ -300,8 +308,8 @@ def test_methods_go_on_from_the_source_and_learn_from_its_answers_alone(
     main(command)
     main([*command, "uniform", "profile-late", "profile-refit", *ways])
     rows = [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()]
-    assert [[row["seed"] for row in several] for several in rows] == [["0"] * 2, ["0"] * 5]  # one is as good as two
-    plain, other = ({row["method"]: float(row["accuracy"]) for row in several} for several in rows)
+    assert [[row["seed"] for row in several] for several in rows] == [[0] * 2, [0] * 5]  # one is as good as two
+    plain, other = ({row["method"]: row["accuracy"] for row in several} for several in rows)
     assert plain["dense"] == other["dense"] > 0.9
     assert other["acdc"] > plain["acdc"] + 0.2  # an epoch from random weights is not much
     assert other["profile-refit"] > other["profile-late"]
@@ -557,6 +565,14 @@ def test_a_profile_searched_for_what_levels_are_of_comes_first(upstream: Upstrea
     found = [stored_profile(replace(upstream, metric=metric), 0.6).name for metric in ("params", "macs")]
     assert found == ["mine-params-0.4", "mine-macs-0.4"]
     assert stored_profile(upstream, 0.76).name == "mine-macs-0.25"
+
+
+def test_evidence_says_which_images_of_a_folder_it_is_of(place: Path, write_images: Callable[..., Path]) -> None:
+    write_images(place / "photos", ["cat", "dog"], 10)
+    main([*AT_LEVEL, "--method", "profile", "--seeds", "0", "--downstream", "photos@8"])
+    entries = {each["data"]: each for each in Profile.load(place / "transferred" / "profile-0.6.json").evidence}
+    assert "data_digest" not in entries["digits"]  # the name says it all
+    assert entries["photos@8"]["data_digest"] == open_data("photos@8").folder_digest
 
 
 def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

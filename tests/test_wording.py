@@ -10,7 +10,7 @@ import pytest
 from test_imports import HOME, PACKAGES, part_of, parts
 
 from agents import PpoSettings, make_searcher
-from agents.optuna_storage import check_storage
+from agents.storage_files import check_storage
 from profilesearch import Budget, UsageError, load_data
 from profilesearch.applying.settings import Applying
 from profilesearch.cli.console import run

@@ -21,7 +21,7 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision, Measure
 from profilesearch.errors import UsageError
 from profilesearch.networks.familiar import ENOUGH, unfamiliar
-from profilesearch.networks.names import UNSEARCHED
+from profilesearch.networks.names import other_rival
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
 from profilesearch.research.settings import Training
@@ -64,7 +64,6 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     check_outside(settings.out, data)
     if settings.finetune:
         tuning(settings, data)  # finds mistakes
-    _check_rival(settings)
     member = workspace.foreign([settings.checkpoint])[0] if settings.checkpoint else None
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     here = at_hand(settings, data, member)
@@ -105,26 +104,9 @@ def _with_rival(settings: Applying, given: Profile | Decision, output: Output) -
         return settings
     output.say(
         f"--against {settings.against} is the very profile that is applied, so there is nothing to hold it against; "
-        f"--against {_other(settings.against)} is another one"
+        f"--against {other_rival(settings.against)} is another one"
     )
     return replace(settings, against=None)
-
-
-def _check_rival(settings: Applying) -> None:
-    """Checks that the rival is not asked to be the profile itself.
-
-    Raises:
-        UsageError: It is; the message names another one.
-    """
-    if settings.against and settings.against == settings.profile:
-        raise UsageError(
-            f"--against {settings.against} is the very profile that is applied; name another one, such as "
-            f"--against {_other(settings.against)}"
-        )
-
-
-def _other(name: str) -> str:
-    return next(each for each in UNSEARCHED if each != name)
 
 
 def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:

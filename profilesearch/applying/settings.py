@@ -21,8 +21,8 @@ from profilesearch.cli.options import (
     scope_of,
 )
 from profilesearch.cli.settings import Settings, option
-from profilesearch.errors import choose
-from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival, other_rival
 from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.names import DIVERGENCE
 from profilesearch.system.files import check_writable
@@ -176,6 +176,11 @@ files, in --out, which appears whole (an earlier result of other settings there 
             if asked is not None and asked not in NAMED:
                 given_profile(asked, self.store)
         check_rival(self.profile or UNIFORM, self.budget)
+        if self.against and self.against == self.profile:
+            raise UsageError(
+                f"--against {self.against} is the very profile that is applied; name another one, such as "
+                f"--against {other_rival(self.against)}"
+            )
         choose("schedule", self.schedule, ("cosine", "linear"))
         for kind in self.export:
             choose("format", kind, FORMATS)

@@ -14,14 +14,13 @@ from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import AUTO, CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
 from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, RAY, STATISTICS
+from profilesearch.system.files import check_writable
 from profilesearch.system.naming import safe_name
 from profilesearch.tasks.catalogue import NAMES, check_data
 from profilesearch.tasks.names import PRECISIONS, check_device
 
 _LONGEST = 48
 """Characters of a data set's part of a name."""
-
-
 _OWN = "of pixels in [0, 1], as the model was trained: one for all channels, or one for each"
 _MODELS, _SEARCH, _ENGINE = "models", "search", "engine"
 
@@ -228,10 +227,7 @@ class Searching(Normalized, Pooled):
             group=_ENGINE,
         ),
     )
-    workers: int = field(
-        default=0,
-        metadata=option("of the engine (default: one for each core)", "N", ranges.workers, group=_ENGINE),
-    )
+    workers: int = field(default=0, metadata=WORKERS | {"group": _ENGINE})
     address: str | None = field(
         default=None, metadata=option("of a running Ray cluster (default: start one here)", "HOST", group=_ENGINE)
     )
@@ -268,6 +264,8 @@ class Searching(Normalized, Pooled):
         choose("engine", self.engine, ENGINES)
         if self.workers and self.engine == LOCAL:
             raise UsageError("--workers is for --engine processes or ray; the local one is this process alone")
+        for folder in (self.runs, self.pool_dir):
+            check_writable(folder)
         if self.address is not None and self.engine != RAY:
             raise UsageError(f"--address is for --engine ray, not for {self.engine}")
 

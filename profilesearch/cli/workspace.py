@@ -1,6 +1,5 @@
 """From options to a problem: data sets found, pools assembled or trained, budgets checked before any work."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +10,15 @@ from typing import Any, cast
 import numpy as np
 
 from profilesearch.cli.console import DATA_VARIABLE, Output
+from profilesearch.cli.given import file_given, trained_here
 from profilesearch.cli.options import OnModels, Pooled, Searching
 from profilesearch.errors import UsageError, choose
 from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks.architectures import build, check_architecture, stem_channels
-from profilesearch.networks.checkpoints import entry_of, load_matched
+from profilesearch.networks.checkpoints import load_matched
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.latency import LatencyModel, device_name, latency_error
-from profilesearch.networks.names import AUTO
+from profilesearch.networks.names import AUTO, entry_of
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_names, published_weights
 from profilesearch.networks.rivals import rivals_of, taper
@@ -30,8 +30,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.names import Measure, Statistics
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
-from profilesearch.system.files import check_writable
-from profilesearch.tasks.catalogue import check_data, is_data, taken, with_size
+from profilesearch.tasks.catalogue import check_data, taken, with_size
 from profilesearch.tasks.data import DataSet, is_present
 from profilesearch.tasks.files import FileImages, for_network
 from profilesearch.tasks.hardware import open_device
@@ -114,14 +113,12 @@ class Workspace:
         members: dict[int, Member] = {}
         to_train = {}  # after all files are read, since one may be wrong
         for place, entry in enumerate(checkpoints):
-            own = _trained_here(entry)
+            own = trained_here(entry)
             if own:
                 to_train[place] = own
                 continue
-            name, separator, file = entry.partition("=")
-            known = bool(separator) and is_data(name)
-            data = self.data(name if known else self.names[0])
-            path = self._file_of(file if known else entry)
+            name, file = file_given(entry)
+            data, path = self.data(name or self.names[0]), self._file_of(file)
             matched = load_matched(self._sources.arch, path)
             if matched.note:
                 self._output.say(matched.note)
@@ -217,7 +214,7 @@ class Workspace:
         """
         _check_search(settings)
         data = self.data(self.names[0])
-        files = self.foreign([entry for entry in settings.checkpoint if not _trained_here(entry)])
+        files = self.foreign([entry for entry in settings.checkpoint if not trained_here(entry)])
         if files:
             network, data = files[0].load(), self.data(files[0].data)
         else:
@@ -256,17 +253,9 @@ class Workspace:
         return chosen
 
 
-def _trained_here(checkpoint: str) -> tuple[str, int] | None:
-    """Returns the data set and the seed of what is given as DATA:SEED; nothing for a file."""
-    own = re.fullmatch("(.+):([0-9]+)", checkpoint, re.DOTALL)
-    return (own[1], int(own[2])) if own and is_data(own[1]) else None
-
-
 def _check_search(settings: Searching) -> None:
     """Finds mistakes in what a search is told, before any work."""
     default_settings(settings.images, settings.criterion, settings.seed)
-    for folder in (settings.runs, settings.pool_dir):
-        check_writable(folder)
     Ledger(settings.runs / "ledger.jsonl")
     open_device(settings.device)
 

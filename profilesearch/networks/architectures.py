@@ -15,10 +15,10 @@ from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError, choose, nearest
 from profilesearch.networks.cifar_resnet import CIFAR_RESNETS, resnet18_small
+from profilesearch.networks.names import TIMM
 from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.system.files import nearest_path
 
-TIMM = "timm:"
 _IMAGES = {"inception_v3": 299}
 SMALL_IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **CIFAR_RESNETS,

@@ -17,6 +17,7 @@ from profilesearch.networks.architectures import filled_later, is_foreign_code
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
+from profilesearch.networks.names import entry_of
 from profilesearch.networks.numbers import kept_numbers, state_tensors
 from profilesearch.networks.plan import copied
 from profilesearch.networks.reading import (
@@ -98,12 +99,6 @@ def load_matched(architecture: str, path: str | Path) -> Matched:
     _check_names(found.tensors, expected, str(path))
     tensors = _values(checkpoint, found.tensors)
     return Matched(tensors, *dimensions(architecture, tensors), found.note(path))
-
-
-def entry_of(path: Path) -> tuple[Path, str]:
-    """Splits `FILE#ENTRY`; the entry is empty where there is a file of that very name."""
-    name, _, entry = path.name.rpartition("#")
-    return (path, "") if not name or path.exists() else (path.with_name(name), entry)
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -1,5 +1,6 @@
 """What can be asked for of networks, by name: read without torch, which takes seconds."""
 
+from pathlib import Path
 from typing import Literal
 
 from profilesearch.errors import UsageError
@@ -25,6 +26,8 @@ UNIFORM, WIDEST, TAPER, RANDOM = UNSEARCHED = ("uniform", "widest", "taper", "ra
 """Profiles that need no search."""
 CONTENDERS = (UNIFORM, WIDEST)
 """What every search must beat."""
+TIMM = "timm:"
+"""What names of timm's architectures start with."""
 POLICY, SENSITIVITY = "policy", "sensitivity"
 NAMED = (*UNSEARCHED, POLICY, SENSITIVITY)
 """Profiles by name, none of which needs a search on the network at hand."""
@@ -38,6 +41,17 @@ def folder_name(name: str) -> str:
 def architecture_of(folder: str) -> str:
     """Returns the architecture that a folder is named after."""
     return folder.replace("--", ":")
+
+
+def entry_of(path: Path) -> tuple[Path, str]:
+    """Splits `FILE#ENTRY`, one of several networks in a file; the entry is empty where a file has that very name."""
+    name, _, entry = path.name.rpartition("#")
+    return (path, "") if not name or path.exists() else (path.with_name(name), entry)
+
+
+def other_rival(name: str) -> str:
+    """Returns another profile that needs no search."""
+    return next(each for each in UNSEARCHED if each != name)
 
 
 def check_rival(name: str, budget: Budget) -> None:

@@ -24,7 +24,6 @@ from profilesearch.research.settings import Training
 from profilesearch.scoring.engines import open_engine
 from profilesearch.scoring.names import SHOWN
 from profilesearch.scoring.problem import Problem
-from profilesearch.system.files import check_writable
 from profilesearch.system.naming import check_name
 
 
@@ -40,8 +39,6 @@ def train(settings: Training, applying: type[Settings]) -> None:
     """
     output, searcher = Output.of(settings), searcher_of(settings)
     check_tensorboard(settings.tensorboard)
-    for folder in (settings.store, *filter(None, [settings.tensorboard])):
-        check_writable(folder)
     workspace = Workspace(settings, output)
     check_name(folder_name(settings.arch))
     settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)

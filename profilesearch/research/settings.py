@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.registry import searcher_names
+from agents.registry import OWN, check_told, searcher_names
+from agents.storage_files import check_storage
 from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
 from profilesearch.cli.hyperparameters import PPO
 from profilesearch.cli.options import STORE, Searching, setting_name
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.names import check_rival
+from profilesearch.networks.names import POLICY, check_rival
+from profilesearch.system.files import check_writable, regular_file
 from profilesearch.system.naming import check_name, safe_name
 
 _COMPARISON = "comparison"
@@ -77,13 +79,21 @@ files:
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A name is unknown, or the profile cannot have its name.
+            UsageError: A name is unknown, the searcher has no use for what it is told, or a place cannot be written.
         """
         super().validate()
         choose("searcher", self.searcher, searcher_names())
         check_rival(self.searcher, self.budget)
         if self.name is not None:
             check_name(self.name)
+        if self.searcher in OWN:
+            check_told(self.searcher, self.ppo or None, self.start, self.storage)
+        if self.start not in (None, POLICY):
+            regular_file(str(self.start), "policy")
+        if self.storage is not None:
+            check_storage(self.storage)
+        for folder in filter(None, (self.store, self.tensorboard)):
+            check_writable(folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from profilesearch.profiles import Metric
+
 Measure = Literal["accuracy", "loss", "divergence"]
 MEASURES: tuple[Measure, ...] = ("accuracy", "loss", "divergence")
 ACCURACY, LOSS, DIVERGENCE = MEASURES
@@ -17,3 +19,7 @@ MEAN, WORST, CVAR = OVER_MEMBERS = ("mean", "worst", "cvar")
 """What is made of gains over the members of a pool."""
 TARGET_WEIGHT = 1.0
 """How much a relative distance of 100 % from the budget costs a reward, in units of relative accuracy."""
+MIXED_WEIGHT = 4.0
+"""The same over several architectures, in spreads of random profiles: these are a quarter of the accuracy, or less."""
+MIXED_METRICS: tuple[Metric, ...] = ("macs", "params")
+"""Of budgets over several architectures."""

@@ -11,7 +11,6 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
 from profilesearch.showing.settings import Pooling
-from profilesearch.system.files import check_writable
 from profilesearch.tasks.pools import Member, default_recipe, example_shape, held_out_accuracy
 from profilesearch.tasks.splits import split
 
@@ -19,8 +18,6 @@ from profilesearch.tasks.splits import split
 def pool(settings: Pooling) -> None:
     """Does what `pool` is told."""
     output = Output.of(settings)
-    if not settings.list:
-        check_writable(settings.pool_dir)
     workspace = Workspace(settings, output)
     members = workspace.foreign(settings.checkpoint)
     if not settings.checkpoint:

@@ -8,6 +8,7 @@ from profilesearch.cli import ranges
 from profilesearch.cli.options import ARCH, KEEP_PARAMS, STORE, Normalized, Pooled
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
+from profilesearch.system.files import check_writable, regular_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,18 @@ files:
         metadata=option("weights of another task to start from; the classifier starts anew", "FILE"),
     )
     list: bool = field(default=False, metadata=option("list what is there, train nothing"))
+
+    def validate(self) -> None:
+        """Finds mistakes in the words, and places that are missing or cannot be written.
+
+        Raises:
+            UsageError: There is one.
+        """
+        super().validate()
+        if self.start is not None:
+            regular_file(self.start, "checkpoint")
+        if not self.list:
+            check_writable(self.pool_dir)
 
     @property
     def recipe(self) -> dict[str, Any]:

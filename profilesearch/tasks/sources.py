@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.architectures import TIMM, is_torchvisions, published_framing, published_normalization
+from profilesearch.networks.architectures import is_torchvisions, published_framing, published_normalization
 from profilesearch.networks.checkpoints import load_matched
+from profilesearch.networks.names import TIMM
 from profilesearch.tasks.catalogue import DATA_SETS, IMAGENET, NAMES, SMALLNORB, check_data, parts_of
 from profilesearch.tasks.data import DataSet, load_data
 from profilesearch.tasks.decoding import Framing

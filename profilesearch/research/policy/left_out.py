@@ -1,6 +1,5 @@
 """Leave one family out: what a policy that never saw a family decides for it, beside rivals and a search."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +10,6 @@ from agents.ppo import PpoSearcher
 from agents.sensitivity import pool_losses
 from envs.policy import Policy
 from profilesearch.measure.intervals import mean_interval
-from profilesearch.networks.architectures import TIMM
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
@@ -22,10 +20,6 @@ from profilesearch.sensitivity import sensitive
 
 RIVAL_NAMES = ("uniform", "widest", "taper", "sensitivity", "random, median", "random, best", "search")
 _OVER_UNIFORM = ("widest", "taper", "sensitivity", "search")
-_FAMILY = re.compile(r"(?:tf_|tv_|gluon_|legacy_|wide_)?([a-z]+?)(?=v?\d|[^a-z]|$)", re.IGNORECASE)
-"""timm writes mobilenetv3 for mobilenet_v3; a wide network is of the family that it widens."""
-_ROOT = re.compile(r"(?:^|(?<!inception)_)(?:se|sk|eca|pre)?(resnext|resnet|regnet|mnasnet|densenet)", re.IGNORECASE)
-"""Families that have kinds with names of their own, such as legacy_seresnet18, resnetrs50, regnety_002."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +43,6 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Returns the row as plain data."""
         return asdict(self)
-
-
-def family_of(architecture: str) -> str:
-    """Returns the family of an architecture: the letters that its name begins with, such as `resnet` of `resnet56`.
-
-    Of names with an older family in them it is that one: a policy that learned from relatives has seen them.
-    """
-    name = architecture.removeprefix(TIMM).rpartition(":")[2]
-    found = _ROOT.search(name) or _FAMILY.match(name)
-    return found[1].lower() if found else name
 
 
 def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:

@@ -7,19 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.general import GeneralSettings, train_policy
+from agents.general import train_policy
+from agents.general_settings import GeneralSettings
 from envs.mixture import DRAWS, KEEPS, LEVELS, Mixture
 from envs.policy import Policy
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import named
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build, check_architecture, image_size
 from profilesearch.networks.names import POLICY, folder_name
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.reporting.plots import rivals_figure, save_figure
-from profilesearch.research.policy.left_out import RIVAL_NAMES, Row, evidence_of, family_of, leave_one_out, measure
+from profilesearch.research.policy.families import family_of
+from profilesearch.research.policy.left_out import RIVAL_NAMES, Row, evidence_of, leave_one_out, measure
 from profilesearch.research.policy.settings import Policing
 from profilesearch.scoring.engines import Engine, open_engine
 from profilesearch.scoring.problem import Problem
@@ -28,6 +30,7 @@ from profilesearch.system.folders import digest_of
 from profilesearch.system.naming import safe_name
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.files import FileImages
+from profilesearch.tasks.hardware import open_device
 
 
 def policy(settings: Policing) -> None:
@@ -36,39 +39,23 @@ def policy(settings: Policing) -> None:
     if settings.action == "show":
         show(settings, output)
         return
+    for name in settings.architectures:
+        check_architecture(name)
+    open_device(settings.device)
+    known = unlearned(settings) if settings.action == "measure" else None
     with open_engine(settings.engine, settings.workers, settings.address) as engine:
         problems = problems_of(settings, output, engine)
-        {"train": train, "evaluate": evaluate, "measure": measure_stored}[settings.action](settings, problems, output)
-
-
-def specs(pool: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the checkpoints of each architecture of a pool, none where members are trained here.
-
-    Raises:
-        UsageError: The pool is empty, an architecture is unknown, or given with and without checkpoints.
-    """
-    if not pool:
-        raise UsageError("give --pool NAME... with the architectures to learn on, such as resnet20 vgg_tiny")
-    found: dict[str, list[str]] = {}
-    bare = set()
-    for spec in pool:
-        name, separator, checkpoint = spec.partition("=")
-        check_architecture(name)
-        found.setdefault(name, []).extend([checkpoint] if separator else [])
-        bare |= set() if separator else {name}
-    mixed = next((name for name in bare if found[name]), None)
-    if mixed:
-        raise UsageError(
-            f"--pool has {mixed} with a checkpoint and without; DATA:SEED names a member that is trained here"
-        )
-    return found
+        if known is not None:
+            measure_stored(settings, known, problems, output)
+        else:
+            {"train": train, "evaluate": evaluate}[settings.action](settings, problems, output)
 
 
 def problems_of(settings: Policing, output: Output, engine: Engine) -> list[Problem]:
     """Returns one problem for each architecture of the pool; data sets are read once."""
     problems: list[Problem] = []
     shared: dict[str, DataSet] = {}
-    for arch, checkpoints in specs(settings.pool).items():
+    for arch, checkpoints in settings.architectures.items():
         own = replace(settings, arch=arch, checkpoint=tuple(checkpoints), keep=KEEPS[1])
         workspace = Workspace(own, output)
         workspace.loaded.update(shared)
@@ -122,7 +109,7 @@ def train(settings: Policing, problems: Sequence[Problem], output: Output) -> No
     Raises:
         UsageError: Another policy has this name.
     """
-    path = settings.store / POLICY / f"{settings.name}.safetensors"
+    path = settings.file
     if path.exists() and _settings_of(path) != _about(settings, problems)["settings"]:
         raise UsageError(
             f"{path} is there already, trained with other settings, and would be lost; give the new policy another "
@@ -168,27 +155,18 @@ def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) ->
     """Leaves one family out after the other, writes what was measured, and gives it to the policy of these settings.
 
     A part of the families, with --leave-out, gives the policy nothing: what it has may be of all of them.
-
-    Raises:
-        UsageError: There are fewer than three families.
     """
     families = {problem.space.architecture: family_of(problem.space.architecture) for problem in problems}
-    if len(set(families.values())) < 3:
-        raise UsageError(
-            f"the pool has the families {', '.join(sorted(set(families.values())))} alone; leaving one out needs three "
-            "or more"
-        )
-
     train_without, told = partial(_trained, settings, output), partial(_told, output)
-    only = [choose("family of the pool", name, families.values()) for name in dict.fromkeys(settings.leave_out)]
-    only = [] if set(only) == set(families.values()) else only
+    asked = tuple(dict.fromkeys(settings.leave_out))
+    only = () if set(asked) == set(families.values()) else asked
     rows = leave_one_out(problems, families, train_without, settings.sizes, settings.seed, told, only)
     evidence = _evidence(settings, problems, rows)
     record = _record(settings, only)
     known = _about(settings, problems)["settings"]
     write_json(record, {"settings": known, "evidence": evidence})
     _tables(rows, evidence, output)
-    path = settings.store / POLICY / f"{settings.name}.safetensors"
+    path = settings.file
     if not only and path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
         policy.with_about(evidence=evidence).save(path)
         output.say(f"the evidence is now in {path}")
@@ -196,22 +174,28 @@ def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) ->
     output.result({"record": str(record), **evidence})
 
 
-def measure_stored(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
-    """Measures the stored policy of a name on architectures of families that it did not learn from.
+def unlearned(settings: Policing) -> Policy:
+    """Returns the stored policy that is measured on the families of the pool.
 
     Raises:
-        UsageError: There is no such policy, or it learned from a family of the pool.
+        UsageError: There is no such policy, or it learned from one of them.
     """
-    policy = Policy.load(settings.store / POLICY / f"{settings.name}.safetensors")
+    policy = Policy.load(settings.file)
     learned = {about["family"] for about in policy.about.get("architectures", {}).values()}
-    rows: list[Row] = []
-    for problem in problems:
-        family = family_of(problem.space.architecture)
+    for family in map(family_of, settings.architectures):
         if family in learned:
             raise UsageError(
                 f"the policy {settings.name} learned from {family}; measure it on other families, or leave this one "
                 "out with `policy evaluate`"
             )
+    return policy
+
+
+def measure_stored(settings: Policing, policy: Policy, problems: Sequence[Problem], output: Output) -> None:
+    """Measures a stored policy on architectures of families that it did not learn from."""
+    rows: list[Row] = []
+    for problem in problems:
+        family = family_of(problem.space.architecture)
         for row in measure(problem, policy, family, settings.sizes, settings.seed):
             _told(output, row)
             rows.append(row)
@@ -257,10 +241,8 @@ def show(settings: Policing, output: Output) -> None:
     """Shows the profile that the stored policy decides for a network, beside those that need no search.
 
     Raises:
-        UsageError: No network is named, there is no policy, or the budget is out of reach.
+        UsageError: There is no policy, or the budget is out of reach.
     """
-    if not settings.arch:
-        raise UsageError("give --arch NAME, the network whose profile is shown; or `policy train`, `policy evaluate`")
     size = settings.image_size or image_size(settings.arch)
     network = build(settings.arch, 10)
     plan = Plan(settings.arch, network, (3, size, size))

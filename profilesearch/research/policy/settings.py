@@ -1,16 +1,20 @@
 """What `policy` is told."""
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from agents.general_settings import GeneralSettings
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import ARCH, IMAGES, STORE, Searching
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.names import AUTO
+from profilesearch.networks.names import AUTO, POLICY
+from profilesearch.research.policy.families import family_of
 from profilesearch.research.policy.sizes import Sizes
-from profilesearch.scoring.names import OVER_MEMBERS
-from profilesearch.system.files import check_writable
+from profilesearch.scoring.names import MIXED_METRICS, OVER_MEMBERS
+from profilesearch.system.files import check_writable, regular_file
 from profilesearch.system.naming import check_name
 
 ACTIONS = ("show", "train", "evaluate", "measure")
@@ -103,6 +107,31 @@ files:
         return f"python -m profilesearch.policy {self.action}{self.words(vars(self), _MACHINE)}"
 
     @property
+    def file(self) -> Path:
+        """Where the policy is stored."""
+        return self.store / POLICY / f"{self.name}.safetensors"
+
+    @property
+    def architectures(self) -> dict[str, list[str]]:
+        """The checkpoints of each architecture of the pool, none where members are trained here.
+
+        Raises:
+            UsageError: The pool is empty, or an architecture is given with and without checkpoints.
+        """
+        if not self.pool:
+            raise UsageError("give --pool NAME... with the architectures to learn on, such as resnet20 vgg_tiny")
+        parts = [spec.partition("=") for spec in self.pool]
+        found = {name: [file for each, _, file in parts if each == name and file] for name, _, _ in parts}
+        for name, separator, file in parts:
+            if not name or bool(separator) != bool(file):
+                raise UsageError(f"--pool takes NAME or NAME=CHECKPOINT, got '{name}{separator}{file}'")
+            if not separator and found[name]:
+                raise UsageError(
+                    f"--pool has {name} with a checkpoint and without; DATA:SEED names a member that is trained here"
+                )
+        return found
+
+    @property
     def sizes(self) -> Sizes:
         """How much is measured."""
         return Sizes(self.keeps, self.draws, self.search)
@@ -117,9 +146,36 @@ files:
         choose("action", self.action, ACTIONS)
         choose("objective", self.objective, OVER_MEMBERS)
         check_name(self.name)
+        if self.leave_out and self.action != "evaluate":
+            raise UsageError(f"--leave-out is for `policy evaluate`, not for `policy {self.action}`")
         if self.keep_params is not None or self.multiple_of == AUTO:
             raise UsageError(
                 "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out"
             )
-        for folder in (self.store, self.runs, self.pool_dir):
-            check_writable(folder)
+        check_writable(self.store)
+        self._check_action()
+
+    def _check_action(self) -> None:
+        """Finds mistakes in what is told to one of the actions.
+
+        Raises:
+            UsageError: There is one.
+        """
+        if self.action == "show":
+            if not self.arch:
+                raise UsageError(
+                    "give --arch NAME, the network whose profile is shown; or `policy train`, `policy evaluate`"
+                )
+            return
+        for checkpoint in chain.from_iterable(self.architectures.values()):
+            check_given(checkpoint)
+        if self.action == "measure":
+            regular_file(self.file, "policy")
+            return
+        choose("metric for several architectures", self.metric, MIXED_METRICS)
+        GeneralSettings().check_evaluations(self.evaluations)
+        families = sorted(set(map(family_of, self.architectures)))
+        if self.action == "evaluate" and len(families) < 3:
+            raise UsageError(f"the pool has the families {', '.join(families)} alone; leaving one out needs three")
+        for name in self.leave_out:
+            choose("family of the pool", name, families)

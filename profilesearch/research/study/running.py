@@ -19,7 +19,6 @@ from profilesearch.research.study.page import Entry, Section, read_entries, writ
 from profilesearch.research.study.settings import Studying
 from profilesearch.research.study.tuning import run_finetune
 from profilesearch.store import Store
-from profilesearch.system.files import check_writable
 from profilesearch.system.temporary import scratch_folder
 from profilesearch.tasks.hardware import best_precision, open_device
 from profilesearch.tasks.names import Precision
@@ -38,8 +37,6 @@ def study(settings: Studying, words: Sequence[str]) -> None:
     """
     settings = replace(settings, precision=settings.precision or best_precision())
     output = Output.of(settings)
-    for folder in (settings.results, settings.runs, settings.store, settings.pool_dir):
-        check_writable(folder)
     open_device(settings.device)
     only = settings.experiments
     read_entries(settings.results, settings.arch)  # before anything is measured
@@ -169,14 +166,16 @@ def take_again(lab: Lab, row: str, output: Output) -> None:
     if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
         raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
     line = section.lines[int(number) - 1]
-    rows = []
+    rows, numbers = [], []
     for measurement in line.measurements:
-        record = lab.recorded(measurement) or {}
+        record, name = lab.recorded(measurement) or {}, lab.identity(measurement)
         for what, value in _again(lab, lab.used(measurement)).items():
-            rows.append([lab.identity(measurement), what, record.get(what, ""), f"{value:.4f}"])
+            known = record.get(what, "")
+            rows.append([name, what, known, f"{value:.4f}"])
+            numbers.append([name, what, float(known) if known else None, round(value, 4)])
             output.say(" ".join(rows[-1]))
     output.table(f"{row}: {' | '.join(line.cells)}", ["measurement", "number", "recorded", "now"], rows)
-    output.result({"row": row, "measurements": rows})
+    output.result({"row": row, "measurements": numbers})
 
 
 def _again(lab: Lab, job: Job) -> dict[str, float]:

@@ -10,6 +10,7 @@ from profilesearch.cli.settings import option
 from profilesearch.errors import choose
 from profilesearch.research.study.experiments import EXPERIMENTS, LONG
 from profilesearch.research.study.sizes import QUICK, Sizes
+from profilesearch.system.files import check_writable
 from profilesearch.tasks.names import PRECISIONS
 
 
@@ -90,11 +91,13 @@ files:
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A name is unknown.
+            UsageError: A name is unknown, or a folder cannot be written.
         """
         super().validate()
         choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
         _ = self.experiments
+        for folder in (self.results, self.runs, self.store, self.pool_dir):
+            check_writable(folder)
         if self.row:
             choose("experiment", self.row.partition(".")[0], EXPERIMENTS)
 

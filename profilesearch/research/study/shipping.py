@@ -196,11 +196,14 @@ def _evidence(lab: Lab, keep: float, target: str, tuned: Mapping[str, Sequence[T
     member = lab.member(target)
     images = lab.test_images(target)
     after = float(np.mean([t.after for t in ours]))
-    recipe = asdict(tuning_recipe(data_of(lab.sources, member), lab.sizes.epochs, lr=lab.sizes.lr))
+    data = data_of(lab.sources, member)
+    recipe = asdict(tuning_recipe(data, lab.sizes.epochs, lr=lab.sizes.lr))
     recipe |= {"precision": lab.sources.precision}
     for name in ("epochs", "seed"):  # said elsewhere
         del recipe[name]
     subject: Evidence = {"data": member.data, "model": target}
+    if data.folder_digest:
+        subject["data_digest"] = data.folder_digest
     if training := _training_of(lab, target):
         subject["model_training"] = cast(Mapping[str, float], training)
     measured: Evidence = {

@@ -125,6 +125,8 @@ def profiles_with_evidence(setting: Setting, rows: Sequence[Row]) -> Iterable[tu
             if setting.knows(data):  # not one of an earlier command
                 recipe = recipe_of(setting.data(data), row["finetune"], int(row["epochs"]), row["precision"])
                 known["test_images"] = len(setting.data(data).test)
+                if digest := setting.data(data).folder_digest:
+                    known["data_digest"] = digest
             if _task(row) in dense:
                 known["dense_accuracy"] = dense[_task(row)]
             profile = profile.with_evidence(

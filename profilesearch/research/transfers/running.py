@@ -10,6 +10,7 @@ import torch
 from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.identity import network_identity
+from profilesearch.research.study.cells import values
 from profilesearch.research.study.identities import check_identities
 from profilesearch.research.study.records import Records, Row
 from profilesearch.research.study.workers import results
@@ -28,7 +29,7 @@ from profilesearch.research.transfers.setting import ROWS, Run, Setting, carry, 
 from profilesearch.research.transfers.settings import Transferring
 from profilesearch.research.transfers.speeds import SPEEDS, measure, times
 from profilesearch.research.transfers.ways import LEVELS_OF
-from profilesearch.system.files import check_writable, write_text
+from profilesearch.system.files import write_text
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
@@ -45,8 +46,6 @@ def transfer(settings: Transferring, words: Sequence[str]) -> None:
     """
     settings = replace(settings, precision=settings.precision or best_precision())
     output = Output.of(settings)
-    for folder in (settings.out, settings.pool_dir):
-        check_writable(folder)
     read_commands(settings.out / "commands.json")  # before anything is trained
     records, _ = Records(settings.out / "rows.csv", ROWS), Records(settings.out / "speeds.csv", SPEEDS)
     workspace = Workspace(settings, output)
@@ -66,7 +65,7 @@ def transfer(settings: Transferring, words: Sequence[str]) -> None:
     commands, ending = remember(settings.out / "commands.json", setting.identity, command)
     write(settings, setting, [row for row in records.rows() if setting.owns(row)], commands, ending, output)
     asked = [row for row in (records.get(each.identity) for each in runs) if row]
-    output.result({"rows": asked, "skipped": list(skipped)})
+    output.result({"rows": [values(ROWS, row) for row in asked], "skipped": list(skipped)})
 
 
 def setting_of(settings: Transferring, workspace: Workspace, source: Member) -> Setting:

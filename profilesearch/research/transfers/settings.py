@@ -12,6 +12,7 @@ from profilesearch.networks.names import CRITERIA, REFITS
 from profilesearch.profiles import Metric
 from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.ways import FINETUNES, LEVELS_OF, STARTS, Ways
+from profilesearch.system.files import check_writable
 from profilesearch.tasks.catalogue import check_data
 from profilesearch.tasks.names import PRECISIONS
 
@@ -167,6 +168,8 @@ files, in --out:
                     f"--metric macs is for smaller tensors, and {method} sets weights to zero; choose from "
                     f"{', '.join(self._able)}"
                 )
+        for folder in (self.out, self.pool_dir):
+            check_writable(folder)
         for kind in self.finetune:
             choose("kind of fine-tuning", kind, FINETUNES)
         if "none" in self.finetune and any(name != self.upstream for name in self.downstream):
