@@ -56,6 +56,8 @@ REFUSED = {
     f"policy train {POOL} --metric latency": "'latency'; choose from macs, params",
     f"policy evaluate {POOL} --metric latency": "'latency'; choose from macs, params",
     f"policy evaluate {POOL} --leave-out resnt": "unknown family of the pool 'resnt'; did you mean resnet?",
+    f"policy train {POOL} --arch resnet8": "--arch is for what `policy` shows; `policy train` takes architectures",
+    f"policy evaluate {POOL} --keep 0.3": "--keep is for what `policy` shows; *budgets, or has them from --keeps",
     f"policy train {POOL} --leave-out resnet": "--leave-out is for `policy evaluate`, not for `policy train`",
     "policy evaluate --pool resnet8 resnet20 vgg_tiny": "the families resnet, vgg alone; leaving one out needs three",
     f"policy measure {POOL} --name nobody": "cannot read the policy profiles/policy/nobody.safetensors",

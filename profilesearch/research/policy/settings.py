@@ -1,8 +1,9 @@
 """What `policy` is told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from agents.general_settings import GeneralSettings
 from profilesearch.cli import ranges
@@ -167,6 +168,12 @@ files:
                     "give --arch NAME, the network whose profile is shown; or `policy train`, `policy evaluate`"
                 )
             return
+        shown = [name for name in ("arch", "checkpoint", "keep") if getattr(self, name) != _defaults()[name]]
+        if shown:
+            raise UsageError(
+                f"--{shown[0]} is for what `policy` shows; `policy {self.action}` takes architectures and checkpoints from "
+                "--pool, and draws its budgets, or has them from --keeps"
+            )
         for checkpoint in chain.from_iterable(self.architectures.values()):
             check_given(checkpoint)
         if self.action == "measure":
@@ -179,3 +186,7 @@ files:
             raise UsageError(f"the pool has the families {', '.join(families)} alone; leaving one out needs three")
         for name in self.leave_out:
             choose("family of the pool", name, families)
+
+
+def _defaults() -> dict[str, Any]:
+    return {each.name: each.default for each in fields(Policing)}
