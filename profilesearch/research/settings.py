@@ -14,7 +14,6 @@ from profilesearch.networks.names import check_rival
 from profilesearch.system.naming import check_name, safe_name
 
 _COMPARISON = "comparison"
-_PPO = "ppo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +148,6 @@ files:
         super().validate()
         for name in self.searchers:
             choose("searcher", name, searcher_names())
-        if self.ppo and _PPO not in self.searchers:
-            raise UsageError("--ppo is for the searcher ppo, which is not among --searchers")
         for path in self.profile:
             given_profile(path, Path("profiles"))
         if self.checkpoint and not self.target:
