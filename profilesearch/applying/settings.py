@@ -17,6 +17,7 @@ from profilesearch.cli.options import (
     STD,
     STORE,
     OnModels,
+    Seeded,
     budget_of,
     scope_of,
 )
@@ -36,7 +37,7 @@ _PROFILE, _TUNING = "profile", "fine-tuning"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Applying(OnModels):
+class Applying(Seeded, OnModels):
     """What `apply` is told: how a network is pruned and fine-tuned, and where the result goes."""
 
     verb = "apply"
