@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 from profilesearch.cli.console import Output
@@ -176,3 +177,14 @@ def known_worth(profile: Profile, data: str) -> str:
     if known.value > 0:
         return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}, which may be chance"
     return f"it lost {-known.value * 100:.2f} points to uniform on {data}, so try --profile uniform too"
+
+
+def known_loss(profile: Profile, data: str) -> str:
+    """Says what a profile lost to uniform on a data set or, where nothing is known there, elsewhere."""
+    known = gains(profile)
+    if data in known:
+        return f"it lost {abs(known[data].value) * 100:.2f} points to uniform on {data}"
+    lost = abs(fmean(gain.value for gain in known.values())) * 100
+    return (
+        f"it lost {lost:.2f} points to uniform in the mean of {', '.join(known)}, and on {data} nothing is known of it"
+    )
