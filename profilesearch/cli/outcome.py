@@ -167,10 +167,10 @@ def known_worth(profile: Profile, data: str) -> str:
         )
         return (
             f"that search is all that is known of it on {data}{scored}; no other model was measured, so hold it "
-            "against --profile uniform"
+            "against uniform (--against uniform)"
         )
     if known is None:
-        return f"nothing is known of it on {data}, so hold it against --profile uniform"
+        return f"nothing is known of it on {data}, so hold it against uniform (--against uniform)"
     reach = f"({known.low * 100:.2f} to {known.high * 100:.2f})"
     if known.low > 0:
         return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}"
