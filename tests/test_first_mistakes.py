@@ -30,6 +30,8 @@ MISTAKES = {
     f"{OWN} --keep 50": "--keep must be in (0, 1], got 50; 0.5 is half",
     f"{OWN} --keep 50%": "--keep must be a number in (0, 1], got 50%",
     f"{OWN} --mean 0.5,0.5,0.4 --std 0.2": "--mean must be a number *; * several numbers with spaces between them",
+    f"{OWN} --distill 1": "--distill is for fine-tuning; give --finetune EPOCHS as well",
+    f"{OWN} --label-smoothing 0.1 --lr 0.02": "--label-smoothing is for fine-tuning; give --finetune EPOCHS as well",
     f"{OWN} --finetune 1,5": "--finetune must be a whole number, got 1,5; write fractions with a point",
     f"{OWN} --mean 123 --std 58": "of pixels scaled to [0, 1] (divide those of 0 to 255 by 255)",
     f"{OWN} --imagesize 8": "error: unknown option --imagesize; did you mean --image-size?; see --help",

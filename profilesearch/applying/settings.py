@@ -1,6 +1,6 @@
 """What is asked of `apply`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from profilesearch.cli.options import (
     scope_of,
 )
 from profilesearch.cli.settings import Settings, option
-from profilesearch.errors import choose
+from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival
 from profilesearch.profiles import Budget, Scope
 from profilesearch.scoring.names import DIVERGENCE
@@ -178,12 +178,23 @@ files, in --out, which appears whole (an earlier result of other settings there 
                 given_profile(asked, self.store)
         check_rival(self.profile or UNIFORM, self.budget)
         choose("schedule", self.schedule, ("cosine", "linear"))
+        self._check_tuning()
         for kind in self.export:
             choose("format", kind, FORMATS)
         _ = self.groups, self.budget
         check_place(self.out)
         if self.checkpoint is None:
             check_writable(self.pool_dir)
+
+    def _check_tuning(self) -> None:
+        """Checks that there is a fine-tuning where something is told of it.
+
+        Raises:
+            UsageError: There is none.
+        """
+        told = [e.name for e in fields(self) if e.metadata["group"] == _TUNING and getattr(self, e.name) != e.default]
+        if told and not self.finetune:
+            raise UsageError(f"--{told[0].replace('_', '-')} is for fine-tuning; give --finetune EPOCHS as well")
 
     def command(self, **changed: Any) -> str:
         """Returns the command that these settings are of, with other values for some."""
