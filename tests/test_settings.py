@@ -119,7 +119,7 @@ def test_an_option_of_several_values_may_be_given_several_times() -> None:
         ("epochs=1.5", "--ppo must give epochs a whole number, got 1.5"),
         ("clip=wide", "--ppo must give clip a number, got wide"),
         ("learning_rate=nan", r"--ppo must be in range: learning_rate must be in \[1e-09, 1\], got nan"),
-        ("hidden=0", r"hidden must be in \[1, 4096\], got 0"),
+        ("hidden=0", r"hidden must be a whole number in \[1, 4096\], got 0"),
     ],
 )
 def test_a_wrong_hyperparameter_is_refused(word: str, sentence: str) -> None:
