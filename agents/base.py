@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.reward import reward
-from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import CONTENDERS
 from profilesearch.networks.rivals import rivals_of
 from profilesearch.scoring.names import TARGET_WEIGHT
 from profilesearch.scoring.problem import Problem
+from profilesearch.system.amounts import LARGEST_SEED, whole_number
 from profilesearch.tasks.splits import Part
 
 HISTORY, POLICY = "history", "policy"
@@ -187,10 +187,9 @@ class Searcher(ABC):
             progress: Called after every evaluation.
 
         Raises:
-            UsageError: Fewer than one evaluation.
+            UsageError: Evaluations or seed are no whole numbers, or out of range.
         """
-        if evaluations < 1:
-            raise UsageError(f"a search needs at least 1 evaluation, got {evaluations}")
+        evaluations, seed = whole_number("evaluations", evaluations, 1), whole_number("seed", seed, 0, LARGEST_SEED)
         trial = Trial(problem, evaluations, progress)
         self.propose(trial, seed)
         return self._conclude(trial, seed)

@@ -1,7 +1,7 @@
 """One policy for every budget: PPO with the budget drawn anew for each update, and shown to the policy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -17,6 +17,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.scoring.problem import Problem
+from profilesearch.system.amounts import LARGEST_SEED, whole_number
 
 KEEPS = (0.2, 0.9)
 """Budgets that a family is trained for, as fractions of the cost."""
@@ -66,9 +67,14 @@ def search_family(
         progress: Called after every update with evaluations done, evaluations in all, and the best fitness so far.
 
     Raises:
-        UsageError: There are too few evaluations for one update, or a budget is out of reach.
+        UsageError: There are too few evaluations for one update, a number is none, or a budget is out of reach.
     """
     chosen = settings or PpoSettings()
+    evaluations, seed = whole_number("evaluations", evaluations, 1), whole_number("seed", seed, 0, LARGEST_SEED)
+    for keep in keeps:
+        problem.with_budget(replace(problem.space.budget, keep=keep))  # out of reach is refused before any work
+    if keeps[0] > keeps[1]:
+        raise UsageError(f"keeps must be the smallest and the largest fraction, got {keeps[0]:g} and {keeps[1]:g}")
     updates = evaluations // chosen.episodes
     if updates < 1:
         raise UsageError(f"a family needs at least {chosen.episodes} evaluations, got {evaluations}")

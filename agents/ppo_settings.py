@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 from profilesearch.errors import UsageError
 from profilesearch.scoring.names import TARGET_WEIGHT
@@ -25,7 +26,7 @@ class PpoSettings:
         target_weight: Of the reward's target term.
 
     Raises:
-        UsageError: One is out of its range.
+        UsageError: One is no number of its kind, or out of its range.
     """
 
     episodes: int = 8
@@ -39,8 +40,11 @@ class PpoSettings:
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name):g}")
+            value, whole = getattr(self, name), isinstance(getattr(PpoSettings, name), int)
+            number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+            if not number or not low <= value <= high:
+                what = "a whole number " if whole else ""
+                raise UsageError(f"{name} must be {what}in [{low:g}, {high:g}], got {value!r}")
 
     def changed(self) -> dict[str, float]:
         """Returns what is not as it is by default."""

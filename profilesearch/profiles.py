@@ -138,12 +138,20 @@ class Profile:
 
         Returns:
             What part of its channels each layer loses, by the first layer of every group. Torch-Pruning cuts fractions
-            of a channel off, so half a channel is added to what stays: it keeps as many as `prune_with_profile` does.
+            of a channel off, so half a channel is added to what stays: it keeps as many as `prune_with_profile` does,
+            where it ties layers as we do; those of GhostNet it does not, so count what is left.
 
         Raises:
-            UsageError: A group is no layer of the network by itself, which Torch-Pruning has no ratio for.
+            UsageError: A group is no layer of the network by itself, which Torch-Pruning has no ratio for; or a
+                convolution is grouped, whose widths it rounds by itself.
         """
         modules, ratios = dict(network.named_modules()), {}
+        for name, each in modules.items():
+            if 1 < getattr(each, "groups", 1) < getattr(each, "in_channels", 0):
+                raise UsageError(
+                    f"'{name}' is a grouped convolution, whose widths Torch-Pruning rounds by itself; use "
+                    "prune_with_profile"
+                )
         for name, keep in self.keep.items():
             layer = modules.get(name)
             channels = getattr(layer, "out_channels", getattr(layer, "out_features", None))

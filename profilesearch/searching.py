@@ -7,13 +7,11 @@ from torch import Tensor, nn
 from profilesearch.errors import choose
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.scoring.problem import Problem
-from profilesearch.system.amounts import whole_number
+from profilesearch.system.amounts import LARGEST_SEED, whole_number
 from profilesearch.system.modes import own_modes
 from profilesearch.tasks.splits import Part
 
 _SCORED: tuple[Part, ...] = ("search", "choose", "fresh")
-_LARGEST_SEED = 2**32 - 1
-"""Of NumPy's old generator, which others seed."""
 
 
 @own_modes()
@@ -54,7 +52,7 @@ def search(
     choose("metric", metric, METRICS)
     choose("scope", scope, SCOPES)
     evaluations = whole_number("evaluations", evaluations, 1)
-    seed = whole_number("seed", seed, 0, _LARGEST_SEED)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
     chosen = make_searcher(searcher)
     problem = Problem.of(networks, images, labels, Budget(metric, keep), scope, seed)
     for part in _SCORED:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from profilesearch.cli.outcome import known_worth
+from profilesearch.cli.outcome import known_loss, known_worth
 from profilesearch.errors import UsageError
 from profilesearch.evidence import AtHand
 from profilesearch.list import main as list_main
@@ -193,6 +193,17 @@ def test_other_images_and_weights_of_the_same_names_are_told_apart(
     lost = Stored(profile.with_evidence(entry), tmp_path / "p.json")
     assert evidence_against(lost, here) or about.get("data_digest") == "others"
     assert ("nothing is known" in known_worth(lost.profile.seen(here), here.data)) == (best == "shipped")
+
+
+def test_a_profile_is_left_alone_for_what_it_lost(profile: Profile) -> None:
+    shipped: Any = [
+        {"data": data, "gain": gain, "gain_interval": [-0.1, 0.1]} for data, gain in (("a", 0.01), ("b", -0.04))
+    ]
+    stored = Stored(replace(profile, evidence=tuple(shipped)), Path("p.json"))
+    assert evidence_against(stored, AtHand("mine"))
+    said = "it lost 1.50 points to uniform in the mean of a, b, and on mine nothing is known of it"
+    assert known_loss(stored.profile, "mine") == said
+    assert known_loss(stored.profile, "b") == "it lost 4.00 points to uniform on b"
 
 
 def test_a_search_says_which_images_and_weights_it_saw(

@@ -44,6 +44,13 @@ def test_groups_that_are_no_layer_have_no_ratio() -> None:
         replace(profile, keep={"0#2": 0.5}).to_torch_pruning(network)
 
 
+def test_grouped_convolutions_are_refused_for_torch_pruning() -> None:
+    network = build("regnet_y_tiny", 10, 1)
+    space = Plan("regnet_y_tiny", network, (1, 8, 8)).space(Budget("macs", 0.6))
+    with pytest.raises(UsageError, match=r"block1-0\.f\.b\.0' is a grouped convolution"):
+        space.profile(space.uniform(), {}).to_torch_pruning(network)
+
+
 @pytest.mark.full
 def test_exported_files_say_what_images_they_take(digits: DataSet, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from profilesearch import UsageError, apply, groups, prune, train
+from profilesearch import UsageError, apply, groups, pool, prune, study, train
 from profilesearch import list as listing
 from profilesearch.asked import given_profile
 from profilesearch.cli.console import run
@@ -15,7 +15,7 @@ from profilesearch.networks.checkpoints import load_into
 from profilesearch.store import Store
 from profilesearch.system.files import nearest_path, regular_file
 
-VERBS = {"apply": apply.main, "groups": groups.main, "list": listing.main, "train": train.main}
+VERBS = {each.__name__.rpartition(".")[2]: each.main for each in (apply, groups, listing, pool, study, train)}
 OWN = "apply --arch mynets:net --checkpoint net.pt --data digits"
 MISTAKES = {
     "groups --arch mynets.net": "unknown architecture 'mynets.net'; * your own is written module:callable",
@@ -30,6 +30,8 @@ MISTAKES = {
     f"{OWN} --keep 50": "--keep must be in (0, 1], got 50; 0.5 is half",
     f"{OWN} --keep 50%": "--keep must be a number in (0, 1], got 50%",
     f"{OWN} --mean 0.5,0.5,0.4 --std 0.2": "--mean must be a number *; * several numbers with spaces between them",
+    f"{OWN} --distill 1": "--distill is for fine-tuning; give --finetune EPOCHS as well",
+    f"{OWN} --label-smoothing 0.1 --lr 0.02": "--label-smoothing is for fine-tuning; give --finetune EPOCHS as well",
     f"{OWN} --finetune 1,5": "--finetune must be a whole number, got 1,5; write fractions with a point",
     f"{OWN} --mean 123 --std 58": "of pixels scaled to [0, 1] (divide those of 0 to 255 by 255)",
     f"{OWN} --imagesize 8": "error: unknown option --imagesize; did you mean --image-size?; see --help",
@@ -39,6 +41,8 @@ MISTAKES = {
     f"{OWN} -keep 0.3": "unknown option -keep; did you mean --keep?; see --help",
     "apply --architecture mynets:net": "unknown option --architecture; did you mean --arch?; see --help",
     "train --arch mynets:net --eval 20": "unknown option --eval; did you mean --evaluations?; see --help",
+    "pool --arch mynets:net --seed 3": "unknown option --seed; did you mean --seeds?; see --help",
+    "study --arch mynets:net --seed 3": "unknown option --seed; did you mean --seeds?; see --help",
     "groups --arch mynets:nett": "mynets has no 'nett'; did you mean net?; one of your own is written",
     "groups --arch mynets:Sequential": "mynets has no 'Sequential'; choose from net, other; one of your own is written",
     "groups --arch mynet:net": "No module named 'mynet'; did you mean mynets:net? else check PYTHONPATH",

@@ -119,7 +119,7 @@ def test_an_option_of_several_values_may_be_given_several_times() -> None:
         ("epochs=1.5", "--ppo must give epochs a whole number, got 1.5"),
         ("clip=wide", "--ppo must give clip a number, got wide"),
         ("learning_rate=nan", r"--ppo must be in range: learning_rate must be in \[1e-09, 1\], got nan"),
-        ("hidden=0", r"hidden must be in \[1, 4096\], got 0"),
+        ("hidden=0", r"hidden must be a whole number in \[1, 4096\], got 0"),
     ],
 )
 def test_a_wrong_hyperparameter_is_refused(word: str, sentence: str) -> None:
@@ -133,7 +133,19 @@ def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) 
         make_searcher("random", ppo=PpoSettings(epochs=4))
     with pytest.raises(SystemExit):
         call("compare", "--arch", "resnet8", "--searchers", "random", "--ppo", "epochs=4")
-    assert "--ppo is for the searcher ppo, which is not among --searchers" in capsys.readouterr().err
+    said = "--ppo is for searchers by PPO, ppo and ppo-sensitivity, none of which is among --searchers"
+    assert said in capsys.readouterr().err
+
+
+def test_a_comparison_gives_hyperparameters_to_every_searcher_by_ppo(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--searchers", "ppo-sensitivity", "--json"]
+    curves = []
+    for more in ([], ["--ppo", "episodes=1", "log_std=-5"]):
+        call("compare", *options, "--evaluations", "6", "--images", "40", "--random-sample", "1", *more)
+        curves.append(json.loads(capsys.readouterr().out)["curves"]["ppo-sensitivity"])
+    assert curves[0] != curves[1]
 
 
 def test_another_ppo_is_another_search_that_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from profilesearch.applying.settings import Applying
 from profilesearch.asked import given_profile
 from profilesearch.cli.console import Output
-from profilesearch.cli.outcome import known_worth
+from profilesearch.cli.outcome import known_loss, known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import Decision, Measure, decide, named
@@ -63,7 +63,7 @@ def chosen_profile(
     if stored is None:
         why = f"no stored profile of {settings.arch} keeps {asked.text}"
     elif evidence_against(stored, here):
-        why = f"stored profile {stored.name} is left alone, {known_worth(stored.profile.seen(here), data.name)}"
+        why = f"stored profile {stored.name} is left alone, {known_loss(stored.profile.seen(here), data.name)}"
     else:
         known = stored.profile.seen(here)
         searched = ", ".join(sorted({member["data"] for member in known.found.get("pool", [])}))

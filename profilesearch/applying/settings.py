@@ -1,6 +1,6 @@
 """What is asked of `apply`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from profilesearch.cli.options import (
     STD,
     STORE,
     OnModels,
+    Seeded,
     budget_of,
     scope_of,
 )
@@ -36,7 +37,7 @@ _PROFILE, _TUNING = "profile", "fine-tuning"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Applying(OnModels):
+class Applying(Seeded, OnModels):
     """What `apply` is told: how a network is pruned and fine-tuned, and where the result goes."""
 
     verb = "apply"
@@ -182,12 +183,23 @@ files, in --out, which appears whole (an earlier result of other settings there 
                 f"--against {other_rival(self.against)}"
             )
         choose("schedule", self.schedule, ("cosine", "linear"))
+        self._check_tuning()
         for kind in self.export:
             choose("format", kind, FORMATS)
         _ = self.groups, self.budget
         check_place(self.out)
         if self.checkpoint is None:
             check_writable(self.pool_dir)
+
+    def _check_tuning(self) -> None:
+        """Checks that there is a fine-tuning where something is told of it.
+
+        Raises:
+            UsageError: There is none.
+        """
+        told = [e.name for e in fields(self) if e.metadata["group"] == _TUNING and getattr(self, e.name) != e.default]
+        if told and not self.finetune:
+            raise UsageError(f"--{told[0].replace('_', '-')} is for fine-tuning; give --finetune EPOCHS as well")
 
     def command(self, **changed: Any) -> str:
         """Returns the command that these settings are of, with other values for some."""

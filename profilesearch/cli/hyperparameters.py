@@ -34,7 +34,11 @@ def _word(text: str) -> str:
     return text
 
 
-PPO = option(f"hyperparameters of ppo that are not as they are by default: {', '.join(_TYPES)}", "NAME=VALUE", _word)
+PPO = option(
+    f"hyperparameters of ppo and ppo-sensitivity that are not as they are by default: {', '.join(_TYPES)}",
+    "NAME=VALUE",
+    _word,
+)
 """The option of commands that search."""
 
 

@@ -11,7 +11,7 @@ from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
 from profilesearch.cli.settings import Settings, at_home, option
 from profilesearch.errors import UsageError, choose
-from profilesearch.networks.names import AUTO, CRITERIA
+from profilesearch.networks.names import CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
 from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, RAY, STATISTICS
 from profilesearch.system.files import check_writable
@@ -58,15 +58,10 @@ PRECISION = option(
 )
 
 
-def number_or_auto(text: str) -> int | str:
-    """Reads the value of --multiple-of."""
-    return AUTO if text == AUTO else ranges.whole(1, 4096)(text)
-
-
 MULTIPLE_OF = (
     "widths are multiples of N; `auto` takes the one whose networks are fastest on --device",
     "N",
-    number_or_auto,
+    ranges.whole_or_auto,
 )
 
 
@@ -114,7 +109,6 @@ class OnModels(Settings):
         metadata=option(f"folder of the data sets (default: ${DATA_VARIABLE}, or ./data if there is one)", "DIR"),
     )
     download: bool = field(default=False, metadata=option("fetch a missing data set into --data-dir"))
-    seed: int = field(default=0, metadata=option("of all random choices", "N", ranges.seed))
 
     @property
     def sources(self) -> Sources:
@@ -132,6 +126,13 @@ class OnModels(Settings):
         check_device(self.sources.device)
         for name in self.sources.data:
             check_data(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded:
+    """By which seed a command draws, where no other option says that."""
+
+    seed: int = field(default=0, metadata=option("of all random choices", "N", ranges.seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +175,7 @@ class Normalized:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searching(Normalized, Pooled):
+class Searching(Seeded, Normalized, Pooled):
     """What to search, and how to score it."""
 
     keep: float = field(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 from profilesearch.cli.console import Output
@@ -166,13 +167,24 @@ def known_worth(profile: Profile, data: str) -> str:
         )
         return (
             f"that search is all that is known of it on {data}{scored}; no other model was measured, so hold it "
-            "against --profile uniform"
+            "against uniform (--against uniform)"
         )
     if known is None:
-        return f"nothing is known of it on {data}, so hold it against --profile uniform"
+        return f"nothing is known of it on {data}, so hold it against uniform (--against uniform)"
     reach = f"({known.low * 100:.2f} to {known.high * 100:.2f})"
     if known.low > 0:
         return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}"
     if known.value > 0:
         return f"it gained {known.value * 100:.2f} points {reach} over uniform on {data}, which may be chance"
     return f"it lost {-known.value * 100:.2f} points to uniform on {data}, so try --profile uniform too"
+
+
+def known_loss(profile: Profile, data: str) -> str:
+    """Says what a profile lost to uniform on a data set or, where nothing is known there, elsewhere."""
+    known = gains(profile)
+    if data in known:
+        return f"it lost {abs(known[data].value) * 100:.2f} points to uniform on {data}"
+    lost = abs(fmean(gain.value for gain in known.values())) * 100
+    return (
+        f"it lost {lost:.2f} points to uniform in the mean of {', '.join(known)}, and on {data} nothing is known of it"
+    )

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+from profilesearch.networks.names import AUTO
+
 MOST = 10**9
 """Largest number of a count that says nothing else."""
 
@@ -23,6 +25,11 @@ def whole(least: int, most: int = MOST, unit: str = "") -> Callable[[str], int]:
         return value
 
     return read
+
+
+def whole_or_auto(text: str) -> int | str:
+    """Reads the value of --multiple-of."""
+    return AUTO if text == AUTO else whole(1, 4096)(text)
 
 
 def real(least: float, most: float, without: str = "", hint: str = "") -> Callable[[str], float]:

@@ -41,6 +41,8 @@ def compare(settings: Comparing) -> None:
     """
     output = Output.of(settings)
     names = [*(name for name in settings.searchers if name not in _ALWAYS), TAPER]
+    if settings.ppo and not any(map(_is_ppo, names)):
+        raise UsageError("--ppo is for searchers by PPO, ppo and ppo-sensitivity, none of which is among --searchers")
     stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
     workspace = Workspace(settings, output)
     settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)
@@ -149,8 +151,13 @@ def _stored_widths(problem: Problem, profile: Profile) -> IntArray:
     return widths
 
 
+def _is_ppo(name: str) -> bool:
+    """Says whether a searcher takes hyperparameters of PPO."""
+    return issubclass(searcher_kind(name), PpoSearcher)
+
+
 def _searches(name: str, problem: Problem, settings: Comparing, output: Output) -> list[Result]:
-    ppo = ppo_settings(settings.ppo) if settings.ppo and name == PpoSearcher.name else None
+    ppo = ppo_settings(settings.ppo) if settings.ppo and _is_ppo(name) else None
     repeats = settings.repeats if searcher_kind(name).seeded else 1
     runs = []
     for seed in range(settings.seed, settings.seed + repeats):

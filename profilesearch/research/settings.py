@@ -16,7 +16,6 @@ from profilesearch.system.files import check_writable, regular_file
 from profilesearch.system.naming import check_name, safe_name
 
 _COMPARISON = "comparison"
-_PPO = "ppo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +158,6 @@ files:
         super().validate()
         for name in self.searchers:
             choose("searcher", name, searcher_names())
-        if self.ppo and _PPO not in self.searchers:
-            raise UsageError("--ppo is for the searcher ppo, which is not among --searchers")
         for path in self.profile:
             given_profile(path, Path("profiles"))
         if self.checkpoint and not self.target:

@@ -67,8 +67,8 @@ class Listing(Settings):
 List the stored profiles, your own and those that come with the installation, with their evidence.
 
 Gain is accuracy over the uniform profile of the same cost, in points, on models that the search did not
-see: the mean of the evidence, and where its 95 % intervals reach. `apply` takes the profile with the
-largest one on its data set.
+see: the mean of the evidence, and where its 95 % intervals reach. `apply` takes what your own search found
+for its network or data set, then the profile whose interval there begins highest.
 
 A damaged file is named, and the others are listed."""
     epilog = """\

@@ -6,6 +6,9 @@ from typing import Any, TypeGuard
 
 from profilesearch.errors import UsageError
 
+LARGEST_SEED = 2**32 - 1
+"""Of NumPy's old generator, which others seed."""
+
 
 def is_number(item: object, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
     """Says whether something is a finite number within [low, high]; true and false are none."""

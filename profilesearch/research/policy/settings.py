@@ -171,8 +171,8 @@ files:
         shown = [name for name in ("arch", "checkpoint", "keep") if getattr(self, name) != _defaults()[name]]
         if shown:
             raise UsageError(
-                f"--{shown[0]} is for what `policy` shows; `policy {self.action}` takes architectures and checkpoints from "
-                "--pool, and draws its budgets, or has them from --keeps"
+                f"--{shown[0]} is for what `policy` shows; `policy {self.action}` takes architectures and checkpoints "
+                "from --pool, and draws its budgets, or has them from --keeps"
             )
         for checkpoint in chain.from_iterable(self.architectures.values()):
             check_given(checkpoint)

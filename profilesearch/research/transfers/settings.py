@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from profilesearch.cli import ranges
-from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Sources
+from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Seeded, Sources
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA, REFITS
@@ -26,7 +26,7 @@ def _level(text: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transferring(OnModels):
+class Transferring(Seeded, OnModels):
     """What `transfer` is told."""
 
     verb = "transfer"
