@@ -133,7 +133,7 @@ def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) 
         make_searcher("random", ppo=PpoSettings(epochs=4))
     with pytest.raises(SystemExit):
         call("compare", "--arch", "resnet8", "--searchers", "random", "--ppo", "epochs=4")
-    said = "--ppo is for searchers by PPO, ppo and ppo-sensitivity, none of which is among --searchers"
+    said = "--ppo is for ppo and ppo-sensitivity, neither of which is among --searchers"
     assert said in capsys.readouterr().err
 
 

@@ -41,8 +41,6 @@ def compare(settings: Comparing) -> None:
     """
     output = Output.of(settings)
     names = [*(name for name in settings.searchers if name not in _ALWAYS), TAPER]
-    if settings.ppo and not any(map(_is_ppo, names)):
-        raise UsageError("--ppo is for searchers by PPO, ppo and ppo-sensitivity, none of which is among --searchers")
     stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
     workspace = Workspace(settings, output)
     settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.registry import OWN, check_told, searcher_names
+from agents.registry import LEARNING, OWN, check_told, searcher_names
 from agents.storage_files import check_storage
 from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
@@ -158,6 +158,10 @@ files:
         super().validate()
         for name in self.searchers:
             choose("searcher", name, searcher_names())
+        if self.ppo and set(self.searchers) <= OWN.keys() - {*LEARNING}:
+            raise UsageError(
+                f"--ppo is for searchers by PPO, none of which is among --searchers: {', '.join(LEARNING)}"
+            )
         for path in self.profile:
             given_profile(path, Path("profiles"))
         if self.checkpoint and not self.target:
