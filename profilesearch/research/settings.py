@@ -159,9 +159,7 @@ files:
         for name in self.searchers:
             choose("searcher", name, searcher_names())
         if self.ppo and set(self.searchers) <= OWN.keys() - {*LEARNING}:
-            raise UsageError(
-                f"--ppo is for searchers by PPO, none of which is among --searchers: {', '.join(LEARNING)}"
-            )
+            raise UsageError(f"--ppo is for {' and '.join(LEARNING)}, neither of which is among --searchers")
         for path in self.profile:
             given_profile(path, Path("profiles"))
         if self.checkpoint and not self.target:
