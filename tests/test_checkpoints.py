@@ -22,6 +22,7 @@ from profilesearch import load_network, load_pruned
 from profilesearch.errors import UsageError
 from profilesearch.networks.checkpoints import load_fitting, load_matched, load_metadata, load_tensors, write_tensors
 from profilesearch.networks.reading import DIGEST_KEY, METADATA_KEY, file_digest
+from profilesearch.showing.settings import Pooling
 
 HERE = "test_checkpoints"
 
@@ -150,6 +151,17 @@ def test_the_raw_weights_are_taken_and_the_averaged_ones_are_a_choice(tmp_path: 
         assert same(Path(other), averaged), note
     with pytest.raises(UsageError, match=r"unknown entry of the checkpoint 'emma'; did you mean ema"):
         load_matched(f"{HERE}:small", tmp_path / "2.pth#emma")
+
+
+def test_a_pool_may_start_from_an_entry_of_a_file(tmp_path: Path) -> None:
+    torch.save({"ema": state(2), "model": state(1)}, tmp_path / "two.pth")
+    words = ["--arch", f"{HERE}:small", "--data", "digits", "--pool-dir", str(tmp_path), "--start"]
+    settings, network = Pooling.read([*words, str(tmp_path / "two.pth#ema")]), small()
+    settings.validate()
+    assert settings.start is not None and load_fitting(network, settings.start) == []
+    assert all(torch.equal(network.state_dict()[name], each) for name, each in state(2).items())
+    with pytest.raises(UsageError, match=r"cannot read the checkpoint .*tow\.pth: .*did you mean .*two\.pth\?"):
+        Pooling.read([*words, str(tmp_path / "tow.pth#ema")]).validate()
 
 
 def test_of_several_networks_the_one_whose_shapes_fit_is_taken(tmp_path: Path) -> None:

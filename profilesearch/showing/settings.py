@@ -8,6 +8,7 @@ from profilesearch.cli import ranges
 from profilesearch.cli.options import ARCH, KEEP_PARAMS, STORE, Normalized, Pooled
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
+from profilesearch.networks.names import entry_of
 from profilesearch.system.files import check_writable, regular_file
 
 
@@ -125,7 +126,7 @@ files:
         """
         super().validate()
         if self.start is not None:
-            regular_file(self.start, "checkpoint")
+            regular_file(entry_of(self.start)[0], "checkpoint")
         if not self.list:
             check_writable(self.pool_dir)
 
