@@ -51,4 +51,4 @@ def make_searcher(
     check_told(name, ppo, start, storage, issubclass(kind, PpoSearcher), issubclass(kind, OptunaSearcher))
     if issubclass(kind, PpoSearcher):
         return kind(ppo, start)
-    return kind(storage) if issubclass(kind, OptunaSearcher) else kind()
+    return kind(storage) if storage is not None and issubclass(kind, OptunaSearcher) else kind()

@@ -159,7 +159,7 @@ def _by_evidence(policy: Policy, budget: Budget, images: int) -> Decision:
 
 def _measured(why: str, images: int, gain: Mapping[str, float] | None = None) -> Decision:
     """Decides for what is measured where there are images enough, with what that gained over uniform elsewhere."""
-    if images < FEWEST:
+    if images < FEWEST or (gain and gain["mean"] <= 0):
         return Decision(UNIFORM, why)
     gained = f", which gained {_points(gain)} over uniform there" if gain else ""
     return Decision(SENSITIVITY, f"{why}; what each layer can lose is measured on training images{gained}")

@@ -106,6 +106,8 @@ def test_what_is_measured_is_used_where_it_gained_more(
         decision = decide(tmp_path, BUDGET, "block", 32, images=10)
         assert decision.name == chosen
         assert ("which gained 3.5 points (3.0 to 4.0) over uniform there" in decision.why) == (measured > 0.03)
+    some_policy(tmp_path, uniform=0.004, widest=0.01, sensitivity_over_uniform=-0.01)
+    assert decide(tmp_path, BUDGET, "block", 32, images=10).name == "uniform"
 
 
 def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from agents.baselines import grid
 from envs.policy import Policy
 from profilesearch.errors import UsageError
 from profilesearch.profiles import Budget, Profile
+from profilesearch.research.comparing import compare
+from profilesearch.research.settings import Comparing
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import Scorer, default_settings
 from profilesearch.sensitivity import sensitive
@@ -95,9 +97,16 @@ class TestEverySearcher(SearcherBehaviour):
 
 FOREIGN = """
 from agents import RandomSearcher
+from agents.optuna_samplers import TpeSearcher
 
 class Mine(RandomSearcher):
     name = "mine"
+
+class Alone(TpeSearcher):
+    name = "alone"
+
+    def __init__(self):
+        super().__init__()
 
 class Other:
     name = "other"
@@ -109,11 +118,21 @@ def test_another_packages_searcher_goes_by_name(tmp_path: Path, monkeypatch: pyt
     about = tmp_path / "foreign-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
-    points = ["mine = foreign:Mine", "other = foreign:Other", "gone = nowhere:Gone", "ppo = foreign:Mine"]
+    points = [
+        "mine = foreign:Mine",
+        "alone = foreign:Alone",
+        "other = foreign:Other",
+        "gone = nowhere:Gone",
+        "ppo = foreign:Mine",
+    ]
     (about / "entry_points.txt").write_text("\n".join(["[profilesearch.searchers]", *points]))
     monkeypatch.syspath_prepend(tmp_path)
-    assert {*SEARCHERS, "mine", "other", "gone"} == set(searcher_names())
-    assert type(make_searcher("mine")).__name__ == "Mine"
+    assert {*SEARCHERS, "mine", "alone", "other", "gone"} == set(searcher_names())
+    assert [type(make_searcher(name)).__name__ for name in ("mine", "alone")] == ["Mine", "Alone"]
+    told = ["--arch", "resnet8", "--data", "digits", "--pool-dir", str(tmp_path / "pools")]
+    with pytest.raises(UsageError, match="none of --searchers is one"):
+        compare(Comparing.read([*told, "--searchers", "mine", "--ppo", "epochs=3"]))
+    assert not (tmp_path / "pools").exists()
     assert type(make_searcher("ppo")) is PpoSearcher
     with pytest.raises(UsageError, match="foreign:Other is no searcher of the name 'other'"):
         make_searcher("other")
