@@ -117,8 +117,8 @@ def _settled(study: optuna.Study, evaluations: int) -> list[FrozenTrial]:
     """
     begin = time.monotonic()
     while True:
-        done = _complete(study)[:evaluations]
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        done = _complete(study)[:evaluations]  # after it, so that what ends in between is not missed
         late = [each for each in running if each.number < done[-1].number]
         if not late:
             return done

@@ -126,5 +126,5 @@ class SearcherBehaviour:
         assert 1 <= len(searcher.search(given_problem, evaluations, 0).history) <= evaluations
 
     def test_refuses_no_evaluation(self, searcher: Searcher, given_problem: Problem) -> None:
-        with pytest.raises(UsageError, match="at least 1 evaluation"):
+        with pytest.raises(UsageError, match="evaluations must be a whole number, 1 or more"):
             searcher.search(given_problem, 0, 0)

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from optuna.storages.journal import _storage as journal_storage
 
-from agents import make_searcher, optuna_storage
+from agents import make_searcher, optuna_samplers, optuna_storage
 from agents.base import Trial
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -197,6 +197,24 @@ def test_an_evaluation_of_a_dead_process_is_given_up_and_one_that_ends_too_late_
 
 
 @pytest.mark.full
+def test_an_evaluation_that_ends_while_histories_are_read_is_in_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    slow, quick, last = (study.ask() for _ in range(3))
+    for each in (slow, quick, last):
+        each.set_user_attr(optuna_samplers._WIDTHS, [1])
+    for each in (quick, last):
+        study.tell(each, 0.5)
+    read = optuna_samplers._complete
+
+    def ends_then(of: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+        done = read(of)
+        study.tell(slow, 0.4, skip_if_finished=True)
+        return done
+
+    monkeypatch.setattr(optuna_samplers, "_complete", ends_then)
+    assert [each.number for each in optuna_samplers._settled(study, 2)] == [0, 1]
+
+
 def test_passwords_are_not_shown() -> None:
     with pytest.raises(UsageError) as error:
         search("nosql://me:secret@somewhere/x")
