@@ -162,6 +162,7 @@ def test_a_pool_may_start_from_an_entry_of_a_file(tmp_path: Path) -> None:
     assert all(torch.equal(network.state_dict()[name], each) for name, each in state(2).items())
     with pytest.raises(UsageError, match=r"cannot read the checkpoint .*tow\.pth: .*did you mean .*two\.pth\?"):
         Pooling.read([*words, str(tmp_path / "tow.pth#ema")]).validate()
+    Pooling.read([*words, str(tmp_path / "tow.pth#ema"), "--list"]).validate()  # which starts nothing
 
 
 def test_of_several_networks_the_one_whose_shapes_fit_is_taken(tmp_path: Path) -> None:

@@ -125,10 +125,11 @@ files:
             UsageError: There is one.
         """
         super().validate()
+        if self.list:
+            return
         if self.start is not None:
             regular_file(entry_of(self.start)[0], "checkpoint")
-        if not self.list:
-            check_writable(self.pool_dir)
+        check_writable(self.pool_dir)
 
     @property
     def recipe(self) -> dict[str, Any]:
