@@ -1,25 +1,24 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import count
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from profilesearch.errors import UsageError
-from profilesearch.evidence import AtHand, Evidence
+from profilesearch.evidence import AtHand
 from profilesearch.networks.names import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
+from profilesearch.standing import is_for, loses, rank
 from profilesearch.system.files import write_json
 from profilesearch.system.naming import PLAIN_NAME, check_name
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = next((f for f in (_PACKAGE / "shipped", _PACKAGE.parent / "profiles") if f.is_dir()), _PACKAGE / "shipped")
 """Profiles inside an installed wheel, or in the source tree of an editable installation."""
-_LOST, _UNKNOWN, _GAINED = range(3)
 _SAME = 1e-9
 _DIGESTS = ("data_digest", "weights")
 """What tells members of a pool apart that have the same names."""
@@ -198,7 +197,7 @@ class Store:
         """Returns what `best` returns for what is at hand, and None where there is nothing for this budget."""
         every = self.profiles(architecture)
         fitting = [each for each in every if _alike(each.profile.budget, budget)]
-        return max(fitting, key=lambda each: (_is_for(each, here), _record(each.profile, here)), default=None)
+        return max(fitting, key=lambda s: (is_for(s.profile, s.own, here), rank(s.profile, here)), default=None)
 
     def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
         """Returns the best stored profile for a budget among those of networks with these channel groups.
@@ -222,48 +221,9 @@ class Store:
             for stored in every
             if stored.profile.fingerprint == fingerprint
             and _alike(stored.profile.budget, Budget(metric, keep))
-            and not _loses(stored.profile)
+            and not loses(stored.profile)
         ]
-        return max(found, key=lambda stored: (stored.own, _record(stored.profile, AtHand(""))), default=None)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Accuracy over the uniform profile on models of one data set: the mean, and where their 95 % intervals reach."""
-
-    value: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(entries: Sequence[Evidence]) -> "Gain":
-        """Sums up evidence entries."""
-        ends = [entry["gain_interval"] for entry in entries]
-        value = fmean(float(entry["gain"]) for entry in entries)
-        return Gain(value, min(float(low) for low, _ in ends), max(float(high) for _, high in ends))
-
-
-def gains(profile: Profile) -> dict[str, Gain]:
-    """Returns the gain over the uniform profile, by data set, of those entries that give it with its interval."""
-    found: dict[str, list[Evidence]] = {}
-    for entry in profile.evidence:
-        if {"gain", "gain_interval"} <= entry.keys():
-            found.setdefault(str(entry.get("data")), []).append(entry)
-    return {data: Gain.of(entries) for data, entries in found.items()}
-
-
-def evidence_against(stored: Stored, here: AtHand) -> bool:
-    """Says whether a profile lost to the uniform one on the data set, or, where nothing is known there, elsewhere.
-
-    Losses elsewhere say nothing of a profile that was searched for this network, or by the user on this data.
-    """
-    return not _is_for(stored, here) and _record(stored.profile, here)[0] == _LOST
-
-
-def _loses(profile: Profile) -> bool:
-    """Says whether all that is known of a profile are losses against the uniform one, clear of zero."""
-    known = gains(profile).values()
-    return bool(known) and all(gain.high < 0 for gain in known)
+        return max(found, key=lambda stored: (stored.own, rank(stored.profile, AtHand(""))), default=None)
 
 
 def _alike(one: Budget, other: Budget) -> bool:
@@ -286,26 +246,3 @@ def _origin(profile: Profile) -> dict[str, Any]:
     if "pool" in found:  # files of earlier versions have no digests
         found["pool"] = [{key: member[key] for key in member if key not in _DIGESTS} for member in found["pool"]]
     return profile.to_json() | {"found": found, "evidence": []}
-
-
-def _is_for(stored: Stored, here: AtHand) -> bool:
-    """Says whether a profile was searched for this network or, by the user, on this data, and does not lose there."""
-    profile = stored.profile.seen(here)
-    lost = (gain := gains(profile).get(here.data)) is not None and gain.value <= 0
-    searched = [member.get("name") for member in profile.found.get("pool", []) if member["data"] == here.data]
-    return not lost and ((bool(searched) and stored.own) or here.network in searched)
-
-
-def _record(profile: Profile, here: AtHand) -> tuple[int, float, bool, float, float]:
-    """Returns what profiles are ranked by: the larger, the better."""
-    profile, data = profile.seen(here), here.data
-    known = gains(profile)
-    there = known.get(data)
-    elsewhere = [gain for name, gain in known.items() if name != data]
-    lost = there.value <= 0 if there else bool(elsewhere) and fmean(gain.value for gain in elsewhere) <= 0
-    standing = _LOST if lost else _UNKNOWN if there is None else _GAINED
-    same_data = any(member.get("data") == data for member in profile.found.get("pool", []))
-    carried = max(0.0, min((gain.low for gain in elsewhere), default=0.0))
-    score = profile.found.get("score", {})
-    searched = score["fresh"] - score["uniform_fresh"] if {"fresh", "uniform_fresh"} <= score.keys() else 0.0
-    return standing, there.low if there else 0.0, same_data, carried, float(searched)

@@ -19,7 +19,8 @@ from profilesearch.cli.console import Output, run
 from profilesearch.errors import UsageError, printable, redacted
 from profilesearch.profiles import Profile
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.store import Store, gains
+from profilesearch.standing import gains
+from profilesearch.store import Store
 
 SHIPPED = Path(__file__).parent.parent / "profiles" / "resnet20" / "macs0.5-ppo.json"
 every = settings(

@@ -35,7 +35,8 @@ from profilesearch.research.study.rows import FINETUNES, of_finetune
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
-from profilesearch.store import Store, Stored, evidence_against
+from profilesearch.standing import evidence_against
+from profilesearch.store import Store, Stored
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import foreign_member
@@ -191,7 +192,7 @@ def test_other_images_and_weights_of_the_same_names_are_told_apart(
     assert (member["name"] == "best") == (about.get("weights") != "others")
     entry: Any = {"data": "photos@64", "model": "best", "gain": -0.5, "gain_interval": [-0.6, -0.4], **about}
     lost = Stored(profile.with_evidence(entry), tmp_path / "p.json")
-    assert evidence_against(lost, here) or about.get("data_digest") == "others"
+    assert evidence_against(lost.profile, lost.own, here) or about.get("data_digest") == "others"
     assert ("nothing is known" in known_worth(lost.profile.seen(here), here.data)) == (best == "shipped")
 
 
@@ -200,7 +201,7 @@ def test_a_profile_is_left_alone_for_what_it_lost(profile: Profile) -> None:
         {"data": data, "gain": gain, "gain_interval": [-0.1, 0.1]} for data, gain in (("a", 0.01), ("b", -0.04))
     ]
     stored = Stored(replace(profile, evidence=tuple(shipped)), Path("p.json"))
-    assert evidence_against(stored, AtHand("mine"))
+    assert evidence_against(stored.profile, stored.own, AtHand("mine"))
     said = "it lost 1.50 points to uniform in the mean of a, b, and on mine nothing is known of it"
     assert known_loss(stored.profile, "mine") == said
     assert known_loss(stored.profile, "b") == "it lost 4.00 points to uniform on b"

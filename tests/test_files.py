@@ -26,7 +26,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_with_profile
 from profilesearch.research.searched import store_safely
-from profilesearch.store import Store, gains
+from profilesearch.standing import gains
+from profilesearch.store import Store
 from profilesearch.system.files import write_atomically, write_json
 from profilesearch.system.temporary import scratch_folder
 

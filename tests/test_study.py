@@ -33,7 +33,8 @@ from profilesearch.research.study.records import Records
 from profilesearch.research.study.rows import PROFILES
 from profilesearch.research.study.sizes import QUICK
 from profilesearch.research.study.thresholds import IMPORTANCES, global_threshold
-from profilesearch.store import Gain, Store, gains
+from profilesearch.standing import Gain, gains
+from profilesearch.store import Store
 
 
 def space_of(name: str, keep: float = 0.5) -> ProfileSpace:

@@ -20,7 +20,8 @@ from profilesearch.networks.names import AUTO, NAMED
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
 from profilesearch.profiles import Profile
-from profilesearch.store import Store, evidence_against
+from profilesearch.standing import evidence_against
+from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member, trained_name
 
@@ -62,7 +63,7 @@ def chosen_profile(
     stored = store.find(settings.arch, asked, here)
     if stored is None:
         why = f"no stored profile of {settings.arch} keeps {asked.text}"
-    elif evidence_against(stored, here):
+    elif evidence_against(stored.profile, stored.own, here):
         why = f"stored profile {stored.name} is left alone, {known_loss(stored.profile.seen(here), data.name)}"
     else:
         known = stored.profile.seen(here)

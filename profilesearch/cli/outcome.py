@@ -14,7 +14,7 @@ from profilesearch.networks.names import CONTENDERS
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.names import ACCURACY, SHOWN, Measure
-from profilesearch.store import gains
+from profilesearch.standing import gains
 from profilesearch.tasks.data import DataSet
 
 _NO_FASTER = 0.95

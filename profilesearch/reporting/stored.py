@@ -6,7 +6,8 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import check_fits, off_budget, reached_text
 from profilesearch.profiles import Profile
-from profilesearch.store import Stored, gains
+from profilesearch.standing import gains
+from profilesearch.store import Stored
 from profilesearch.system.amounts import is_number
 
 PROFILES = ("profile, and how it was found", "keeps", "gain over uniform")
