@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.policy import Policy
-from profilesearch.deciding import Decision, Measure
+from profilesearch.deciding import Decision, Measures
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, measure_speed
@@ -35,7 +35,7 @@ from profilesearch.networks.published import published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_ordered
-from profilesearch.refitting import refit_weights
+from profilesearch.refitting import far_off, refit_weights
 from profilesearch.sensitivity import group_losses
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.contents import Contents
@@ -118,7 +118,12 @@ class _Bench:
         if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
         order, seen = self._order(how[0], space), self._seen()[0]
-        profile = _profile(self.plan, space, name, lambda _: group_losses(self.plan.network, space.table, order, seen))
+        full = self.plan.network
+        measures = Measures(
+            lambda _: group_losses(full, space.table, order, seen),
+            lambda profile: far_off(prune_ordered(self.plan, profile, order), full, seen),
+        )
+        profile = _profile(self.plan, space, name, measures)
         pruned = prune_ordered(self.plan, profile, order)
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)
@@ -207,7 +212,7 @@ def _label(name: str) -> str:
     return Path(name).stem if name.endswith((".json", ".safetensors")) else name
 
 
-def _profile(plan: Plan, space: ProfileSpace, name: str, measure: Measure) -> Profile:
+def _profile(plan: Plan, space: ProfileSpace, name: str, measures: Measures) -> Profile:
     """Returns a profile at a budget; one from a file is for another resolution or a relative, and so is projected."""
     if name.endswith(".safetensors"):
         return Policy.load(Path(name)).profile(space)
@@ -217,7 +222,7 @@ def _profile(plan: Plan, space: ProfileSpace, name: str, measure: Measure) -> Pr
         widths = space.project(space.table.ratios(given)[None])[0]
     else:
         rival, _, seed = name.partition(":")
-        return Decision(rival, "").profile(space, int(seed or 0), measure)
+        return Decision(rival, "").profile(space, int(seed or 0), measures)
     return space.profile(widths, {})
 
 

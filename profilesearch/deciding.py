@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from envs.policy import Policy
+from profilesearch.blending import Judge, blended
 from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import FloatArray
-from profilesearch.networks.names import POLICY, SENSITIVITY, UNIFORM, WIDEST, check_rival
+from profilesearch.networks.names import BLEND, POLICY, SENSITIVITY, UNIFORM, WIDEST, check_rival
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile, Scope
@@ -18,19 +19,31 @@ from profilesearch.sensitivity import FEWEST, sensitive
 from profilesearch.store import SHIPPED
 
 _RULES = ("widest", "taper")
-Measure = Callable[[Scope], FloatArray]
-"""Returns what the network's outputs lose by each group of a scope, as `sensitivity.group_losses` does."""
 
 
-def unmeasured(scope: Scope) -> FloatArray:
+def _unmeasured(_: object) -> NoReturn:
     """Says that what decides cannot be measured.
 
     Raises:
         UsageError: Always.
     """
-    raise UsageError(
-        f"profile '{SENSITIVITY}' needs a trained network and images to measure what scope '{scope}' loses"
-    )
+    raise UsageError(f"profiles '{SENSITIVITY}' and '{BLEND}' need a trained network and images to measure it on")
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What can be found out about a network, where that decides.
+
+    Attributes:
+        losses: Returns what its outputs lose by each group of a scope, as `sensitivity.group_losses` does.
+        judge: Returns how far it is from the full network once it is cut by a profile and refitted.
+    """
+
+    losses: Callable[[Scope], FloatArray] = _unmeasured
+    judge: Judge = _unmeasured
+
+
+NOTHING = Measures()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +60,21 @@ class Decision:
     why: str
     policy: Policy | None = None
 
-    def profile(self, space: ProfileSpace, seed: int, measure: Measure = unmeasured) -> Profile:
+    def profile(self, space: ProfileSpace, seed: int, measures: Measures = NOTHING) -> Profile:
         """Returns the profile for a network and budget.
 
         Args:
             space: The profiles of that budget.
             seed: Of random draws.
-            measure: Measures what single groups lose, where that decides.
+            measures: Of the network, where they decide.
         """
         if self.policy is not None:
             return self.policy.profile(space)
         if self.name == SENSITIVITY:
-            return space.profile(sensitive(space, measure(space.scope)), provenance({"searcher": SENSITIVITY}))
+            widths = sensitive(space, measures.losses(space.scope))
+            return space.profile(widths, provenance({"searcher": SENSITIVITY}))
+        if self.name == BLEND:
+            return blended(space, measures.losses(space.scope), measures.judge)
         return space.profile(RIVALS[self.name](space, seed), provenance({"searcher": self.name}))
 
 
@@ -162,7 +178,7 @@ def _measured(why: str, images: int, gain: Mapping[str, float] | None = None) ->
     if images < FEWEST or (gain and gain["mean"] <= 0):
         return Decision(UNIFORM, why)
     gained = f", which gained {_points(gain)} over uniform there" if gain else ""
-    return Decision(SENSITIVITY, f"{why}; what each layer can lose is measured on training images{gained}")
+    return Decision(BLEND, f"{why}; what each layer can lose is measured on training images{gained}")
 
 
 def _unfit(policy: Policy, budget: Budget, scope: Scope, pixels: int) -> str:

@@ -1,22 +1,22 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
 import warnings
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from profilesearch.asked import given_profile
+from profilesearch.blending import how_far
 from profilesearch.deciding import decide, named
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
+from profilesearch.looking import Order, looked_at
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import layout_of, plain_copy
@@ -31,15 +31,11 @@ from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Sco
 from profilesearch.pruning import Pruned, prune_ordered
 from profilesearch.refitting import Refitted, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
-from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.store import Store
 from profilesearch.system.amounts import whole_number
 from profilesearch.system.modes import own_modes
 
-Order = Callable[[Scope], Mapping[str, Tensor]]
-"""Returns the channels of each group of a scope, the most important first."""
 _LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
-_ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 _MISSING = ("no refit came closer to the full network; ", "give images, or ")
 """Why weights are as cut, with a refit and without."""
 
@@ -127,7 +123,7 @@ def prune(
             or more, in any order; weights are refitted on up to 500 from all over them. Without any they stay as they
             were: fine-tune before use.
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
-            `uniform`, `widest`, `taper`, `random`, `policy`, or, with ten images or more, `sensitivity`.
+            `uniform`, `widest`, `taper`, `random`, `policy`, or, with ten images or more, `sensitivity` and `blend`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
         scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` cannot be cut so far.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, where None with images.
@@ -229,23 +225,6 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
     return fresh
 
 
-def _losses(plan: Plan, order: Order, seen: Batch | None, scope: Scope) -> FloatArray:
-    """Returns what the outputs lose by each group of a scope.
-
-    Raises:
-        UsageError: There are too few images.
-    """
-    if seen is None or len(seen[0]) < FEWEST:
-        raise UsageError(
-            f"profile 'sensitivity' cuts every layer and measures what images={FEWEST} or more lose by it; give some, "
-            "or take a profile that needs none, such as 'uniform'"
-        )
-    losses = group_losses(plan.network, plan.table.within(scope), order(scope), seen[0])
-    if bool((losses == losses.flat[0]).all()):
-        warnings.warn(_ALIKE, stacklevel=2)
-    return losses
-
-
 def _chosen(
     plan: Plan,
     budget: Budget,
@@ -273,8 +252,8 @@ def _chosen(
         decision = replace(decision, why=f"no stored one fits; {decision.why}")
     else:
         decision = named(asked, budget, store)
-    profile = decision.profile(plan.space(budget, scope), seed, partial(_losses, plan, order, seen))
-    return profile, decision.name, decision.why
+    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, seen))
+    return profile, decision.name, "; ".join(filter(None, (decision.why, how_far(profile))))
 
 
 def _on_budget(profile: Profile, plan: Plan) -> tuple[Profile, str]:

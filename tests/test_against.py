@@ -184,9 +184,9 @@ def test_a_rival_that_the_profiles_budget_has_no_room_for_is_refused_before_any_
 def test_a_rival_that_was_decided_to_be_the_profile_is_left_out(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    apply.main([*OPTIONS, "--against", "sensitivity"])
+    apply.main([*OPTIONS, "--against", "blend"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "using the sensitivity profile: no stored profile" in said
+    assert "using the blend profile: no stored profile" in said
     assert "so there is nothing to hold it against; --against uniform is another one" in said
     assert "against" not in json.loads(Path("applied/report.json").read_text())
 

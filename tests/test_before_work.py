@@ -159,7 +159,7 @@ def test_the_suggested_search_is_on_the_users_own_network_and_images(here: Path,
     own = [*ARCH, *data, "--checkpoint", "net 2.pth", "--keep", "0.65", "--store", "my store", "--seed", "3"]
     apply.main(own)
     line = next(line for line in capsys.readouterr().out.splitlines() if "searches one" in line)
-    assert line.startswith("using the sensitivity profile: no stored profile of ")
+    assert line.startswith("using the blend profile: no stored profile of ")
     words = shlex.split(line.split("`")[1])
     assert words[:3] == ["python", "-m", "profilesearch.train"]
     train.main([*words[3:], "--evaluations", "3", "--images", "12", "--searcher", "random", *UNTRAINED, "--json"])

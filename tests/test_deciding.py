@@ -83,7 +83,7 @@ def test_else_the_rule_that_is_better_is(tmp_path: Path, gains: dict[str, float]
     some_policy(tmp_path, **gains)
     assert decide(tmp_path, BUDGET, "block", 32).name == chosen
     measured = decide(tmp_path, BUDGET, "block", 32, images=10)
-    assert measured.name == ("sensitivity" if chosen == "uniform" else chosen)
+    assert measured.name == ("blend" if chosen == "uniform" else chosen)
     space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
     small = prune(build("vgg_tiny", 10), 0.5, (3, 32, 32), store=tmp_path)
     assert small.source == chosen
@@ -100,7 +100,7 @@ def test_else_the_rule_that_is_better_is(tmp_path: Path, gains: dict[str, float]
 def test_what_is_measured_is_used_where_it_gained_more(
     tmp_path: Path, gains: dict[str, float], without_images: str
 ) -> None:
-    for measured, chosen in ((0.035, "sensitivity"), (0.015, without_images)):
+    for measured, chosen in ((0.035, "blend"), (0.015, without_images)):
         some_policy(tmp_path, **gains, sensitivity_over_uniform=measured)
         assert decide(tmp_path, BUDGET, "block", 32).name == without_images
         decision = decide(tmp_path, BUDGET, "block", 32, images=10)
@@ -124,15 +124,15 @@ def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) ->
         assert why in decision.why
         assert decide(tmp_path, budget, scope, pixels, images=9).name == "uniform"  # type: ignore[arg-type]
         measured = decide(tmp_path, budget, scope, pixels, images=10)  # type: ignore[arg-type]
-        assert measured.name == "sensitivity"
+        assert measured.name == "blend"
         assert measured.why == f"{decision.why}; what each layer can lose is measured on training images"
 
 
 def test_prune_measures_where_nothing_is_stored_and_there_are_images(tmp_path: Path) -> None:
     network, images = build("vgg_tiny", 10), torch.rand(20, 3, 16, 16)
     small = prune(network, 0.5, images=images, store=tmp_path, refit="none")
-    assert small.source == "sensitivity"
-    assert "profile: sensitivity, since no stored one fits; " in str(small)
+    assert small.source == "blend"
+    assert "profile: blend, since no stored one fits; " in str(small)
     assert prune(network, 0.5, images=images[:9], store=tmp_path, refit="none").source == "uniform"
 
 
@@ -228,7 +228,7 @@ def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) ->
     assert decision.name == "uniform"  # not shown to be better
     assert "the policy for any network gained -0.3 points (-1.6 to 1.0) over uniform, 22.9 points" in decision.why
     measured = decide(tmp_path, BUDGET, "block", 32, images=10)
-    assert measured.name == "sensitivity"
+    assert measured.name == "blend"
     assert measured.why.endswith("training images, which gained 4.4 points (0.5 to 8.3) over uniform there")
     space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
     assert space.relative(policy.finished(space).widths[0]) == pytest.approx(0.5, rel=0.005)

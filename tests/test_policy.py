@@ -188,10 +188,10 @@ def test_apply_says_which_profile_it_uses_and_why(
     call("apply", "--arch", "little:beta", "--data", "digits", "--checkpoint", checkpoints[1].partition("=")[2])
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
-        "using the sensitivity profile: stored profile mine is left alone, it lost 1.00 points to uniform on digits; "
+        "using the blend profile: stored profile mine is left alone, it lost 1.00 points to uniform on digits; "
         "no policy for any network is stored; what each layer can lose is measured on "
         "training images; `python -m profilesearch.train --arch little:beta" in said
     )
     report = json.loads(Path("applied/report.json").read_text())
-    assert report["profile"]["found"]["searcher"] == "sensitivity"
+    assert report["profile"]["found"]["searcher"] == "blend"
     assert float(space.relative(np.array(report["widths"]))) == pytest.approx(0.5, abs=0.02)

@@ -1,18 +1,19 @@
 """Which profile `apply` uses, and what it is for the network at hand.
 
 In this order: what is asked for; a stored profile whose evidence is not against it; the policy for any network, if its
-own evidence is for it; a rule that has such evidence; what the sensitivity of the layers says; uniform.
+own evidence is for it; a rule that has such evidence; a blend of uniform and the sensitivity of the layers; uniform.
 """
 
 import numpy as np
 
 from profilesearch.applying.settings import Applying
 from profilesearch.asked import given_profile
+from profilesearch.blending import how_far
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_loss, known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision, Measure, decide, named
+from profilesearch.deciding import Decision, Measures, decide, named
 from profilesearch.evidence import AtHand, provenance
 from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.mapping import carry
@@ -84,14 +85,17 @@ def fitted_profile(
     plan: Plan,
     workspace: Workspace,
     output: Output,
-    measure: Measure,
+    measures: Measures,
 ) -> Profile:
     """Returns the profile as it is for this network: decided, carried over from a relative, rounded, or unchanged."""
     budget, scope = (given.budget, given.scope) if isinstance(given, Profile) else (settings.budget, settings.groups)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if not isinstance(given, Profile):
-        return given.profile(plan.space(budget, scope, multiple), settings.seed, measure)
+        decided = given.profile(plan.space(budget, scope, multiple), settings.seed, measures)
+        if said := how_far(decided):
+            output.say(f"the blend: {said}")
+        return decided
     other = given.fingerprint != plan.table.within(scope).fingerprint
     profile = carry(given, plan) if other and settings.map_by_position else given
     if multiple == 1:

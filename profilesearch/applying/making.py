@@ -8,6 +8,7 @@ from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject, tuning
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import not_faster
+from profilesearch.deciding import Measures
 from profilesearch.errors import UsageError
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
@@ -17,7 +18,7 @@ from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.names import AS_CUT, AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
-from profilesearch.refitting import refit_weights
+from profilesearch.refitting import far_off, refit_weights
 from profilesearch.sensitivity import group_losses
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.predicting import accuracy
@@ -131,11 +132,20 @@ def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -
     return subject.orders[scope]
 
 
-def measured_losses(subject: Subject, scope: Scope, settings: Applying, output: Output) -> FloatArray:
-    """Returns what the outputs lose by each group of a scope, on training images; see `group_losses`."""
-    order, table = _order(subject, scope, settings, output), subject.plan.table.within(scope)
-    with output.progress("measuring what each layer can lose") as move:
-        return group_losses(subject.network, table, order, subject.sample()[0], move)
+def measures(subject: Subject, settings: Applying, output: Output) -> Measures:
+    """Returns what can be found out about a network, on training images."""
+
+    def losses(scope: Scope) -> FloatArray:
+        order, table = _order(subject, scope, settings, output), subject.plan.table.within(scope)
+        with output.progress("measuring what each layer can lose") as move:
+            return group_losses(subject.network, table, order, subject.sample()[0], move)
+
+    def far(profile: Profile) -> float:
+        pruned = prune_ordered(subject.plan, profile, _order(subject, profile.scope, settings, output))
+        with output.progress("refitting weights, to see what comes of it"):
+            return far_off(pruned, subject.network, subject.sample()[0])
+
+    return Measures(losses, far)
 
 
 def _finetune(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from profilesearch.applying.advice import Facts, Step, next_steps
 from profilesearch.applying.choosing import at_hand, chosen_profile, fitted_profile
 from profilesearch.applying.exports import check_format
-from profilesearch.applying.making import Diverged, last_good, make, measured_losses
+from profilesearch.applying.making import Diverged, last_good, make, measures
 from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject, tuning
 from profilesearch.applying.writing import write
@@ -18,10 +18,10 @@ from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision, Measure
+from profilesearch.deciding import Decision, Measures
 from profilesearch.errors import UsageError
 from profilesearch.networks.familiar import ENOUGH, unfamiliar
-from profilesearch.networks.names import other_rival
+from profilesearch.networks.names import BLEND, other_rival
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile
 from profilesearch.research.settings import Training
@@ -82,8 +82,8 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     with output.progress("finding what can be pruned"):
         table = plan.table
     subject = Subject(member, plan, data, learning_images(member, data))
-    measure = partial(measured_losses, subject, settings=settings, output=output)
-    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output, measure))
+    found = measures(subject, settings, output)
+    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output, found))
     for profile in profiles:
         table.within(profile.scope).ratios(profile)  # or it is of another architecture
     known = world.first(lambda: _base(full, member, data, profiles[0].seen(subject.here), output, world.device))
@@ -123,17 +123,22 @@ def _fitted(
     plan: Plan,
     workspace: Workspace,
     output: Output,
-    measure: Measure,
+    found: Measures,
 ) -> list[Profile]:
     """Returns the profile, and its rival if there is one, as they are for the network at hand.
+
+    A blend that comes out as the rival is told, and has none.
 
     Raises:
         UsageError: Both are the same.
     """
     profile, *rivals = (
-        fitted_profile(*each, plan, workspace, output, measure) for each in zip(asked, given, strict=True)
+        fitted_profile(*each, plan, workspace, output, found) for each in zip(asked, given, strict=True)
     )
     if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
+        if profile.found.get("searcher") == BLEND:
+            output.say(f"there is nothing to hold it against: it comes out as {asked[1].profile}")
+            return [profile]
         raise UsageError(
             f"--against {asked[1].profile} comes out as the very profile that is applied, in the {len(profile.keep)} "
             f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"

@@ -91,7 +91,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
         metadata=option(
             "a profile file, a stored one as `list` names it, or one that needs no search: "
             f"{', '.join(NAMED)}; else the best stored one for what follows, and where none fits it the policy for any "
-            "network if that has the evidence for it, sensitivity otherwise:",
+            "network if that has the evidence for it, blend otherwise:",
             "NAME",
             group=_PROFILE,
         ),

@@ -28,8 +28,8 @@ CONTENDERS = (UNIFORM, WIDEST)
 """What every search must beat."""
 TIMM = "timm:"
 """What names of timm's architectures start with."""
-POLICY, SENSITIVITY = "policy", "sensitivity"
-NAMED = (*UNSEARCHED, POLICY, SENSITIVITY)
+POLICY, SENSITIVITY, BLEND = "policy", "sensitivity", "blend"
+NAMED = (*UNSEARCHED, POLICY, SENSITIVITY, BLEND)
 """Profiles by name, none of which needs a search on the network at hand."""
 
 

@@ -1,0 +1,55 @@
+"""What a network in memory shows of itself where it is asked: what cuts of it lose, on the images that are given."""
+
+import warnings
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from profilesearch.deciding import Measures
+from profilesearch.errors import UsageError
+from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.criteria import Batch
+from profilesearch.networks.plan import Plan
+from profilesearch.profiles import Profile, Scope
+from profilesearch.pruning import prune_ordered
+from profilesearch.refitting import far_off
+from profilesearch.sensitivity import FEWEST, group_losses
+
+Order = Callable[[Scope], Mapping[str, Tensor]]
+"""Returns the channels of each group of a scope, the most important first."""
+_ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
+
+
+def looked_at(plan: Plan, order: Order, seen: Batch | None) -> Measures:
+    """Returns what can be found out about a network.
+
+    Args:
+        plan: Of the network.
+        order: Of its channels.
+        seen: Images, and labels that are not looked at; with too few of them, what is asked for raises `UsageError`.
+    """
+
+    def losses(scope: Scope) -> FloatArray:
+        found = group_losses(plan.network, plan.table.within(scope), order(scope), _enough(seen))
+        if bool((found == found.flat[0]).all()):
+            warnings.warn(_ALIKE, stacklevel=2)
+        return found
+
+    def judge(profile: Profile) -> float:
+        return far_off(prune_ordered(plan, profile, order(profile.scope)), plan.network, _enough(seen))
+
+    return Measures(losses, judge)
+
+
+def _enough(seen: Batch | None) -> Tensor:
+    """Returns the images.
+
+    Raises:
+        UsageError: There are too few.
+    """
+    if seen is None or len(seen[0]) < FEWEST:
+        raise UsageError(
+            f"profiles 'sensitivity' and 'blend' cut layers and measure what images={FEWEST} or more lose by it; give "
+            "some, or take a profile that needs none, such as 'uniform'"
+        )
+    return seen[0]

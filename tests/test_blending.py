@@ -1,0 +1,103 @@
+"""Half of the way from uniform to what single layers lose, or all or none of it: what the refit leaves decides."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from profilesearch import apply, blending, prune
+from profilesearch.blending import PARTS, between, blended, how_far
+from profilesearch.errors import UsageError
+from profilesearch.networks.architectures import build
+from profilesearch.networks.criteria import rank_channels
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import TOLERANCE, ProfileSpace
+from profilesearch.profiles import Budget, Profile
+from profilesearch.pruning import prune_ordered
+from profilesearch.refitting import far_off
+from profilesearch.scoring.problem import Problem
+from profilesearch.sensitivity import RATIOS, sensitive
+from profilesearch.tasks.data import DataSet
+
+
+@pytest.fixture(scope="module")
+def space() -> ProfileSpace:
+    return Plan("resnet20", build("resnet20", 10), (3, 32, 32)).space(Budget("macs", 0.5))
+
+
+@pytest.fixture(scope="module")
+def losses(space: ProfileSpace) -> np.ndarray:
+    random = np.random.default_rng(0)
+    found: np.ndarray = random.uniform(0.01, 1, (space.size, 1)) * np.exp(-3 * np.tile(RATIOS, (space.size, 1)))
+    return found
+
+
+@pytest.mark.parametrize("best", PARTS)
+def test_the_judge_decides(space: ProfileSpace, losses: np.ndarray, best: float) -> None:
+    seen = []
+
+    def judge(profile: Profile) -> float:
+        seen.append(part := float(profile.found["hyperparameters"]["part"]))
+        return abs(part - best)
+
+    found = blended(space, losses, judge)
+    assert seen == list(PARTS)
+    assert (
+        how_far(found)
+        == f"{best:.0%} of the way from uniform to sensitivity leaves the network closest to the full one"
+    )
+    ends = {0.0: space.uniform(), 1.0: sensitive(space, losses)}
+    if best in ends:
+        assert np.array_equal(space.widths(space.table.ratios(found)), ends[best])
+
+
+def test_half_of_the_way_lies_between_on_the_budget(space: ProfileSpace, losses: np.ndarray) -> None:
+    start, end = space.uniform(), sensitive(space, losses)
+    half = between(space, start, end, 0.5)
+    assert float(space.relative(half)) == pytest.approx(0.5, rel=TOLERANCE)
+    assert np.abs(np.log(half / start)).sum() < np.abs(np.log(end / start)).sum()
+    assert np.abs(np.log(half / end)).sum() < np.abs(np.log(end / start)).sum()
+
+
+def test_equal_profiles_are_judged_once(space: ProfileSpace) -> None:
+    def judge(profile: Profile) -> float:
+        raise AssertionError("there is one profile alone")
+
+    assert blended(space, np.ones((space.size, len(RATIOS))), judge).found["hyperparameters"] == {"part": 0}
+    assert how_far(space.profile(space.uniform(), {"searcher": "uniform"})) == ""
+
+
+def test_prune_comes_at_least_as_close_as_either_end(deeper: Problem, digits: DataSet) -> None:
+    network = deeper.members[0].load()
+    images = digits.normalize(digits.train[:150].pixels, 1)
+    off = {}
+    plan = Plan("resnet8", network, (1, 8, 8))
+    for name in ("uniform", "sensitivity", "blend"):
+        small = prune(network, 0.3, images=images, profile=name)
+        assert small.source == name
+        order = rank_channels(network, plan.table, "reconstruction", 0, (images, torch.zeros(150, dtype=torch.int64)))
+        profile = plan.space(Budget("macs", 0.3)).profile(
+            plan.space(Budget("macs", 0.3)).widths(plan.table.within("block").ratios(small.profile)), {}
+        )
+        off[name] = far_off(prune_ordered(plan, profile, order), network, images)
+    assert off["blend"] <= min(off["uniform"], off["sensitivity"]) * 1.5
+    assert "of the way from uniform to sensitivity leaves the network closest" in small.why
+    with pytest.raises(UsageError, match="what images=10 or more lose"):
+        prune(network, 0.3, images=images[:9], profile="blend")
+
+
+def test_apply_holds_it_against_uniform_unless_it_is_that(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--arch", "resnet8", "--data", "digits", "--keep", "0.3", "--profile", "blend", "--against", "uniform"]
+    for parts, name in (((1.0,), "uniform"), ((0.0,), None)):
+        monkeypatch.setattr(blending, "PARTS", parts)
+        apply.main(options)
+        report = json.loads((place / "applied" / "report.json").read_text())
+        assert report["profile"]["found"]["searcher"] == "blend"
+        assert report.get("against", {}).get("name") == name
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"the blend: {parts[0]:.0%} of the way from uniform to sensitivity" in said
+        assert ("nothing to hold it against: it comes out as uniform" in said) == (name is None)
