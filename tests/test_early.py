@@ -22,6 +22,7 @@ from envs.mixture import OBJECTIVES
 from profilesearch.__main__ import VERBS
 from profilesearch.applying.exports import READERS, WRITERS
 from profilesearch.applying.settings import FORMATS
+from profilesearch.cli.given import check_given
 from profilesearch.cli.settings import Settings
 from profilesearch.networks.names import UNSEARCHED
 from profilesearch.networks.rivals import RIVALS
@@ -77,6 +78,16 @@ REFUSED = {
     "pool --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
     "pool --arch resnet8 --start nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
     "apply --arch resnet8 --profile taper --against taper": "the very profile that is applied; *--against uniform",
+    "apply --arch resnet8 --checkpoint nett.pth#ema": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "train --arch resnet8 --checkpoint digits:0 digits=nett.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "pool --arch resnet8 --checkpoint .": "cannot read the checkpoint .: it is a folder; give a file",
+    "compare --arch resnet8 --target nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "study --arch resnet8 --checkpoint nett.pth --target net.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "study --arch resnet8 --checkpoint net.pth --target nett.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "transfer --arch resnet8 --downstream digits --checkpoint nett.pth": "cannot read the checkpoint nett.pth: ",
+    "apply --arch resnet8 --data digits@9 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; give one",
+    "compare --arch resnet8 --target digits@9:3 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; *one",
+    "policy --arch resnet8 --image-size -5": "--image-size must be at least 1 pixel, at most 9999, got -5",
     "policy": "give --arch NAME, the network whose profile is shown",
 }
 """What is refused by the words and the files that are there."""
@@ -132,6 +143,15 @@ def test_what_the_words_and_the_files_tell_is_refused_before_anything_is_loaded(
         pattern = "error: .*" + ".*".join(map(re.escape, REFUSED[line].split("*"))) + ".*\n"
         assert code == 2 and re.fullmatch(pattern, said), (line, said)
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.mark.parametrize("given", ["IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", "digits:0", "digits=a.b#ema"])
+def test_what_need_be_no_file_here_is_not_looked_for(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.b").touch()
+    check_given(given, 12)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -6,6 +6,7 @@ from typing import Any
 
 from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import (
     CRITERION,
     DEVICE,
@@ -190,6 +191,8 @@ files, in --out, which appears whole (an earlier result of other settings there 
         check_place(self.out)
         if self.checkpoint is None:
             check_writable(self.pool_dir)
+        else:
+            check_given(self.checkpoint, self.image_size)
 
     def _check_tuning(self) -> None:
         """Checks that there is a fine-tuning where something is told of it.

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 
 from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
+from profilesearch.cli.given import check_given
 from profilesearch.cli.settings import Settings, at_home, option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA
@@ -16,7 +17,7 @@ from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
 from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, RAY, STATISTICS
 from profilesearch.system.files import check_writable
 from profilesearch.system.naming import safe_name
-from profilesearch.tasks.catalogue import NAMES, check_data
+from profilesearch.tasks.catalogue import NAMES, check_data, with_size
 from profilesearch.tasks.names import PRECISIONS, check_device
 
 _LONGEST = 48
@@ -32,7 +33,7 @@ ARCH = (
 IMAGE_SIZE = (
     "height and width of all images, as NAME@N for each data set (default: their own; 224 for large ones from files)",
     "N",
-    int,
+    ranges.whole(1, 9999, unit="pixel"),
 )
 MEAN = option(
     f"{_OWN} (default: the data set's; ImageNet's for images from files, or what timm says of its network)",
@@ -120,12 +121,12 @@ class OnModels(Settings):
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A data set or a device is unknown.
+            UsageError: A data set or a device is unknown, or an image size is given twice.
         """
         super().validate()
         check_device(self.sources.device)
         for name in self.sources.data:
-            check_data(name)
+            with_size(check_data(name), self.sources.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +165,16 @@ class Pooled(OnModels):
     pool_dir: Path = field(default=Path("pools"), metadata=option("trained members", "DIR", group=_MODELS))
     image_size: int | None = field(default=None, metadata=option(*IMAGE_SIZE, group=_MODELS))
     device: str = field(default="cpu", metadata=option(*DEVICE, group=_MODELS))
+
+    def validate(self) -> None:
+        """Finds mistakes in the words, and files that are not there.
+
+        Raises:
+            UsageError: There is one.
+        """
+        super().validate()
+        for given in self.checkpoint:
+            check_given(given, self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)

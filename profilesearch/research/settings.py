@@ -7,6 +7,7 @@ from agents.registry import LEARNING, OWN, check_told, searcher_names
 from agents.storage_files import check_storage
 from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.hyperparameters import PPO
 from profilesearch.cli.options import STORE, Searching, setting_name
 from profilesearch.cli.settings import option
@@ -156,6 +157,8 @@ files:
             UsageError: A name is unknown, or something is told to nobody.
         """
         super().validate()
+        for given in self.target:
+            check_given(given, self.image_size)
         for name in self.searchers:
             choose("searcher", name, searcher_names())
         if self.ppo and set(self.searchers) <= OWN.keys() - {*LEARNING}:

@@ -175,7 +175,7 @@ files:
                 "from --pool, and draws its budgets, or has them from --keeps"
             )
         for checkpoint in chain.from_iterable(self.architectures.values()):
-            check_given(checkpoint)
+            check_given(checkpoint, self.image_size)
         if self.action == "measure":
             regular_file(self.file, "policy")
             return

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import PRECISION, STORE, WORKERS, Pooled
 from profilesearch.cli.settings import option
 from profilesearch.errors import choose
@@ -94,6 +95,8 @@ files:
             UsageError: A name is unknown, or a folder cannot be written.
         """
         super().validate()
+        for given in self.target:
+            check_given(given, self.image_size)
         choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
         _ = self.experiments
         for folder in (self.results, self.runs, self.store, self.pool_dir):

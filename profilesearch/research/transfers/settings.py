@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Seeded, Sources
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
@@ -154,6 +155,8 @@ files, in --out:
             UsageError: A name is unknown, or a method cannot remove what levels are of.
         """
         super().validate()
+        if self.checkpoint is not None:
+            check_given(self.checkpoint)
         for name in self.downstream:
             check_data(name)
         choose("metric", self.metric, LEVELS_OF)
