@@ -88,6 +88,14 @@ REFUSED = {
     "apply --arch resnet8 --data digits@9 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; give one",
     "compare --arch resnet8 --target digits@9:3 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; *one",
     "policy --arch resnet8 --image-size -5": "--image-size must be at least 1 pixel, at most 9999, got -5",
+    "transfer --arch resnet8 --downstream digits --method profile": "no profile of resnet8 is stored; search one with",
+    "transfer --arch resnet20 --downstream digits --method profile-late --map-from resnet8": "no profile of resnet8 is",
+    "study --arch resnet8 --row ranks.1": "'ranks' is not on record in results/resnet8; run it first with --only ranks",
+    "study --arch resnet8 --only spread --recorded": "'spread' is not on record in results/resnet8; run it first",
+    "study --arch resnet8 --row ranks.x": "'ranks.x' is no row; rows are called as on the page, such as ranks.1",
+    "study --arch resnet8 --row ranks.0": "'ranks.0' is no row; rows are called as on the page, such as ranks.1",
+    "report runs -o net.pth/page.html": "cannot write net.pth: Not a directory",
+    "report runs -o .": ". is a folder; name the page in it, such as report.html",
     "policy": "give --arch NAME, the network whose profile is shown",
 }
 """What is refused by the words and the files that are there."""
