@@ -194,9 +194,9 @@ class Store:
             )
         return found
 
-    def find(self, architecture: str, budget: Budget, here: AtHand) -> Stored | None:
-        """Returns what `best` returns for what is at hand, and None where there is nothing for this budget."""
-        every = self.profiles(architecture)
+    def find(self, architecture: str, budget: Budget, here: AtHand, scope: str | None = None) -> Stored | None:
+        """Returns what `best` returns for what is at hand, of one scope if that is given; None where nothing fits."""
+        every = [each for each in self.profiles(architecture) if scope in (None, each.profile.scope)]
         fitting = [each for each in every if _alike(each.profile.budget, budget)]
         return max(fitting, key=lambda each: (_is_for(each, here), _record(each.profile, here)), default=None)
 

@@ -96,6 +96,7 @@ REFUSED = {
     "study --arch resnet8 --row ranks.0": "'ranks.0' is no row; rows are called as on the page, such as ranks.1",
     "report runs -o net.pth/page.html": "cannot write net.pth: Not a directory",
     "report runs -o .": ". is a folder; name the page in it, such as report.html",
+    "apply --arch resnet20 --profile resnet20/macs0.5-ppo --scope all": "is for scope 'block', and --scope all asks",
     "policy": "give --arch NAME, the network whose profile is shown",
 }
 """What is refused by the words and the files that are there."""
