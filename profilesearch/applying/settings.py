@@ -199,7 +199,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
         if self.checkpoint is None:
             check_writable(self.pool_dir)
         else:
-            check_given(self.checkpoint, self.image_size)
+            check_given(self.checkpoint, self.arch, self.image_size)
 
     def _check_tuning(self) -> None:
         """Checks that there is a fine-tuning where something is told of it.

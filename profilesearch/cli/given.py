@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from profilesearch.networks.names import entry_of
+from profilesearch.networks.packaged import PACKAGED, PACKAGES, packaged_file
 from profilesearch.system.files import regular_file
 from profilesearch.tasks.catalogue import is_data, with_size
 
@@ -23,11 +24,12 @@ def file_given(given: str) -> tuple[str, str]:
     return (data, file) if separator and is_data(data) else ("", given)
 
 
-def check_given(given: str, image_size: int | None = None) -> None:
-    """Checks that a file is there, unless what is given may be the name of published weights.
+def check_given(given: str, architecture: str, image_size: int | None = None) -> None:
+    """Checks that a file is there, or a package, unless what is given may be the name of weights that can be fetched.
 
     Args:
         given: A trained model.
+        architecture: Its name.
         image_size: That is asked for; a data set that is named with the model may say no other one.
 
     Raises:
@@ -40,3 +42,5 @@ def check_given(given: str, image_size: int | None = None) -> None:
     named = bool(path.suffix) or "/" in file
     if own is None and (path.exists() or (named and "Weights." not in file)):
         regular_file(path, "checkpoint")
+    elif architecture in PACKAGES and file.rpartition("Weights.")[2] == PACKAGED:
+        packaged_file(architecture)

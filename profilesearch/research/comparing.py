@@ -11,7 +11,6 @@ from profilesearch.asked import given_profile
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
 from profilesearch.cli.hyperparameters import ppo_settings
-from profilesearch.cli.options import setting_name
 from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError
 from profilesearch.networks.groups import IntArray
@@ -19,6 +18,7 @@ from profilesearch.networks.names import CONTENDERS, TAPER, folder_name
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.reporting.plots import save_figure, search_figure
+from profilesearch.research.calling import setting_name
 from profilesearch.research.contenders import show, table_rows
 from profilesearch.research.settings import Comparing
 from profilesearch.scoring.engines import Engine, open_engine

@@ -97,7 +97,7 @@ files:
         """
         super().validate()
         for given in self.target:
-            check_given(given, self.image_size)
+            check_given(given, self.arch, self.image_size)
         choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
         _ = self.experiments
         for folder in (self.results, self.runs, self.store, self.pool_dir):

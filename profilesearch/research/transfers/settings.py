@@ -159,7 +159,7 @@ files, in --out:
         """
         super().validate()
         if self.checkpoint is not None:
-            check_given(self.checkpoint)
+            check_given(self.checkpoint, self.arch)
         for name in self.downstream:
             check_data(name)
         choose("metric", self.metric, LEVELS_OF)
