@@ -70,7 +70,7 @@ def test_a_mistake_is_one_sentence_with_the_fix(
         "def other():\n    return net()\n\n\ndef _hidden():\n    return net()\n"
     )
     Path("models").mkdir()
-    for name in ("birdnet.pth", "models/birdnets.pt", "best.json", ".birdnet.pt"):
+    for name in ("birdnet.pth", "models/birdnets.pt", "best.json", ".birdnet.pt", "net.pt"):
         Path(name).touch()
     verb, *words = line.split()
     with pytest.raises(SystemExit) as stop:
