@@ -22,3 +22,16 @@ def given_profile(asked: str | Path, store: Path) -> Profile:
     if name not in files:
         raise UsageError(f"there is no profile '{name}', file or stored; {nearest(name, [*NAMED, *files])}")
     return Profile.load(files[name])
+
+
+def check_scope(profile: Profile, scope: str | None) -> None:
+    """Refuses a scope that would have no effect beside a given profile, which has its own.
+
+    Raises:
+        UsageError: It is another one.
+    """
+    if scope not in (None, profile.scope):
+        raise UsageError(
+            f"the given profile is for scope '{profile.scope}', and `scope='{scope}'` asks for another; leave out "
+            "`scope`, or `profile`"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from profilesearch.asked import given_profile
+from profilesearch.asked import check_scope, given_profile
 from profilesearch.blending import how_far
 from profilesearch.deciding import decide, named
 from profilesearch.errors import UsageError, choose
@@ -117,7 +117,7 @@ def prune(
 
     Args:
         network: Trained; never changed. Outputs, one or several in tuples, lists, dictionaries, keep their shapes.
-        keep: Part of the cost to keep, in (0, 1]; like `scope` and `metric`, a given `profile` has its own.
+        keep: Part of the cost to keep, in (0, 1]; like `metric`, a given `profile` has its own, as it has its `scope`.
         image_shape: Of one input, (C, H, W); that of `images` where None, and (3, 224, 224) without images.
         images: Normalized as for training (a warning says where they look otherwise), floating point, (N, C, H, W), two
             or more, in any order; weights are refitted on up to 500 from all over them. Without any they stay as they
@@ -144,7 +144,7 @@ def prune(
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
-    asked = _asked(profile, Path(store))
+    asked = _asked(profile, Path(store), scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
     used = None if images is None else mixed(images, refit)
     seen = batch_of(used, criterion)
@@ -180,13 +180,14 @@ def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(cost.macs(full)), int(cost.macs(left))), (int(cost.params(full)), int(cost.params(left)))
 
 
-def _asked(profile: Profile | str | Path | None, store: Path) -> Profile | str | None:
+def _asked(profile: Profile | str | Path | None, store: Path, scope: str | None) -> Profile | str | None:
     """Returns the profile that is given, or the name of one that needs no search."""
     if profile is None or profile in NAMED:
         return profile
     given = given_profile(profile, store) if isinstance(profile, str | Path) else profile
     if not isinstance(given, Profile):
         raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
+    check_scope(given, scope)
     return given
 
 

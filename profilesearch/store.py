@@ -193,9 +193,9 @@ class Store:
             )
         return found
 
-    def find(self, architecture: str, budget: Budget, here: AtHand) -> Stored | None:
-        """Returns what `best` returns for what is at hand, and None where there is nothing for this budget."""
-        every = self.profiles(architecture)
+    def find(self, architecture: str, budget: Budget, here: AtHand, scope: str | None = None) -> Stored | None:
+        """Returns what `best` returns for what is at hand, of one scope if that is given; None where nothing fits."""
+        every = [each for each in self.profiles(architecture) if scope in (None, each.profile.scope)]
         fitting = [each for each in every if _alike(each.profile.budget, budget)]
         return max(fitting, key=lambda s: (is_for(s.profile, s.own, here), rank(s.profile, here)), default=None)
 

@@ -102,7 +102,7 @@ def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) 
     assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12; ") == 2
     with pytest.raises(UsageError, match="'digits@9' says 9 pixels, but `image_size=12`; give one of them"):
         pool.main([*ARCH, "--data", "digits@9", "--image-size", "12", "--checkpoint", "net 0.pth"])
-    with pytest.raises(UsageError, match="must be from 1 to 9999 pixels, got 0"):
+    with pytest.raises(UsageError, match="--image-size must be at least 1 pixel, at most 9999, got 0"):
         pool.main([*ARCH, "--data", "digits", "--image-size", "0", "--checkpoint", "net 0.pth"])
 
 

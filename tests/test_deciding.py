@@ -11,18 +11,24 @@ import torch
 from envs.episode import ANY
 from envs.policy import Policy
 from profilesearch import prune
+from profilesearch.applying.choosing import chosen_profile
+from profilesearch.applying.settings import Applying
+from profilesearch.cli.console import Output
 from profilesearch.deciding import decide, named, stored_policies
 from profilesearch.errors import UsageError
+from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.tiny import TINY_NETWORKS
-from profilesearch.profiles import Budget
+from profilesearch.profiles import Budget, Profile
 from profilesearch.research.policy.families import family_of
 from profilesearch.research.policy.left_out import Row, evidence_of, measure
 from profilesearch.research.policy.sizes import Sizes
+from profilesearch.research.settings import Training
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
+from profilesearch.tasks.data import load_data
 
 BUDGET = Budget("macs", 0.5)
 
@@ -143,6 +149,29 @@ def test_a_stored_profile_comes_first(tmp_path: Path) -> None:
     Store(tmp_path).add(space.profile(space.sample(1, np.random.default_rng(0))[0], {"searcher": "random"}), "mine")
     assert Path(prune(network, 0.5, (3, 32, 32), store=tmp_path).source).name == "mine.json"
     assert prune(network, 0.5, (3, 32, 32), store=tmp_path, profile="policy").source == "policy"
+
+
+@pytest.mark.parametrize(("scope", "stored"), [(None, True), ("block", True), ("all", False)])
+def test_a_stored_profile_of_another_scope_than_is_asked_for_is_none(
+    scope: Any, stored: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = build("resnet8", 10, 1)
+    space = Plan("resnet8", network, (1, 8, 8)).space(BUDGET)
+    file = Store(tmp_path).add(space.profile(space.uniform(), {"searcher": "random"}), "mine")
+    words = ["--arch", "resnet8", "--data", "digits", "--store", str(tmp_path), *(["--scope", scope] if scope else [])]
+    settings = Applying.read(words)
+    given = chosen_profile(settings, load_data("digits"), AtHand("digits"), Output.of(settings), Training)
+    assert isinstance(given, Profile) == stored
+    assert ("no stored profile of resnet8 keeps 0.5 of the macs in scope 'all'" in capsys.readouterr().out) != stored
+    small = prune(network, image_shape=(1, 8, 8), store=tmp_path, scope=scope)
+    assert (small.source == str(file), small.profile.scope) == (stored, scope or "block")
+
+
+def test_a_given_profile_is_for_its_own_scope() -> None:
+    network, profile = build("resnet20", 10), "resnet20/macs0.5-ppo"
+    assert prune(network, image_shape=(3, 32, 32), scope="block", profile=profile).source == "given"
+    with pytest.raises(UsageError, match="is for scope 'block', and `scope='all'` asks for another; leave out `scope`"):
+        prune(network, image_shape=(3, 32, 32), scope="all", profile=profile)
 
 
 def test_the_policy_with_the_best_evidence_is_taken_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:

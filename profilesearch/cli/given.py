@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from profilesearch.networks.names import entry_of
+from profilesearch.networks.packaged import PACKAGED, PACKAGES, packaged_file
 from profilesearch.system.files import regular_file
-from profilesearch.tasks.catalogue import is_data
+from profilesearch.tasks.catalogue import is_data, with_size
 
 
 def trained_here(given: str) -> tuple[str, int] | None:
@@ -23,14 +24,23 @@ def file_given(given: str) -> tuple[str, str]:
     return (data, file) if separator and is_data(data) else ("", given)
 
 
-def check_given(given: str) -> None:
-    """Checks that a file is there, unless what is given may be the name of published weights.
+def check_given(given: str, architecture: str, image_size: int | None = None) -> None:
+    """Checks that a file is there, or a package, unless what is given may be the name of weights that can be fetched.
+
+    Args:
+        given: A trained model.
+        architecture: Its name.
+        image_size: That is asked for; a data set that is named with the model may say no other one.
 
     Raises:
-        UsageError: It is not.
+        UsageError: It is not there, or is no file, or there are two sizes.
     """
-    _, file = file_given(given)
+    own = trained_here(given)
+    data, file = (own[0], "") if own else file_given(given)
+    with_size(data, image_size)
     path, _ = entry_of(Path(file))
-    is_file = bool(path.suffix) or "/" in file
-    if trained_here(given) is None and is_file and "Weights." not in file and not path.exists():
+    named = bool(path.suffix) or "/" in file
+    if own is None and (path.exists() or (named and "Weights." not in file)):
         regular_file(path, "checkpoint")
+    elif architecture in PACKAGES and file.rpartition("Weights.")[2] == PACKAGED:
+        packaged_file(architecture)

@@ -1,26 +1,23 @@
 """Options that several commands share."""
 
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, cast
 
 from profilesearch.cli import ranges
 from profilesearch.cli.console import DATA_VARIABLE
+from profilesearch.cli.given import check_given
 from profilesearch.cli.settings import Settings, at_home, option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Scope
-from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, RAY, STATISTICS
+from profilesearch.scoring.names import ENGINES, LOCAL, MEASURES, NO_RAY, RAY, STATISTICS
 from profilesearch.system.files import check_writable
-from profilesearch.system.naming import safe_name
-from profilesearch.tasks.catalogue import NAMES, check_data
+from profilesearch.tasks.catalogue import NAMES, check_data, with_size
 from profilesearch.tasks.names import PRECISIONS, check_device
 
-_LONGEST = 48
-"""Characters of a data set's part of a name."""
 _OWN = "of pixels in [0, 1], as the model was trained: one for all channels, or one for each"
 _MODELS, _SEARCH, _ENGINE = "models", "search", "engine"
 
@@ -32,7 +29,7 @@ ARCH = (
 IMAGE_SIZE = (
     "height and width of all images, as NAME@N for each data set (default: their own; 224 for large ones from files)",
     "N",
-    int,
+    ranges.whole(1, 9999, unit="pixel"),
 )
 MEAN = option(
     f"{_OWN} (default: the data set's; ImageNet's for images from files, or what timm says of its network)",
@@ -120,12 +117,12 @@ class OnModels(Settings):
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A data set or a device is unknown.
+            UsageError: A data set or a device is unknown, or an image size is given twice.
         """
         super().validate()
         check_device(self.sources.device)
         for name in self.sources.data:
-            check_data(name)
+            with_size(check_data(name), self.sources.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +161,16 @@ class Pooled(OnModels):
     pool_dir: Path = field(default=Path("pools"), metadata=option("trained members", "DIR", group=_MODELS))
     image_size: int | None = field(default=None, metadata=option(*IMAGE_SIZE, group=_MODELS))
     device: str = field(default="cpu", metadata=option(*DEVICE, group=_MODELS))
+
+    def validate(self) -> None:
+        """Finds mistakes in the words, and files that are not there.
+
+        Raises:
+            UsageError: There is one.
+        """
+        super().validate()
+        for given in self.checkpoint:
+            check_given(given, self.arch, self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +262,7 @@ class Searching(Seeded, Normalized, Pooled):
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A name is unknown, or the budget makes no sense.
+            UsageError: A name is unknown, the budget makes no sense, or an extra is missing.
         """
         super().validate()
         _ = self.budget, self.groups
@@ -263,6 +270,8 @@ class Searching(Seeded, Normalized, Pooled):
         choose("statistics", self.statistics or STATISTICS[0], STATISTICS)
         choose("score", self.score, MEASURES)
         choose("engine", self.engine, ENGINES)
+        if self.engine == RAY and find_spec(RAY) is None:
+            raise UsageError(NO_RAY)
         if self.workers and self.engine == LOCAL:
             raise UsageError("--workers is for --engine processes or ray; the local one is this process alone")
         for folder in (self.runs, self.pool_dir):
@@ -287,13 +296,3 @@ def scope_of(name: str) -> Scope:
         UsageError: It is unknown.
     """
     return cast(Scope, choose("scope", name, SCOPES))
-
-
-def setting_name(settings: Searching, data: Iterable[str]) -> str:
-    """Returns what names of searches start with: the budget, and of the data sets the last part of their paths."""
-    second = "" if settings.keep_params is None else f"-params{settings.keep_params:g}"
-    multiple = int(settings.multiple_of)
-    extras = f"-{settings.scope}" * (settings.scope != "block") + f"-x{multiple}" * (multiple > 1)
-    paths = (os.path.abspath(re.sub("/+@", "@", name)) for name in data)  # noqa: PTH100
-    parts = "-".join(safe_name(Path(path).name, _LONGEST) for path in paths)
-    return f"{settings.metric}{settings.keep:g}{second}{extras}-{parts}"

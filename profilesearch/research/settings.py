@@ -7,11 +7,13 @@ from agents.registry import LEARNING, OWN, check_told, searcher_names
 from agents.storage_files import check_storage
 from profilesearch.asked import given_profile
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.hyperparameters import PPO
-from profilesearch.cli.options import STORE, Searching, setting_name
+from profilesearch.cli.options import STORE, Searching
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import POLICY, check_rival
+from profilesearch.research.calling import setting_name
 from profilesearch.system.files import check_writable, regular_file
 from profilesearch.system.naming import check_name, safe_name
 
@@ -156,6 +158,8 @@ files:
             UsageError: A name is unknown, or something is told to nobody.
         """
         super().validate()
+        for given in self.target:
+            check_given(given, self.arch, self.image_size)
         for name in self.searchers:
             choose("searcher", name, searcher_names())
         if self.ppo and set(self.searchers) <= OWN.keys() - {*LEARNING}:

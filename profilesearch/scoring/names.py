@@ -15,6 +15,8 @@ STATISTICS: tuple[Statistics, ...] = ("sample", "batch", "reestimate", "none")
 """Where BatchNorm takes its statistics from."""
 LOCAL, PROCESSES, RAY = ENGINES = ("local", "processes", "ray")
 """Where profiles are scored."""
+NO_RAY = "the engine ray needs Ray; install it with: pip install 'profilesearch[ray]'"
+"""What is said where it is not installed."""
 MEAN, WORST, CVAR = OVER_MEMBERS = ("mean", "worst", "cvar")
 """What is made of gains over the members of a pool."""
 TARGET_WEIGHT = 1.0

@@ -1,6 +1,7 @@
 """What `groups`, `list`, `pool` and `report` are told."""
 
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from profilesearch.cli import ranges
 from profilesearch.cli.options import ARCH, KEEP_PARAMS, STORE, Normalized, Pooled
 from profilesearch.cli.settings import Settings, option
 from profilesearch.errors import UsageError
-from profilesearch.networks.names import entry_of
+from profilesearch.networks.names import entry_of, folder_name
 from profilesearch.system.files import check_writable, regular_file
+from profilesearch.tasks.catalogue import parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +129,17 @@ files:
         super().validate()
         if self.list:
             return
-        if self.start is not None:
+        if self.start is not None and not self._perhaps_trained:
             regular_file(entry_of(self.start)[0], "checkpoint")
         check_writable(self.pool_dir)
+
+    @property
+    def _perhaps_trained(self) -> bool:
+        """Whether there is a file for each member, as far as that can be said before any data set is read."""
+        folder = self.pool_dir / folder_name(self.arch)
+        names = [f"{escape(Path(parts_of(each)[0]).resolve().name)}[-@]" for each in self.data] or [""]
+        files = (folder.glob(f"{name}*seed{seed}.safetensors") for name in names for seed in self.seeds)
+        return all(map(any, files))
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -161,3 +171,14 @@ files:
         metadata=option("folders that train, compare, apply or study wrote; profiles", "RUN", flags=())
     )
     output: Path = field(default=Path("report.html"), metadata=option("the page", "FILE", flags=("-o", "--output")))
+
+    def validate(self) -> None:
+        """Finds out whether the page can be written.
+
+        Raises:
+            UsageError: It cannot.
+        """
+        super().validate()
+        if self.output.is_dir():
+            raise UsageError(f"{self.output} is a folder; name the page in it, such as {self.output / 'report.html'}")
+        check_writable(self.output.parent)

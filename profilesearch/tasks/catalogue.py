@@ -120,13 +120,11 @@ def with_size(text: str, image_size: int | None) -> str:
     """Returns such a text with a size of its images, unless that is None.
 
     Raises:
-        UsageError: The size is out of range, or the text names another one.
+        UsageError: The text names another one.
     """
     if image_size is None:
         return text
     _, own = parts_of(text)
-    if not 0 < image_size < 10_000:
-        raise UsageError(f"`image_size` must be from 1 to 9999 pixels, got {image_size}")
     if own not in (0, image_size):
         raise UsageError(f"'{text}' says {own} pixels, but `image_size={image_size}`; give one of them")
     return text if own else f"{text}@{image_size}"

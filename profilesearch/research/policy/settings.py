@@ -1,7 +1,6 @@
 """What `policy` is told."""
 
 from dataclasses import dataclass, field, fields
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +173,9 @@ files:
                 f"--{shown[0]} is for what `policy` shows; `policy {self.action}` takes architectures and checkpoints "
                 "from --pool, and draws its budgets, or has them from --keeps"
             )
-        for checkpoint in chain.from_iterable(self.architectures.values()):
-            check_given(checkpoint)
+        for arch, checkpoints in self.architectures.items():
+            for checkpoint in checkpoints:
+                check_given(checkpoint, arch, self.image_size)
         if self.action == "measure":
             regular_file(self.file, "policy")
             return

@@ -9,9 +9,9 @@ import torch
 
 from profilesearch.cli.console import Output, command_line, said_precision
 from profilesearch.cli.workspace import Workspace
-from profilesearch.errors import UsageError, choose
+from profilesearch.errors import UsageError
 from profilesearch.networks.names import folder_name
-from profilesearch.research.study.experiments import EXPERIMENTS, experiment
+from profilesearch.research.study.experiments import EXPERIMENTS, experiment, not_recorded
 from profilesearch.research.study.jobs import FamilySearch, FineTune, Job, Score, Sources
 from profilesearch.research.study.lab import Lab, NotMeasured
 from profilesearch.research.study.measuring import run_family, run_scores, run_search
@@ -130,12 +130,8 @@ def section_of(lab: Lab, name: str, recorded: bool) -> Section:
     """Runs an experiment, or makes it of its records alone."""
     section = _recorded(lab, name) if recorded else experiment(name)(lab)
     if section is None:
-        raise _not_recorded(lab, name)
+        raise not_recorded(lab.folder, name)
     return section
-
-
-def _not_recorded(lab: Lab, name: str) -> UsageError:
-    return UsageError(f"'{name}' is not on record in {lab.folder}; run it first with --only {name}")
 
 
 def _recorded(lab: Lab, name: str) -> Section | None:
@@ -160,10 +156,8 @@ def _recorded(lab: Lab, name: str) -> Section | None:
 def take_again(lab: Lab, row: str, output: Output) -> None:
     """Takes the measurements of a row again and shows them beside the recorded ones."""
     name, _, number = row.partition(".")
-    section = _recorded(lab, choose("experiment", name, EXPERIMENTS))
-    if section is None:
-        raise _not_recorded(lab, name)
-    if not number.isdigit() or not 1 <= int(number) <= len(section.lines):
+    section = section_of(lab, name, recorded=True)
+    if int(number) > len(section.lines):
         raise UsageError(f"'{row}' is no row of {name}; its rows are {name}.1 to {name}.{len(section.lines)}")
     line = section.lines[int(number) - 1]
     rows, numbers = [], []

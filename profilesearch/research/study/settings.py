@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import PRECISION, STORE, WORKERS, Pooled
 from profilesearch.cli.settings import option
-from profilesearch.errors import choose
-from profilesearch.research.study.experiments import EXPERIMENTS, LONG
+from profilesearch.errors import UsageError, choose
+from profilesearch.networks.names import folder_name
+from profilesearch.research.study.experiments import EXPERIMENTS, LONG, not_recorded
 from profilesearch.research.study.sizes import QUICK, Sizes
 from profilesearch.system.files import check_writable
 from profilesearch.tasks.names import PRECISIONS
@@ -91,15 +93,33 @@ files:
         """Finds mistakes in the words alone.
 
         Raises:
-            UsageError: A name is unknown, or a folder cannot be written.
+            UsageError: A name is unknown, a folder cannot be written, or nothing is on record of what shall be.
         """
         super().validate()
+        for given in self.target:
+            check_given(given, self.arch, self.image_size)
         choose("precision", self.precision or PRECISIONS[0], PRECISIONS)
         _ = self.experiments
         for folder in (self.results, self.runs, self.store, self.pool_dir):
             check_writable(folder)
         if self.row:
-            choose("experiment", self.row.partition(".")[0], EXPERIMENTS)
+            name, _, number = self.row.partition(".")
+            choose("experiment", name, EXPERIMENTS)
+            if not number.isdecimal() or not int(number):
+                raise UsageError(f"'{self.row}' is no row; rows are called as on the page, such as {name}.1")
+        if self.row or self.recorded:
+            self._check_recorded()
+
+    def _check_recorded(self) -> None:
+        """Checks that anything was measured.
+
+        Raises:
+            UsageError: Nothing was, beyond which models there are.
+        """
+        asked = [self.row.partition(".")[0]] if self.row else self.experiments
+        folder = self.results / folder_name(self.arch)
+        if {path.stem for path in folder.glob("*.csv")} <= {"models"}:
+            raise not_recorded(folder, asked[0])
 
     @property
     def experiments(self) -> list[str]:

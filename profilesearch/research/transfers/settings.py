@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import cast
 
 from profilesearch.cli import ranges
+from profilesearch.cli.given import check_given
 from profilesearch.cli.options import CRITERION, PRECISION, STORE, WORKERS, OnModels, Seeded, Sources
 from profilesearch.cli.settings import option
 from profilesearch.errors import UsageError, choose
 from profilesearch.networks.names import CRITERIA, REFITS
 from profilesearch.profiles import Metric
+from profilesearch.research.transfers.carriable import carriable
 from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.ways import FINETUNES, LEVELS_OF, STARTS, Ways
+from profilesearch.store import Store
 from profilesearch.system.files import check_writable
 from profilesearch.tasks.catalogue import check_data
 from profilesearch.tasks.names import PRECISIONS
@@ -151,9 +154,12 @@ files, in --out:
         """Finds mistakes before any work.
 
         Raises:
-            UsageError: A name is unknown, or a method cannot remove what levels are of.
+            UsageError: A name is unknown, a method cannot remove what levels are of, or no profile is stored for those
+            that are asked for.
         """
         super().validate()
+        if self.checkpoint is not None:
+            check_given(self.checkpoint, self.arch)
         for name in self.downstream:
             check_data(name)
         choose("metric", self.metric, LEVELS_OF)
@@ -168,6 +174,8 @@ files, in --out:
                     f"--metric macs is for smaller tensors, and {method} sets weights to zero; choose from "
                     f"{', '.join(self._able)}"
                 )
+        if all(method.startswith("profile") for method in self.methods):  # beside others, they are skipped
+            carriable(Store(self.store), self.map_from or self.arch, self.levels_of)
         for folder in (self.out, self.pool_dir):
             check_writable(folder)
         for kind in self.finetune:

@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 from torch import Tensor, nn
 
-from profilesearch.errors import UsageError
 from profilesearch.evidence import Provenance, provenance
 from profilesearch.networks import rivals
 from profilesearch.networks.cost import CostModel
@@ -21,6 +20,7 @@ from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import Budget, Profile, Scope
 from profilesearch.pruning import Pruned
 from profilesearch.refitting import refit_weights
+from profilesearch.research.transfers.carriable import carriable
 from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.sensitivity import group_losses, sensitive
@@ -101,12 +101,7 @@ def stored_profile(upstream: Upstream, level: float) -> Stored:
         UsageError: None is stored for the architecture.
     """
     architecture, metrics = upstream.map_from or upstream.source.architecture, (upstream.metric, "macs")
-    stored = [each for each in upstream.store.profiles(architecture) if each.profile.budget.metric in metrics]
-    if not stored:
-        raise UsageError(
-            f"no profile of {architecture} is stored; search one with `profilesearch train --arch {architecture}`"
-        )
-    budgets = (each.profile.budget for each in stored)
+    budgets = (each.profile.budget for each in carriable(upstream.store, architecture, upstream.metric))
     near = min(budgets, key=lambda one: (round(abs(one.keep - (1 - level)), 6), metrics.index(one.metric)))
     return upstream.store.best(architecture, near.keep, near.metric, upstream.data.name)
 

@@ -9,7 +9,7 @@ from typing import Any
 from profilesearch.errors import UsageError
 from profilesearch.networks.groups import IntArray
 from profilesearch.scoring.engines.base import Engine, Task, remembered
-from profilesearch.scoring.names import RAY
+from profilesearch.scoring.names import NO_RAY, RAY
 from profilesearch.scoring.score import Scorer
 
 ANSWER_S = 10.0
@@ -44,7 +44,7 @@ class RayEngine(Engine):
         try:
             import ray  # noqa: PLC0415  an extra
         except ImportError as error:
-            raise UsageError("the engine ray needs Ray; install it with: pip install 'profilesearch[ray]'") from error
+            raise UsageError(NO_RAY) from error
         self._ray = ray
         if address is not None:
             _check_reachable(address)
