@@ -2,20 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from profilesearch import apply, blending, prune
+from profilesearch import apply, blending, looking, prune
 from profilesearch.blending import PARTS, between, blended, how_far
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
-from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import prune_ordered
+from profilesearch.pruning import Pruned
 from profilesearch.refitting import far_off
 from profilesearch.scoring.problem import Problem
 from profilesearch.sensitivity import RATIOS, sensitive
@@ -69,21 +68,23 @@ def test_equal_profiles_are_judged_once(space: ProfileSpace) -> None:
     assert how_far(space.profile(space.uniform(), {"searcher": "uniform"})) == ""
 
 
-def test_prune_comes_at_least_as_close_as_either_end(deeper: Problem, digits: DataSet) -> None:
+def test_prune_takes_the_closest(deeper: Problem, digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     network = deeper.members[0].load()
-    images = digits.normalize(digits.train[:150].pixels, 1)
-    off = {}
-    plan = Plan("resnet8", network, (1, 8, 8))
-    for name in ("uniform", "sensitivity", "blend"):
-        small = prune(network, 0.3, images=images, profile=name)
-        assert small.source == name
-        order = rank_channels(network, plan.table, "reconstruction", 0, (images, torch.zeros(150, dtype=torch.int64)))
-        profile = plan.space(Budget("macs", 0.3)).profile(
-            plan.space(Budget("macs", 0.3)).widths(plan.table.within("block").ratios(small.profile)), {}
-        )
-        off[name] = far_off(prune_ordered(plan, profile, order), network, images)
-    assert off["blend"] <= min(off["uniform"], off["sensitivity"]) * 1.5
+    images = digits.normalize(digits.train[:60].pixels, 1)
+    space = Plan("resnet8", network, (1, 8, 8)).space(Budget("macs", 0.3))
+    seen: dict[tuple[int, ...], float] = {}
+
+    def judged(pruned: Pruned, *given: Any) -> float:
+        seen[tuple(pruned.widths.tolist())] = off = far_off(pruned, *given)
+        return off
+
+    monkeypatch.setattr(looking, "far_off", judged)
+    small = prune(network, 0.3, images=images, profile="blend", refit="full")
+    assert small.source == "blend"
     assert "of the way from uniform to sensitivity leaves the network closest" in small.why
+    assert tuple(space.uniform().tolist()) in seen
+    assert len(seen) == len(PARTS) and len(set(seen.values())) == len(PARTS)
+    assert seen[tuple(space.widths(space.table.ratios(small.profile)).tolist())] == min(seen.values())
     with pytest.raises(UsageError, match="what images=10 or more lose"):
         prune(network, 0.3, images=images[:9], profile="blend")
 
