@@ -30,8 +30,10 @@ class Estimate:
     high: float
 
     def text(self, digits: int = 3, scale: float = 1.0) -> str:
-        """Formats the value with its interval in brackets."""
+        """Formats the value with its interval in brackets; nothing where there is no value."""
         value, low, high = (scale * number for number in (self.value, self.low, self.high))
+        if np.isnan(value):
+            return ""
         if np.isnan(low):
             return f"{value:.{digits}f}"
         return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
