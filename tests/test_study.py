@@ -181,6 +181,8 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
         {"data": "a", "gain": 0.375, "gain_interval": [0.1, 0.5]},
     )
     assert gains(replace(plain, evidence=twice)) == {"a": Gain(0.25, 0.0, 0.5)}
+    models = tuple({**entry, "model": name} for name, entry in zip("mnn", (twice[0], *twice), strict=True))
+    assert gains(replace(plain, evidence=models))["a"].value == pytest.approx((twice[0]["gain"] + 0.25) / 2)
     assert gains(plain) == {}
 
 
