@@ -20,9 +20,11 @@ class Gain:
 
     @staticmethod
     def of(entries: Sequence[Evidence]) -> "Gain":
-        """Sums up evidence entries."""
-        ends = [entry["gain_interval"] for entry in entries]
-        value = fmean(float(entry["gain"]) for entry in entries)
+        """Sums up evidence entries; a model counts once, with the mean of its own, whatever recipes it was tuned by."""
+        ends, models = [entry["gain_interval"] for entry in entries], dict[object, list[float]]()
+        for place, entry in enumerate(entries):
+            models.setdefault(entry.get("model", place), []).append(float(entry["gain"]))
+        value = fmean(map(fmean, models.values()))
         return Gain(value, min(float(low) for low, _ in ends), max(float(high) for _, high in ends))
 
 

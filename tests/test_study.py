@@ -59,6 +59,8 @@ def test_the_gap_between_two_scores_is_resolved_by_pairing() -> None:
     good, bad = truth + 0.2 * random.normal(size=60), truth + 2 * random.normal(size=60)
     assert correlation_gap(truth, bad, good).negative
     assert not correlation_gap(truth, good, good).negative
+    assert not correlation_gap([1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]).not_worse(0.05)  # four pairs show nothing
+    assert correlation_gap([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [3, 4, 5, 6, 7]).not_worse(0.05)
     assert difference([0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).value == pytest.approx(0.1)
 
 
@@ -179,6 +181,8 @@ def test_the_best_stored_profile_is_the_one_with_the_best_evidence(tmp_path: Pat
         {"data": "a", "gain": 0.375, "gain_interval": [0.1, 0.5]},
     )
     assert gains(replace(plain, evidence=twice)) == {"a": Gain(0.25, 0.0, 0.5)}
+    models = tuple({**entry, "model": name} for name, entry in zip("mnn", (twice[0], *twice), strict=True))
+    assert gains(replace(plain, evidence=models))["a"].value == pytest.approx((twice[0]["gain"] + 0.25) / 2)
     assert gains(plain) == {}
 
 
@@ -233,6 +237,26 @@ def test_a_killed_study_goes_on_and_repeats_nothing(place: Path, capsys: pytest.
     for _, _, recorded, now in measured:
         assert isinstance(recorded, float)
         assert recorded == pytest.approx(now, abs=0.02)
+
+
+def test_records_from_before_a_criterion_are_a_section_without_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profilesearch.research.study.criteria.CRITERIA", ("random", "l1", "reconstruction"))
+    call("study", *STUDY, "--only", "criteria")
+    page, rows = (place / "results.md").read_text(), place / "results" / "resnet8" / "finetunes.csv"
+    assert "| criteria.3 | reconstruction |" in page
+    rows.write_text("".join(line for line in rows.read_text().splitlines(True) if ",reconstruction," not in line))
+    call("study", *STUDY, "--only", "criteria", "--recorded")
+    without = (place / "results.md").read_text()
+    assert "reconstruction" not in without
+    assert all(line in page for line in without.splitlines() if line.startswith("| criteria."))
+
+
+def test_a_short_search_is_said_to_be_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profilesearch.research.study.settings.QUICK", replace(QUICK, seeds=1, random=4))
+    call("study", *STUDY, "--only", "searchers")
+    page = (place / "results.md").read_text()
+    assert f"After {QUICK.evaluations} evaluations PPO" in page
+    assert f"| search after {QUICK.evaluations} / all |" in page
 
 
 def test_the_page_keeps_the_budgets_that_are_on_record(place: Path) -> None:

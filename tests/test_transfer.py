@@ -770,6 +770,9 @@ def test_answers_say_what_the_rows_say() -> None:
     fast = [line[2:6] for line in fastest_table(tables, taken) if line[1] == "linear"]
     assert fast == [("100%", "magnitude", "0.8", "100%"), ("40%", "profile", "0.8", "40%")]
     assert {line[3] for line in fastest_table(tables, taken, ["profile"])} == {"magnitude"}
+    alone = grouped([{**row, "finetune": "linear", "seed": str(seed)} for seed, row in enumerate(rows)])
+    assert best_table(alone)[0][5:] == ("", "profile", "")  # no seed in common, so nothing is compared
+    assert fastest_table(alone, taken)[0][-1] == ""
     (fair, _) = best_table(tables, ["magnitude"])
     assert fair[3] == "acdc"
     assert len(answers(tables, ["magnitude"])) == 1

@@ -25,12 +25,11 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.research.study import settings as studying
 from profilesearch.research.study import tuning
-from profilesearch.research.study.analysis import correlation
+from profilesearch.research.study.analysis import correlation, leading
 from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.research.study.measuring import run_scores
 from profilesearch.research.study.rivals import elastic_member
 from profilesearch.research.study.sizes import QUICK
-from profilesearch.research.study.truth import leading
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
@@ -218,6 +217,7 @@ def test_few_pairs_and_equal_scores_claim_nothing() -> None:
     flat, some = correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]), correlation([1, 2, 3, 4, 5], [2, 1, 3, 4, 5])
     assert math.isnan(flat.value)
     assert leading({"accuracy": flat, "parameters": some, "loss": flat}) == "parameters"
+    assert leading({("sample", 250): flat, ("batch", 250): some}) == ("batch", 250)
 
 
 def test_steps_are_as_many_as_were_asked_for(digits: DataSet) -> None:

@@ -1,4 +1,4 @@
-"""Tiny networks of eleven families, for small images: what the policy for any network learns on.
+"""Tiny networks of ten families, for small images: what the policy for any network learns on.
 
 All have a 3x3 stem of stride 1 and at most four steps down, so that images of 32 by 32 pixels, or of 8 by 8, are
 enough. The blocks are torchvision's.

@@ -1,7 +1,8 @@
 """What measurements say: correlations, overlaps and differences, with 95 % intervals, and what follows from them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ RANK_MARGIN = 0.05
 """Likewise, of rank correlations."""
 _PAIRS = 5
 """Behind the interval of a rank correlation, at least."""
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Estimate:
     high: float
 
     def text(self, digits: int = 3, scale: float = 1.0) -> str:
-        """Formats the value with its interval in brackets."""
+        """Formats the value with its interval in brackets; nothing where there is no value."""
         value, low, high = (scale * number for number in (self.value, self.low, self.high))
+        if np.isnan(value):
+            return ""
         if np.isnan(low):
             return f"{value:.{digits}f}"
         return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -126,16 +130,30 @@ def correlation(first: Sequence[float], second: Sequence[float], seed: int = 0) 
     All samples of pairs in perfect order are so too, and four pairs are in one by chance once in 24 times.
     """
     found = bootstrap([first, second], lambda parts: _rank_correlations(parts[0], parts[1]), seed)
-    return found if len(first) >= _PAIRS else Estimate(found.value, np.nan, np.nan)
+    return _of_pairs(found, len(first))
 
 
 def correlation_gap(truth: Sequence[float], ours: Sequence[float], best: Sequence[float], seed: int = 0) -> Estimate:
-    """Rank correlation of `ours` with the truth minus that of `best`, over the same resampled pairs."""
-    return bootstrap(
+    """Rank correlation of `ours` with the truth minus that of `best`, over the same resampled pairs.
+
+    NaN ends for a few, as for `correlation`: two scores in one order are never apart, whatever the truth is.
+    """
+    found = bootstrap(
         [truth, ours, best],
         lambda parts: _rank_correlations(parts[0], parts[1]) - _rank_correlations(parts[0], parts[2]),
         seed,
     )
+    return _of_pairs(found, len(truth))
+
+
+def _of_pairs(found: Estimate, pairs: int) -> Estimate:
+    """Returns what was found, without an interval where it is of a few pairs."""
+    return found if pairs >= _PAIRS else Estimate(found.value, np.nan, np.nan)
+
+
+def leading(found: Mapping[Name, Estimate]) -> Name:
+    """Returns what has the largest correlation; a score that is the same for all profiles has none, and is last."""
+    return max(found, key=lambda name: float(np.nan_to_num(found[name].value, nan=-np.inf)))
 
 
 def bootstrap(

@@ -9,6 +9,9 @@ from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
 from profilesearch.research.study.profiles import random_profiles, uniform_profile
 
+LATER = ("reconstruction",)
+"""Criteria that records of earlier versions lack."""
+
 
 def criteria(lab: Lab) -> Section:
     """Fine-tunes the same profiles with channels chosen by every criterion."""
@@ -22,12 +25,13 @@ def criteria(lab: Lab) -> Section:
         ]
         for criterion in CRITERIA
     }
+    jobs = {criterion: several for criterion, several in jobs.items() if criterion not in LATER or lab.may(several)}
     lab.finetunes([job for several in jobs.values() for job in several])
     tuned = {criterion: lab.finetunes(several) for criterion, several in jobs.items()}
     random = tuned["random"]
     shares = [job.widths for job in jobs["random"]]
     lines, after_all = [], dict[str, Estimate]()
-    for criterion in CRITERIA:
+    for criterion in jobs:
         before, after = [t.before for t in tuned[criterion]], [t.after for t in tuned[criterion]]
         cells = [criterion, *(mean_of(values, shares).text(2, 100) for values in (before, after))]
         if criterion == "random":

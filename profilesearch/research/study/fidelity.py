@@ -1,6 +1,6 @@
 """Experiment 1: does the score deserve trust?"""
 
-from profilesearch.research.study.analysis import RANK_MARGIN, correlation, correlation_gap
+from profilesearch.research.study.analysis import RANK_MARGIN, correlation, correlation_gap, leading
 from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
@@ -54,7 +54,7 @@ def _variants(lab: Lab, keep: float, criterion: str) -> tuple[list[Line], str]:
     lab.scores([job for several in scored.values() for job in several])
     values = {variant: lab.scores(several) for variant, several in scored.items()}
     estimates = {variant: correlation(truth, values[variant]) for variant in variants}
-    best = max(variants, key=lambda variant: estimates[variant].value)
+    best = leading(estimates)
     lines, equal = [], [best]
     for variant in variants:
         gap = correlation_gap(truth, values[variant], values[best])

@@ -67,7 +67,7 @@ def searchers(lab: Lab) -> Section:
         "images, where the largest of several scores is too high on average. "
         f"Test accuracy in percent on each target ({', '.join(lab.targets)}), with batch statistics and then after "
         f"{sizes.epochs} epoch(s) of fine-tuning; intervals over the seeds of the search.",
-        ("searcher", "parameters", f"search after {EARLY} / all", "images that chose it", *heads),
+        ("searcher", "parameters", f"search after {_early_of(lab)} / all", "images that chose it", *heads),
         tuple(lines),
         _verdict(lab, found, measured),
         (figure,),
@@ -117,6 +117,11 @@ def _curves(found: Sequence[Found]) -> FloatArray:
     return np.array([np.maximum.accumulate([point[0] for point in f.curve[:length]]) for f in found])
 
 
+def _early_of(lab: Lab) -> int:
+    """Returns after how many evaluations PPO is looked at: all of a search that has fewer."""
+    return min(EARLY, lab.sizes.evaluations)
+
+
 def _early(found: Sequence[Found] | None) -> str:
     if not found:
         return ""
@@ -129,8 +134,8 @@ def _verdict(lab: Lab, found: Mapping[str, Sequence[Found]], measured: Measured)
     ahead = gap_between(early.tolist(), whole.tolist())
     reaches = "reaches" if ahead.low >= 0 else "does not reach" if ahead.negative else "is not told apart from"
     parts = [
-        f"After {EARLY} evaluations PPO {reaches} what random search has after all of its own ({early.mean():.3f} and "
-        f"{whole.mean():.3f} on search images, {ahead.text()} more)."
+        f"After {_early_of(lab)} evaluations PPO {reaches} what random search has after all of its own ("
+        f"{early.mean():.3f} and {whole.mean():.3f} on search images, {ahead.text()} more)."
     ]
     for target in lab.targets:
         scores = {name: by_target[target] for name, by_target in measured.items()}

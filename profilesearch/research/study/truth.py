@@ -1,6 +1,6 @@
 """What is a score worth at the end? Scores beside the accuracy after a real fine-tuning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from profilesearch.networks.cost import FloatArray
-from profilesearch.research.study.analysis import Estimate, correlation
+from profilesearch.research.study.analysis import Estimate, correlation, leading
 from profilesearch.research.study.jobs import FineTune, Score, Widths
 from profilesearch.research.study.lab import Lab
 from profilesearch.research.study.page import Line, Section
@@ -175,11 +175,6 @@ def _budget(lab: Lab, keep: float) -> tuple[list[Line], str]:
         f"{plain}; in its better half {best} ranks best, {found[best].text(2)}; accuracy has "
         f"{found['accuracy'].text(2)}, the number of parameters {found[PARAMETERS].text(2)}."
     )
-
-
-def leading(found: Mapping[str, Estimate]) -> str:
-    """Returns the score with the largest correlation; one that is the same for all profiles has none, and is last."""
-    return max(found, key=lambda name: float(np.nan_to_num(found[name].value, nan=-np.inf)))
 
 
 def _among(score: FloatArray, after: FloatArray, part: int) -> Estimate:

@@ -63,7 +63,7 @@ def best_table(tables: Tables, unequal: Sequence[str] = ()) -> list[tuple[str, .
             there = {name: rows for (name, at), rows in methods.items() if at == level and name not in left_out}
             best = max(there, key=lambda name: _mean(there[name]))
             gaps = {name: gap(rows, there[best]) for name, rows in there.items() if name != best}
-            equal = [name for name, each in gaps.items() if not each.negative]
+            equal = [name for name, each in gaps.items() if not each.negative and not np.isnan(each.value)]
             small = [name for name in there if METHODS[name].structured]
             first = max(small, key=lambda name: _mean(there[name]), default="")
             behind = gaps[first].text(2, 100) if first in gaps else ""
