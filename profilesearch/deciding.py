@@ -177,7 +177,7 @@ def _measured(why: str, images: int, gain: Mapping[str, float] | None = None) ->
     """Decides for what is measured where there are images enough, with what that gained over uniform elsewhere."""
     if images < FEWEST or (gain and gain["mean"] <= 0):
         return Decision(UNIFORM, why)
-    gained = f", which gained {_points(gain)} over uniform there" if gain else ""
+    gained = f", and sensitivity gained {_points(gain)} over uniform there" if gain else ""
     return Decision(BLEND, f"{why}; what each layer can lose is measured on training images{gained}")
 
 

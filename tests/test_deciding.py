@@ -111,7 +111,7 @@ def test_what_is_measured_is_used_where_it_gained_more(
         assert decide(tmp_path, BUDGET, "block", 32).name == without_images
         decision = decide(tmp_path, BUDGET, "block", 32, images=10)
         assert decision.name == chosen
-        assert ("which gained 3.5 points (3.0 to 4.0) over uniform there" in decision.why) == (measured > 0.03)
+        assert ("sensitivity gained 3.5 points (3.0 to 4.0) over uniform there" in decision.why) == (measured > 0.03)
     some_policy(tmp_path, uniform=0.004, widest=0.01, sensitivity_over_uniform=-0.01)
     assert decide(tmp_path, BUDGET, "block", 32, images=10).name == "uniform"
 
@@ -258,6 +258,6 @@ def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) ->
     assert "the policy for any network gained -0.3 points (-1.6 to 1.0) over uniform, 22.9 points" in decision.why
     measured = decide(tmp_path, BUDGET, "block", 32, images=10)
     assert measured.name == "blend"
-    assert measured.why.endswith("training images, which gained 4.4 points (0.5 to 8.3) over uniform there")
+    assert measured.why.endswith("training images, and sensitivity gained 4.4 points (0.5 to 8.3) over uniform there")
     space = Plan("vgg_tiny", build("vgg_tiny", 10), (3, 32, 32)).space(BUDGET)
     assert space.relative(policy.finished(space).widths[0]) == pytest.approx(0.5, rel=0.005)
