@@ -16,6 +16,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.space import TOLERANCE
 from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.profiles import Budget
 from profilesearch.research.policy.families import family_of
@@ -217,6 +218,19 @@ def test_whatever_scores_a_search_accuracy_judges_its_profiles(problem: Problem,
     ]
     for name in ("policy", "uniform", "widest"):
         assert found[0][0].scores[name] == found[1][0].scores[name] > 0.2
+
+
+@pytest.mark.full
+def test_profiles_are_measured_at_the_parameters_of_uniform_too(deeper: Problem, tmp_path: Path) -> None:
+    (policy,) = stored_policies(tmp_path)
+    one, both = (measure(deeper, policy, "resnet", Sizes((0.5,), 3, 4, equal))[0] for equal in (False, True))
+    assert one.params["sensitivity"] != pytest.approx(one.params["uniform"], rel=0.02)
+    assert both.keep_params == both.params["uniform"] == one.params["uniform"]
+    assert both.scores["uniform"] == one.scores["uniform"]
+    assert both.scores.keys() == one.scores.keys() - {"widest"}
+    assert both.reached.values() == pytest.approx([0.5] * len(both.scores), rel=TOLERANCE)
+    assert list(both.params.values()) == pytest.approx([both.keep_params] * len(both.scores), rel=TOLERANCE)
+    assert "keep_params" not in one.to_json()
 
 
 def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) -> None:
