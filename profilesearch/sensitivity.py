@@ -29,7 +29,7 @@ _JUDGES = 125
 _STEPS = 64
 """Cuts of each group on the way from the full network to the budget, at most."""
 _PRICES = 12
-"""Prices of parameters that are tried, at most."""
+"""Prices of parameters that are tried."""
 _FAR = 0.5
 """Part of the way to the full network that a profile may go, before it is scaled, to meet its budget."""
 _LEAST = 1e-9

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from envs.episode import ANY
 from envs.policy import Policy
@@ -20,7 +21,7 @@ from profilesearch.networks.space import TOLERANCE
 from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.profiles import Budget
 from profilesearch.research.policy.families import family_of
-from profilesearch.research.policy.left_out import Row, evidence_of, measure
+from profilesearch.research.policy.left_out import Row, evidence_of, measure, with_costs
 from profilesearch.research.policy.sizes import Sizes
 from profilesearch.scoring.problem import Problem
 from profilesearch.store import Store
@@ -231,6 +232,13 @@ def test_profiles_are_measured_at_the_parameters_of_uniform_too(deeper: Problem,
     assert both.reached.values() == pytest.approx([0.5] * len(both.scores), rel=TOLERANCE)
     assert list(both.params.values()) == pytest.approx([both.keep_params] * len(both.scores), rel=TOLERANCE)
     assert "keep_params" not in one.to_json()
+
+
+def test_parameters_of_uniform_are_in_reach_of_a_network_of_six_channels() -> None:
+    layers = nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10)
+    problem = Problem.of(nn.Sequential(*layers), torch.rand(40, 1, 8, 8), torch.arange(40) % 10, Budget("macs", 0.45))
+    assert problem.space.relative_params(problem.space.uniform()) > 0.54
+    assert with_costs(problem, 0.45, equal_params=True).space.budget.keep_params == pytest.approx(0.494, abs=0.001)
 
 
 def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) -> None:

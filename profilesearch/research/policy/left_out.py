@@ -71,7 +71,7 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
         low, _ = problem.space.reach()
         if keep < low:
             continue
-        there = _with_costs(problem, keep, sizes.equal_params)
+        there = with_costs(problem, keep, sizes.equal_params)
         widths = _profiles(there, policy, sizes, seed) | {"sensitivity": sensitive(there.space, losses)}
         judge = there.with_settings(replace(there.settings, measure="accuracy"))
         worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
@@ -83,13 +83,17 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
     return rows
 
 
-def _with_costs(problem: Problem, keep: float, equal_params: bool) -> Problem:
-    """Returns the problem under a budget, where asked with uniform's parameters as its second metric."""
+def with_costs(problem: Problem, keep: float, equal_params: bool) -> Problem:
+    """Returns the problem under a budget, where asked with uniform's parameters as its second metric.
+
+    In networks of a few channels, uniform may miss the budget by so much that only the nearest parameters are in reach.
+    """
     alone = problem.with_budget(Budget(problem.space.budget.metric, keep))
     if not equal_params:
         return alone
     space = alone.space
-    return alone.with_budget(replace(space.budget, keep_params=space.relative_params(space.uniform())))
+    second = np.clip(space.relative_params(space.uniform()), *space.reach_params())
+    return alone.with_budget(replace(space.budget, keep_params=float(second)))
 
 
 def _profiles(problem: Problem, policy: Policy, sizes: Sizes, seed: int) -> dict[str, IntArray]:
