@@ -28,6 +28,8 @@ _JUDGES = 125
 """Images that outputs are compared on, at most; a fifth of those given, and no refit looks at them."""
 _STEPS = 64
 """Cuts of each group on the way from the full network to the budget, at most."""
+_PRICES = 12
+"""Prices of parameters that are tried."""
 _FAR = 0.5
 """Part of the way to the full network that a profile may go, before it is scaled, to meet its budget."""
 _LEAST = 1e-9
@@ -40,6 +42,7 @@ def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
 
     From the full network on, the cut that loses least for what it saves comes next, until the budget is met. What that
     misses by, in small networks, is made up for by the smallest step towards the full network, scaled, that meets it.
+    Where the budget has two metrics, parameters have a price besides, at which both are met.
 
     Args:
         space: The profile space.
@@ -48,24 +51,67 @@ def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
     if np.ptp(losses) == 0:  # nothing is known of the groups: all keep the same part
         alike: IntArray = space.project(np.full((1, space.size), space.budget.keep))[0]
         return alike
-    table, (low, high) = space.table, space.ends
+    table, high = space.table, space.ends[1]
     curves = [_curve(int(channels), each) for channels, each in zip(table.channels, losses, strict=True)]
+    if space.budget.keep_params is not None:
+        return _meeting_both(space, curves, space.budget.keep_params)
+    widths = _cut(space, curves)
+    part = np.linspace(0, _FAR, _STEPS)[:, None]
+    found = space.project((widths + part * (high - widths)) / table.channels)
+    off = np.abs(space.relative(found) / space.budget.keep - 1)
+    near: IntArray = found[int((off <= TOLERANCE).argmax() if (off <= TOLERANCE).any() else off.argmin())]
+    return near
+
+
+def _cut(space: ProfileSpace, curves: Sequence[FloatArray], price: float = 0.0) -> IntArray:
+    """Cuts from the full network on, always what loses least for what it saves, until the budget's metric is met.
+
+    Args:
+        space: The profile space.
+        curves: Loss of each group by its width.
+        price: What saving all parameters counts beside saving all of the metric; below 0, what keeping them does.
+    """
+    table, (low, high) = space.table, space.ends
     far = np.maximum(space.multiple, -(-table.channels // _STEPS))
-    widths = high.copy()
-    while (cost := float(space.relative(widths))) > space.budget.keep and (widths > low).any():
+    widths: IntArray = high.copy()
+
+    def spent(widths: IntArray) -> FloatArray:
+        cost = space.relative(widths)
+        return cost + price * space.cost.relative(widths, "params") if price else cost
+
+    while float(space.relative(widths)) > space.budget.keep and (widths > low).any():
         cut = np.minimum(far, widths - low)
-        saved = cost - space.relative(widths - np.diag(cut))
+        saved = spent(widths) - spent(widths - np.diag(cut))
         lost = np.array([curve[w - c] - curve[w] for curve, w, c in zip(curves, widths, cut, strict=True)])
         worth = np.where((cut > 0) & (saved > 0), lost / np.maximum(saved, 1e-12), np.inf)
         if not np.isfinite(worth).any():
             break
         chosen = int(worth.argmin())
         widths[chosen] -= cut[chosen]
-    part = np.linspace(0, _FAR, _STEPS)[:, None]
-    found = space.project((widths + part * (high - widths)) / table.channels)
-    off = np.abs(space.relative(found) / space.budget.keep - 1)
-    near: IntArray = found[int((off <= TOLERANCE).argmax() if (off <= TOLERANCE).any() else off.argmin())]
-    return near
+    return widths
+
+
+def _meeting_both(space: ProfileSpace, curves: Sequence[FloatArray], keep_params: float) -> IntArray:
+    """Returns the profile that loses least of those by several prices of parameters, moved onto both costs, (G,).
+
+    Bisection looks for the price at which cuts that meet the first metric meet the second as well: a Lagrange
+    multiplier (Everett 1963), so that no profile of these costs loses less, as far as losses and costs add up and
+    curves are convex. To move the profile for the first metric alone to the second can lose more than uniform does,
+    since no loss is looked at on that way. Whole channels move others a little too, and the best may be one of these.
+    """
+    tried, low, high = [], -np.pi / 2, np.pi / 2  # angles, among which any price is
+    for _ in range(_PRICES):
+        angle = (low + high) / 2
+        widths = _cut(space, curves, float(np.tan(angle)) * space.budget.keep / keep_params)
+        tried.append(widths)
+        cheap = float(space.relative(widths)) <= space.budget.keep and space.relative_params(widths) <= keep_params
+        low, high = (low, angle) if cheap else (angle, high)
+    found = space.project(np.unique(tried, axis=0) / space.table.channels)
+    reached = np.stack([space.relative(found) / space.budget.keep, space.cost.relative(found, "params") / keep_params])
+    off = np.abs(reached - 1).max(axis=0)
+    lost = np.sum([curve[each] for curve, each in zip(curves, found.T, strict=True)], axis=0)
+    best: IntArray = found[int(np.where(off <= max(TOLERANCE, off.min()), lost, np.inf).argmin())]
+    return best
 
 
 def group_losses(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from envs.episode import ANY
 from envs.policy import Policy
@@ -20,10 +21,11 @@ from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
+from profilesearch.networks.space import TOLERANCE
 from profilesearch.networks.tiny import TINY_NETWORKS
 from profilesearch.profiles import Budget, Profile
 from profilesearch.research.policy.families import family_of
-from profilesearch.research.policy.left_out import Row, evidence_of, measure
+from profilesearch.research.policy.left_out import Row, evidence_of, measure, with_costs
 from profilesearch.research.policy.sizes import Sizes
 from profilesearch.research.settings import Training
 from profilesearch.scoring.problem import Problem
@@ -246,6 +248,26 @@ def test_whatever_scores_a_search_accuracy_judges_its_profiles(problem: Problem,
     ]
     for name in ("policy", "uniform", "widest"):
         assert found[0][0].scores[name] == found[1][0].scores[name] > 0.2
+
+
+@pytest.mark.full
+def test_profiles_are_measured_at_the_parameters_of_uniform_too(deeper: Problem, tmp_path: Path) -> None:
+    (policy,) = stored_policies(tmp_path)
+    one, both = (measure(deeper, policy, "resnet", Sizes((0.5,), 3, 4, equal))[0] for equal in (False, True))
+    assert one.params["sensitivity"] != pytest.approx(one.params["uniform"], rel=0.02)
+    assert both.keep_params == both.params["uniform"] == one.params["uniform"]
+    assert both.scores["uniform"] == one.scores["uniform"]
+    assert both.scores.keys() == one.scores.keys() - {"widest"}
+    assert both.reached.values() == pytest.approx([0.5] * len(both.scores), rel=TOLERANCE)
+    assert list(both.params.values()) == pytest.approx([both.keep_params] * len(both.scores), rel=TOLERANCE)
+    assert "keep_params" not in one.to_json()
+
+
+def test_parameters_of_uniform_are_in_reach_of_a_network_of_six_channels() -> None:
+    layers = nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10)
+    problem = Problem.of(nn.Sequential(*layers), torch.rand(40, 1, 8, 8), torch.arange(40) % 10, Budget("macs", 0.45))
+    assert problem.space.relative_params(problem.space.uniform()) > 0.54
+    assert with_costs(problem, 0.45, equal_params=True).space.budget.keep_params == pytest.approx(0.494, abs=0.001)
 
 
 def test_the_policy_of_the_installation_says_what_it_is_worth(tmp_path: Path) -> None:

@@ -151,6 +151,42 @@ def test_a_policy_loses_neither_itself_nor_its_evidence(
     assert path.read_bytes() == whole
 
 
+def test_equal_parameters_have_rows_of_their_own_and_go_on_where_they_were_killed(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate", "--pool", *checkpoints, *TRAIN, "--keeps", "0.5", "--draws", "2", "--search", "0"]
+    put, left, ledger = Ledger.put, [4], Path("runs/ledger.jsonl")
+
+    def stopped(ledger: Ledger, key: str, score: float, **about: Any) -> None:
+        put(ledger, key, score, **about)
+        left[0] -= about["part"] == "fresh"
+        if not left[0]:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "put", stopped)
+        with pytest.raises(Interrupted):
+            main([*words, "--equal-params", "--quiet"])
+    done = ledger.read_bytes()
+    main([*words, "--equal-params"])
+    said = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "all have the parameters of uniform" in said
+    assert re.search(r"alpha at 0\.5 and \d\d\.\d% of params, by a policy that never saw alpha: policy", said)
+    assert ledger.read_bytes().startswith(done)
+    keys = [line.split('"')[3] for line in ledger.read_text().splitlines()[1:]]
+    assert len(set(keys)) == len(keys)  # nothing was scored twice
+    path = Path(run(capsys, "train", "--pool", *checkpoints, *TRAIN)["policy"])
+    assert "evidence" not in Policy.load(path).about
+    alone = run(capsys, *words)
+    whole = [each.read_bytes() for each in (path, Path(alone["record"]), ledger)]
+    equal = run(capsys, *words, "--equal-params")
+    assert equal["record"] == "runs/policy/mine-equal-params.json"
+    assert [each.read_bytes() for each in (path, Path(alone["record"]), ledger)] == whole
+    for row, before in zip(equal["rows"], alone["rows"], strict=True):
+        assert row["keep_params"] == row["params"]["uniform"] == before["params"]["uniform"]
+        assert list(row["params"].values()) == pytest.approx([row["keep_params"]] * len(row["params"]), rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -161,6 +197,8 @@ def test_a_policy_loses_neither_itself_nor_its_evidence(
         (["train", "--pool", "vgg_tiny", "vgg_tiny=a.th"], "with a checkpoint and without"),
         (["train", "--pool", "vgg_tiny", "--objective", "best"], "unknown objective 'best'"),
         (["train", "--pool", "vgg_tiny", "--keep-params", "0.5"], "budgets of one metric"),
+        (["train", "--pool", "vgg_tiny", "--equal-params"], "--equal-params is for `policy evaluate` and"),
+        (["evaluate", "--pool", "vgg_tiny", "--equal-params", "--metric", "params"], "has equal parameters already"),
         (["--arch", "vgg_tiny", "--store", "."], "no policy is stored"),
     ],
 )

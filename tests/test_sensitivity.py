@@ -1,6 +1,7 @@
 """Profiles by the sensitivity of single layers: no search, and no better one among many at the same cost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,27 @@ def test_no_other_profile_loses_less(space: ProfileSpace, seed: int) -> None:
     near = space.project(np.clip(found / space.table.channels + random.normal(0, 0.05, (300, space.size)), 0.1, 1))
     others = [space.uniform(), *space.sample(300, random), *near]
     assert lost(found) <= min(map(lost, others)) * 1.02  # both may be off the budget by half a percent
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_other_profile_of_both_costs_loses_less(space: ProfileSpace, seed: int) -> None:
+    """To move the profile for the multiply-adds alone to the parameters afterwards loses more."""
+    random = np.random.default_rng(seed)
+    losses = random.uniform(0.01, 1, (space.size, 1)) * np.exp(-np.outer(random.uniform(1, 6, space.size), RATIOS))
+    curves = [_curve(int(c), each) for c, each in zip(space.table.channels, losses, strict=True)]
+    params = space.relative_params(space.uniform())
+    both = replace(space, budget=Budget("macs", 0.5, params))
+
+    def lost(widths: np.ndarray) -> float:
+        return sum(float(curve[width]) for curve, width in zip(curves, widths, strict=True))
+
+    found, moved = sensitive(both, losses), both.project(sensitive(space, losses)[None] / space.table.channels)[0]
+    for widths in (found, moved):
+        assert float(both.relative(widths)) == pytest.approx(0.5, rel=TOLERANCE)
+        assert both.relative_params(widths) == pytest.approx(params, rel=TOLERANCE)
+    near = both.project(np.clip(found / space.table.channels + random.normal(0, 0.05, (300, space.size)), 0.1, 1))
+    others = [space.uniform(), moved, *both.sample(300, random), *near]
+    assert lost(found) <= min(map(lost, others)) * 1.02
 
 
 def test_a_group_that_loses_nothing_goes_first(space: ProfileSpace) -> None:

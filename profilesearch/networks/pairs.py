@@ -156,5 +156,6 @@ class Pair:
 def _distance(off: FloatArray) -> FloatArray:
     """How far profiles are off, (..., 2) to (...): the larger of both, and hardly the other."""
     far = np.abs(off)
-    distance: FloatArray = far.max(axis=-1) + _OTHER * far.sum(axis=-1)
+    one, other = far[..., 0], far[..., 1]  # reductions over an axis of two take several times as long
+    distance: FloatArray = np.maximum(one, other) + _OTHER * (one + other)
     return distance

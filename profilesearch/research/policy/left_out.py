@@ -1,7 +1,7 @@
 """Leave one family out: what a policy that never saw a family decides for it, beside rivals and a search."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Row:
         keep: Budget.
         scores: Accuracy relative to the unpruned members, by name: `policy`, and those of `RIVAL_NAMES`.
         params: Part of the parameters that is left, by name.
+        reached: Part of the budget's metric that is left, by name.
+        keep_params: Part of the parameters that all should have; None where that is left open.
     """
 
     family: str
@@ -39,36 +41,68 @@ class Row:
     keep: float
     scores: Mapping[str, float]
     params: Mapping[str, float]
+    reached: Mapping[str, float] = field(default_factory=dict)
+    keep_params: float | None = None
+
+    @property
+    def at(self) -> str:
+        """The budget, for people."""
+        return f"{self.keep:g}" if self.keep_params is None else f"{self.keep:g} and {self.keep_params:.1%} of params"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the row as plain data."""
-        return asdict(self)
+        """Returns the row as plain data; the second part is there only where it is used."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:
     """Measures what a policy decides for one architecture, beside rivals; every score once, through the ledger.
 
     Whatever a search scores by, what comes of it is judged by accuracy.
+
+    At equal parameters the second metric of every budget is what uniform has there, met as exactly as the first. One
+    fraction for all networks would not do: of the same multiply-adds uniform leaves other parts of the parameters in
+    each, so that it would be moved away from what it is, and some networks cannot reach it. Less than uniform has is no
+    substitute either: a profile may be ahead since it keeps its parameters elsewhere, which only equal ones tell. Every
+    policy is the one that learned under the first metric alone, and the widest profile is left out, of which there is
+    none.
     """
     rows, losses = [], pool_losses(problem)
     for keep in sizes.keeps:
         low, _ = problem.space.reach()
         if keep < low:
             continue
-        there = problem.with_budget(Budget(problem.space.budget.metric, keep))
+        there = with_costs(problem, keep, sizes.equal_params)
         widths = _profiles(there, policy, sizes, seed) | {"sensitivity": sensitive(there.space, losses)}
         judge = there.with_settings(replace(there.settings, measure="accuracy"))
         worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
         params = {name: there.space.relative_params(each) for name, each in widths.items()}
         scores = dict(zip(widths, map(float, worth), strict=True))
-        rows.append(Row(family, problem.space.architecture, keep, scores, params))
+        reached = {name: float(there.space.relative(each)) for name, each in widths.items()}
+        second = there.space.budget.keep_params
+        rows.append(Row(family, problem.space.architecture, keep, scores, params, reached, second))
     return rows
+
+
+def with_costs(problem: Problem, keep: float, equal_params: bool) -> Problem:
+    """Returns the problem under a budget, where asked with uniform's parameters as its second metric.
+
+    In networks of a few channels, uniform may miss the budget by so much that only the nearest parameters are in reach.
+    """
+    alone = problem.with_budget(Budget(problem.space.budget.metric, keep))
+    if not equal_params:
+        return alone
+    space = alone.space
+    second = np.clip(space.relative_params(space.uniform()), *space.reach_params())
+    return alone.with_budget(replace(space.budget, keep_params=float(second)))
 
 
 def _profiles(problem: Problem, policy: Policy, sizes: Sizes, seed: int) -> dict[str, IntArray]:
     space: ProfileSpace = problem.space
     widths = {"policy": policy.finished(space).widths[0]}
-    widths |= {name: RIVALS[name](space, seed) for name in ("uniform", "widest", "taper")}
+    alone = replace(space, budget=replace(space.budget, keep_params=None))
+    widths["uniform"] = alone.uniform()  # has both costs, where they are equal, and would be moved by a channel or two
+    names = ("widest", "taper") if space.budget.keep_params is None else ("taper",)
+    widths |= {name: RIVALS[name](space, seed) for name in names}
     drawn = space.sample(sizes.draws, np.random.default_rng([seed, 7]))
     order = np.argsort(problem.fitness(problem.evaluate(drawn)), kind="stable")
     widths |= {"random, median": drawn[order[len(order) // 2]], "random, best": drawn[order[-1]]}

@@ -15,10 +15,12 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import named
 from profilesearch.errors import UsageError
+from profilesearch.measure.reaching import rows_off
 from profilesearch.networks.architectures import build, check_architecture, image_size
 from profilesearch.networks.names import POLICY, folder_name
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import rivals_of
+from profilesearch.profiles import Budget, Metric
 from profilesearch.reporting.plots import rivals_figure, save_figure
 from profilesearch.research.policy.families import family_of
 from profilesearch.research.policy.left_out import RIVAL_NAMES, Row, evidence_of, leave_one_out, measure
@@ -140,10 +142,11 @@ def _settings_of(path: Path) -> str:
     return ""
 
 
-def _record(settings: Policing, part: Sequence[str] = ()) -> Path:
-    """Returns the file of an evaluation's rows; that of some families is no evidence, and has a name of its own."""
+def _record(settings: Policing, part: Sequence[str] = (), measured: str = "") -> Path:
+    """Returns the file of an evaluation's rows; those that are no evidence for a policy have names of their own."""
+    equal = "-equal-params" if settings.equal_params else ""
     without = f"-without-{safe_name('-'.join(part))}" if part else ""
-    return settings.runs / POLICY / f"{settings.name}{without}.json"
+    return settings.runs / POLICY / f"{settings.name}{measured}{equal}{without}.json"
 
 
 def _known(path: Path) -> Mapping[str, Any]:
@@ -154,10 +157,11 @@ def _known(path: Path) -> Mapping[str, Any]:
 def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
     """Leaves one family out after the other, writes what was measured, and gives it to the policy of these settings.
 
-    A part of the families, with --leave-out, gives the policy nothing: what it has may be of all of them.
+    A part of the families, with --leave-out, gives the policy nothing: what it has may be of all of them. Nor do equal
+    parameters: what is decided by that evidence has budgets of one metric.
     """
     families = {problem.space.architecture: family_of(problem.space.architecture) for problem in problems}
-    train_without, told = partial(_trained, settings, output), partial(_told, output)
+    train_without, told = partial(_trained, settings, output), partial(_told, settings.budget.metric, output)
     asked = tuple(dict.fromkeys(settings.leave_out))
     only = () if set(asked) == set(families.values()) else asked
     rows = leave_one_out(problems, families, train_without, settings.sizes, settings.seed, told, only)
@@ -167,7 +171,8 @@ def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) ->
     write_json(record, {"settings": known, "evidence": evidence})
     _tables(rows, evidence, output)
     path = settings.file
-    if not only and path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
+    evident = not only and not settings.equal_params
+    if evident and path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
         policy.with_about(evidence=evidence).save(path)
         output.say(f"the evidence is now in {path}")
     output.say(f"rows in {record}")
@@ -197,10 +202,10 @@ def measure_stored(settings: Policing, policy: Policy, problems: Sequence[Proble
     for problem in problems:
         family = family_of(problem.space.architecture)
         for row in measure(problem, policy, family, settings.sizes, settings.seed):
-            _told(output, row)
+            _told(settings.budget.metric, output, row)
             rows.append(row)
     evidence = _evidence(settings, problems, rows)
-    record = settings.runs / POLICY / f"{settings.name}-measured.json"
+    record = _record(settings, measured="-measured")
     write_json(record, {"policy": policy.digest, "evidence": evidence})
     _tables(rows, evidence, output)
     output.say(f"rows in {record}")
@@ -212,19 +217,25 @@ def _evidence(settings: Policing, problems: Sequence[Problem], rows: Sequence[Ro
     return {**evidence_of(rows), "data": data, "command": settings.command}
 
 
-def _told(output: Output, row: Row) -> None:
+def _told(metric: Metric, output: Output, row: Row) -> None:
     worth = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
-    output.say(f"{row.architecture} at {row.keep:g}, by a policy that never saw {row.family}: {worth}")
+    output.say(f"{row.architecture} at {row.at}, by a policy that never saw {row.family}: {worth}")
+    costs = {name: (reached, row.params[name]) for name, reached in row.reached.items()}
+    if off := rows_off(Budget(metric, row.keep, row.keep_params), costs):
+        output.say(off)
 
 
 def _tables(rows: Sequence[Row], evidence: Mapping[str, Any], output: Output) -> None:
     names = [name for name in ("policy", *RIVAL_NAMES) if any(name in row.scores for row in rows)]
-    cells = [
-        [row.architecture, f"{row.keep:g}", *(f"{row.scores[n]:.3f}" if n in row.scores else "" for n in names)]
-        for row in rows
-    ]
+    equal = any(row.keep_params is not None for row in rows)
     title = "accuracy relative to the unpruned members, on images that chose nothing; the policy never saw the family"
-    output.table(title, ["architecture", "keep", *names], cells)
+    title += "; all have the parameters of uniform" if equal else ""
+    for heading, key, digits in ((title, "scores", ".3f"), ("part of the parameters that is left", "params", ".1%")):
+        cells = []
+        for row in rows:
+            values = getattr(row, key)
+            cells.append([row.architecture, row.at, *(f"{values[n]:{digits}}" if n in values else "" for n in names)])
+        output.table(heading, ["architecture", "keep", *names], cells)
     gains = [
         [
             name if " over " in name else f"policy over {name}",

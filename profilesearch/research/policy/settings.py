@@ -18,6 +18,7 @@ from profilesearch.system.files import check_writable, regular_file
 from profilesearch.system.naming import check_name
 
 ACTIONS = ("show", "train", "evaluate", "measure")
+_MEASURED = ("evaluate", "measure")
 _HOW = "policy"
 _MACHINE = ("runs", "store", "pool_dir", "data_dir", "quiet", "json")
 """What recorded commands leave out: it depends on the machine."""
@@ -50,7 +51,8 @@ examples:
 files:
   STORE/policy/NAME.safetensors   the policy, with its architectures, settings, total scores and evidence
   RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence;
-                                  NAME-without-FAMILY.json with --leave-out, which gives it none
+                                  NAME-without-FAMILY.json with --leave-out, and NAME-equal-params.json with
+                                  --equal-params, which give it none
   RUNS/policy/ARCH.png            the picture of what is shown"""
 
     action: str = field(
@@ -101,6 +103,15 @@ files:
         ),
     )
 
+    equal_params: bool = field(
+        default=False,
+        metadata=option(
+            "measured: all profiles have uniform's parameters besides, network by network, so that none is ahead by "
+            "keeping more; widest is left out, of which there is none then",
+            group=_HOW,
+        ),
+    )
+
     @property
     def command(self) -> str:
         """The command that was given, but for what depends on the machine."""
@@ -134,7 +145,7 @@ files:
     @property
     def sizes(self) -> Sizes:
         """How much is measured."""
-        return Sizes(self.keeps, self.draws, self.search)
+        return Sizes(self.keeps, self.draws, self.search, self.equal_params)
 
     def validate(self) -> None:
         """Finds mistakes before any work.
@@ -150,10 +161,23 @@ files:
             raise UsageError(f"--leave-out is for `policy evaluate`, not for `policy {self.action}`")
         if self.keep_params is not None or self.multiple_of == AUTO:
             raise UsageError(
-                "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out"
+                "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out (`policy "
+                "evaluate` has --equal-params)"
             )
+        self._check_equal_params()
         check_writable(self.store)
         self._check_action()
+
+    def _check_equal_params(self) -> None:
+        """Refuses equal parameters where nothing is measured, or where they are equal already.
+
+        Raises:
+            UsageError: So it is.
+        """
+        if self.equal_params and self.action not in _MEASURED:
+            raise UsageError(f"--equal-params is for `policy evaluate` and `policy measure`, not for {self.action}")
+        if self.equal_params and self.metric == "params":
+            raise UsageError("--metric params has equal parameters already; leave out --equal-params, or --metric")
 
     def _check_action(self) -> None:
         """Finds mistakes in what is told to one of the actions.
