@@ -30,6 +30,8 @@ _STEPS = 64
 """Cuts of each group on the way from the full network to the budget, at most."""
 _PRICES = 12
 """Prices of parameters that are tried."""
+_COARSE = 16
+"""Cuts of each group at one of these, at most: with a hundred groups, what each step saves is what takes long."""
 _FAR = 0.5
 """Part of the way to the full network that a profile may go, before it is scaled, to meet its budget."""
 _LEAST = 1e-9
@@ -63,16 +65,17 @@ def sensitive(space: ProfileSpace, losses: FloatArray) -> IntArray:
     return near
 
 
-def _cut(space: ProfileSpace, curves: Sequence[FloatArray], price: float = 0.0) -> IntArray:
+def _cut(space: ProfileSpace, curves: Sequence[FloatArray], price: float = 0.0, steps: int = _STEPS) -> IntArray:
     """Cuts from the full network on, always what loses least for what it saves, until the budget's metric is met.
 
     Args:
         space: The profile space.
         curves: Loss of each group by its width.
         price: What saving all parameters counts beside saving all of the metric; below 0, what keeping them does.
+        steps: Cuts of each group, at most.
     """
     table, (low, high) = space.table, space.ends
-    far = np.maximum(space.multiple, -(-table.channels // _STEPS))
+    far = np.maximum(space.multiple, -(-table.channels // steps))
     widths: IntArray = high.copy()
 
     def spent(widths: IntArray) -> FloatArray:
@@ -102,7 +105,7 @@ def _meeting_both(space: ProfileSpace, curves: Sequence[FloatArray], keep_params
     tried, low, high = [], -np.pi / 2, np.pi / 2  # angles, among which any price is
     for _ in range(_PRICES):
         angle = (low + high) / 2
-        widths = _cut(space, curves, float(np.tan(angle)) * space.budget.keep / keep_params)
+        widths = _cut(space, curves, float(np.tan(angle)) * space.budget.keep / keep_params, _COARSE)
         tried.append(widths)
         cheap = float(space.relative(widths)) <= space.budget.keep and space.relative_params(widths) <= keep_params
         low, high = (low, angle) if cheap else (angle, high)
