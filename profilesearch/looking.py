@@ -12,7 +12,7 @@ from profilesearch.networks.criteria import Batch
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import prune_ordered
-from profilesearch.refitting import far_off
+from profilesearch.refitting import far_off, judged_by
 from profilesearch.sensitivity import FEWEST, group_losses
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
@@ -20,13 +20,14 @@ Order = Callable[[Scope], Mapping[str, Tensor]]
 _ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 
 
-def looked_at(plan: Plan, order: Order, seen: Batch | None) -> Measures:
+def looked_at(plan: Plan, order: Order, seen: Batch | None, refit: str) -> Measures:
     """Returns what can be found out about a network.
 
     Args:
         plan: Of the network.
         order: Of its channels.
         seen: Images, and labels that are not looked at; with too few of them, what is asked for raises `UsageError`.
+        refit: How it will be refitted, by which profiles are judged.
     """
 
     def losses(scope: Scope) -> FloatArray:
@@ -36,7 +37,8 @@ def looked_at(plan: Plan, order: Order, seen: Batch | None) -> Measures:
         return found
 
     def judge(profile: Profile) -> float:
-        return far_off(prune_ordered(plan, profile, order(profile.scope)), plan.network, _enough(seen))
+        pruned = prune_ordered(plan, profile, order(profile.scope))
+        return far_off(pruned, plan.network, _enough(seen), judged_by(refit))
 
     return Measures(losses, judge)
 

@@ -92,6 +92,11 @@ def far_off(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = AUTO
     return distance(outputs_of(pruned.network, images[-few:]), outputs_of(model, images[-few:]))
 
 
+def judged_by(refit: str) -> str:
+    """Returns the refit that profiles are judged by where a network is refitted like this; `auto` where it is not."""
+    return AUTO if refit == "none" else refit
+
+
 def most_used(inputs: str) -> int:
     """Returns how many images a refit looks at, at most."""
     return _REFIT_IMAGES + (_JUDGES if inputs == AUTO else 0)

@@ -149,7 +149,7 @@ def prune(
     used = None if images is None else mixed(images, refit)
     seen = batch_of(used, criterion)
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
-    chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen)
+    chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen, refit)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     if left := stranded(full, pruned.table, pruned.keep, plan.example):
         warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=3)
@@ -235,6 +235,7 @@ def _chosen(
     seed: int,
     order: Order,
     seen: Batch | None,
+    refit: str,
 ) -> tuple[Profile, str, str]:
     """Returns what is asked for; else the best stored one for a network's groups, and without any what `decide` says.
 
@@ -253,7 +254,7 @@ def _chosen(
         decision = replace(decision, why=f"no stored one fits; {decision.why}")
     else:
         decision = named(asked, budget, store)
-    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, seen))
+    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, seen, refit))
     return profile, decision.name, "; ".join(filter(None, (decision.why, how_far(profile))))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from profilesearch import apply, blending, looking, prune
 from profilesearch.blending import PARTS, between, blended, how_far
@@ -45,7 +46,7 @@ def test_the_judge_decides(space: ProfileSpace, losses: np.ndarray, best: float)
     assert seen == list(PARTS)
     assert (
         how_far(found)
-        == f"{best:.0%} of the way from uniform to sensitivity leaves the network closest to the full one"
+        == f"{best:.0%} of the way from uniform to sensitivity leaves the refitted network closest to the full one"
     )
     ends = {0.0: space.uniform(), 1.0: sensitive(space, losses)}
     if best in ends:
@@ -64,8 +65,44 @@ def test_equal_profiles_are_judged_once(space: ProfileSpace) -> None:
     def judge(profile: Profile) -> float:
         raise AssertionError("there is one profile alone")
 
-    assert blended(space, np.ones((space.size, len(RATIOS))), judge).found["hyperparameters"] == {"part": 0}
+    found = blended(space, np.ones((space.size, len(RATIOS))), judge)
+    assert found.found["hyperparameters"] == {"part": 0, "alike": True}
+    assert how_far(found) == "uniform, from which nothing tells sensitivity apart here"
     assert how_far(space.profile(space.uniform(), {"searcher": "uniform"})) == ""
+
+
+@pytest.mark.parametrize(("far", "part"), [((np.nan, 2, 1), 1), ((1, np.nan, 2), 0), ((3, np.inf, None), 0)])
+def test_what_cannot_be_judged_is_the_farthest(
+    space: ProfileSpace, losses: np.ndarray, far: tuple[float | None, ...], part: float
+) -> None:
+    def judge(profile: Profile) -> float:
+        if (found := far[PARTS.index(profile.found["hyperparameters"]["part"])]) is None:
+            raise UsageError("the network cannot be pruned to these widths, though to others")
+        return found
+
+    assert blended(space, losses, judge).found["hyperparameters"] == {"part": part}
+
+
+def test_where_nothing_is_told_apart_none_is_said_to_be_closest(space: ProfileSpace, losses: np.ndarray) -> None:
+    found = blended(space, losses, lambda _: np.inf)
+    assert np.array_equal(space.widths(space.table.ratios(found)), space.uniform())
+    assert how_far(found) == "uniform, from which nothing tells sensitivity apart here"
+
+
+@pytest.mark.parametrize(("refit", "judged"), [("full", "full"), ("sequential", "sequential"), ("none", "auto")])
+def test_profiles_are_judged_by_the_refit_that_is_asked_for(
+    deeper: Problem, digits: DataSet, monkeypatch: pytest.MonkeyPatch, refit: str, judged: str
+) -> None:
+    seen: set[str] = set()
+
+    def noted(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = "auto") -> float:
+        seen.add(inputs)
+        return 1.0
+
+    monkeypatch.setattr(looking, "far_off", noted)
+    images = digits.normalize(digits.train[:20].pixels, 1)
+    prune(deeper.members[0].load(), 0.3, images=images, profile="blend", refit=refit)
+    assert seen == {judged}
 
 
 def test_prune_takes_the_closest(deeper: Problem, digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +118,7 @@ def test_prune_takes_the_closest(deeper: Problem, digits: DataSet, monkeypatch: 
     monkeypatch.setattr(looking, "far_off", judged)
     small = prune(network, 0.3, images=images, profile="blend", refit="full")
     assert small.source == "blend"
-    assert "of the way from uniform to sensitivity leaves the network closest" in small.why
+    assert "of the way from uniform to sensitivity leaves the refitted network closest" in small.why
     assert tuple(space.uniform().tolist()) in seen
     assert len(seen) == len(PARTS) and len(set(seen.values())) == len(PARTS)
     assert seen[tuple(space.widths(space.table.ratios(small.profile)).tolist())] == min(seen.values())
@@ -102,3 +139,6 @@ def test_apply_holds_it_against_uniform_unless_it_is_that(
         said = " ".join(capsys.readouterr().out.split())
         assert f"the blend: {parts[0]:.0%} of the way from uniform to sensitivity" in said
         assert ("nothing to hold it against: it comes out as uniform" in said) == (name is None)
+        assert "Hold it against the same part of every layer" not in said
+    apply.main([*options[:-4], "--profile", "uniform", "--against", "blend"])
+    assert "nothing to hold it against: blend comes out as it" in " ".join(capsys.readouterr().out.split())

@@ -7,6 +7,7 @@ from profilesearch.applying.against import Comparison, Verdict, spoiled
 from profilesearch.applying.making import Made
 from profilesearch.applying.measuring import Measured
 from profilesearch.applying.settings import Applying
+from profilesearch.blending import is_uniform
 from profilesearch.cli.outcome import not_faster
 from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import is_foreign_code
@@ -69,7 +70,7 @@ class Facts:
             keep=made.profile.budget.keep,
             streams=made.pruned.table.tied,
             faster=not not_faster(full.speed, pruned.speed),
-            uniform=found.get("searcher") == "uniform",
+            uniform=is_uniform(made.profile),
             searched=found.get("evaluations", 0) if own else 0,
             verdict=rival.verdict if rival else None,
             diverged=rival.name if rival and "after" not in rival.report else None,

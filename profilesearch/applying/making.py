@@ -18,7 +18,7 @@ from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.names import AS_CUT, AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
-from profilesearch.refitting import far_off, refit_weights
+from profilesearch.refitting import far_off, judged_by, refit_weights
 from profilesearch.sensitivity import group_losses
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.predicting import accuracy
@@ -143,7 +143,7 @@ def measures(subject: Subject, settings: Applying, output: Output) -> Measures:
     def far(profile: Profile) -> float:
         pruned = prune_ordered(subject.plan, profile, _order(subject, profile.scope, settings, output))
         with output.progress("refitting weights, to see what comes of it"):
-            return far_off(pruned, subject.network, subject.sample()[0])
+            return far_off(pruned, subject.network, subject.sample()[0], judged_by(settings.refit))
 
     return Measures(losses, far)
 

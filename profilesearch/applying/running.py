@@ -127,7 +127,7 @@ def _fitted(
 ) -> list[Profile]:
     """Returns the profile, and its rival if there is one, as they are for the network at hand.
 
-    A blend that comes out as the rival is told, and has none.
+    Where one of them is a blend that comes out as the other, that is told, and there is no rival.
 
     Raises:
         UsageError: Both are the same.
@@ -136,14 +136,18 @@ def _fitted(
         fitted_profile(*each, plan, workspace, output, found) for each in zip(asked, given, strict=True)
     )
     if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
-        if profile.found.get("searcher") == BLEND:
-            output.say(f"there is nothing to hold it against: it comes out as {asked[1].profile}")
+        if BLEND in (each.found.get("searcher") for each in (profile, *rivals)):
+            output.say(f"there is nothing to hold it against: {_same(profile, asked[1].profile)}")
             return [profile]
         raise UsageError(
             f"--against {asked[1].profile} comes out as the very profile that is applied, in the {len(profile.keep)} "
             f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"
         )
     return [profile, *rivals]
+
+
+def _same(profile: Profile, rival: str | None) -> str:
+    return f"it comes out as {rival}" if profile.found.get("searcher") == BLEND else f"{rival} comes out as it"
 
 
 def _wider(plan: Plan, profile: Profile) -> str:
