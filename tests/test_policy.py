@@ -16,6 +16,7 @@ from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.space import TOLERANCE
 from profilesearch.policy import main
 from profilesearch.profiles import Budget
 from profilesearch.scoring.ledger import Ledger
