@@ -121,7 +121,7 @@ class _Bench:
         full = self.plan.network
         measures = Measures(
             lambda _: group_losses(full, space.table, order, seen),
-            lambda profile: far_off(prune_ordered(self.plan, profile, order), full, seen),
+            lambda profile: far_off(prune_ordered(self.plan, profile, order), full, seen, how[1]),
         )
         profile = _profile(self.plan, space, name, measures)
         pruned = prune_ordered(self.plan, profile, order)
