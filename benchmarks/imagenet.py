@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from envs.policy import Policy
 from profilesearch.deciding import Decision, Measures
 from profilesearch.errors import UsageError
+from profilesearch.looking import looked_at
 from profilesearch.measure.intervals import accuracy_interval
 from profilesearch.measure.speed import BATCHES, measure_speed
 from profilesearch.networks.architectures import published_framing
@@ -35,8 +36,7 @@ from profilesearch.networks.published import published_weights
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import prune_ordered
-from profilesearch.refitting import far_off, refit_weights
-from profilesearch.sensitivity import group_losses
+from profilesearch.refitting import refit_weights
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.tasks.contents import Contents
 from profilesearch.tasks.data import DataSet
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--learn", type=Path, nargs="*", default=[], help="distilled on, beside those")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True)
-    parser.add_argument("--profile", nargs="+", required=True, help="rivals, sensitivity, random:N, files")
+    parser.add_argument("--profile", nargs="+", required=True, help="rivals, sensitivity, blend, random:N, files")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--scope", default="block", choices=("block", "all"), help="all: residual streams too")
     parser.add_argument("--refit", nargs="+", default=[AUTO], choices=REFITS[:-1])
@@ -117,13 +117,8 @@ class _Bench:
         keep, epochs, label = space.budget.keep, self._options.epochs, _label(name)
         if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
-        order, seen = self._order(how[0], space), self._seen()[0]
-        full = self.plan.network
-        measures = Measures(
-            lambda _: group_losses(full, space.table, order, seen),
-            lambda profile: far_off(prune_ordered(self.plan, profile, order), full, seen, how[1]),
-        )
-        profile = _profile(self.plan, space, name, measures)
+        order = self._order(how[0], space)
+        profile = _profile(self.plan, space, name, looked_at(self.plan, lambda _: order, self._seen(), how[1]))
         pruned = prune_ordered(self.plan, profile, order)
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)
