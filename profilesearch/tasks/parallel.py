@@ -1,10 +1,12 @@
 """Training by several processes, started by torch's own launcher: `torchrun ... -m profilesearch.apply ...`."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TypeVar
 
 import torch
@@ -111,6 +113,7 @@ def joined(device: torch.device, meeting: timedelta = MEETING) -> Iterator[World
         return
     _setting("RANK", 0, 0, size - 1)
     _setting("MASTER_PORT", 1, 1, 65535)
+    import_module("torch.distributed.nn")  # after the next lines, its functions would keep the group as a default
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, size = next(rendezvous("env://", timeout=meeting))
@@ -121,6 +124,7 @@ def joined(device: torch.device, meeting: timedelta = MEETING) -> Iterator[World
             f"WORLD_SIZE is {size}, but {str(error).splitlines()[0]}; start processes with torchrun, or unset it"
         ) from error
     yield World(distributed.get_rank(), size, device)
+    gc.collect()  # nothing may hold the group longer: its threads end with it, and one that outlives Python aborts
     distributed.destroy_process_group()  # not after an error: the others may be waiting for this process
 
 
