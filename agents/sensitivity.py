@@ -58,7 +58,7 @@ def pool_losses(problem: Problem) -> FloatArray:
     """
     criterion, seed = problem.settings.criterion, problem.settings.seed
     losses = []
-    for network, table, images, labels in problem.learned(MOST_SEEN):
+    for network, table, images, labels in problem.seen(MOST_SEEN):
         order = rank_channels(network, table, criterion, seed, (images, labels))
         losses.append(group_losses(network, table, order, images))
     return np.asarray(np.mean(losses, axis=0))

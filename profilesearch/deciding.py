@@ -159,25 +159,26 @@ def _by_evidence(policy: Policy, budget: Budget, images: int) -> Decision:
     where = f"{evidence.get('families', 0)} families ({', '.join(evidence.get('data', ['unknown data']))})"
     over = ", ".join(f"{_points(gains[rival])} over {rival}" for rival in (UNIFORM, WIDEST) if rival in gains)
     said = f"on {where} that it did not learn from, the policy for any network gained {over}"
-    measured = gains.get(f"{SENSITIVITY} over {UNIFORM}") if images >= FEWEST else None
+    name = next((name for name in (BLEND, SENSITIVITY) if f"{name} over {UNIFORM}" in gains), SENSITIVITY)
+    measured = gains.get(f"{name} over {UNIFORM}") if images >= FEWEST else None
     if all(_low(policy.about, rival) > 0 for rival in (UNIFORM, WIDEST)):
         if measured is None or measured["mean"] < gains[UNIFORM]["mean"]:
             return Decision(POLICY, said, policy)
-        return _measured(f"{said}, less than what is measured", images, measured)
+        return _measured(f"{said}, less than what is measured", images, measured, name)
     better = [rule for rule in _RULES if _low(policy.about, f"{rule} over uniform") > 0 and budget.keep_params is None]
     better = [rule for rule in better if measured is None or _over_uniform(gains, rule) > measured["mean"]]
     little = f"{said}, too little or too uncertain to use it"
     if not better:
-        return _measured(little, images, measured)
+        return _measured(little, images, measured, name)
     rule = max(better, key=lambda name: _over_uniform(gains, name))
     return Decision(rule, f"{little}, and {rule} {_points(gains[f'{rule} over uniform'])} over uniform")
 
 
-def _measured(why: str, images: int, gain: Mapping[str, float] | None = None) -> Decision:
+def _measured(why: str, images: int, gain: Mapping[str, float] | None = None, name: str = BLEND) -> Decision:
     """Decides for what is measured where there are images enough, with what that gained over uniform elsewhere."""
     if images < FEWEST or (gain and gain["mean"] <= 0):
         return Decision(UNIFORM, why)
-    gained = f", and sensitivity gained {_points(gain)} over uniform there" if gain else ""
+    gained = f", and {name} gained {_points(gain)} over uniform there" if gain else ""
     return Decision(BLEND, f"{why}; what each layer can lose is measured on training images{gained}")
 
 

@@ -86,7 +86,7 @@ def test_curves_go_through_what_was_measured_and_never_rise() -> None:
 def test_a_pool_loses_what_its_members_lose_on_average(members: list[Member], digits: DataSet) -> None:
     problem = Problem(members, {"digits": digits}, Budget("macs", 0.5), default_settings(), Ledger())
     each = []
-    for network, table, images, labels in problem.learned(MOST_SEEN):
+    for network, table, images, labels in problem.seen(MOST_SEEN):
         order = rank_channels(network, table, problem.settings.criterion, 0, (images, labels))
         each.append(group_losses(network, table, order, images))
     assert len(each) == 2

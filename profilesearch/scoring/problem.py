@@ -232,11 +232,12 @@ class Problem:
         """Returns the settings as they were used on each member: with the number of images that were there."""
         return tuple(scorer.settings for scorer in self._scorers_of(part))
 
-    def learned(self, most: int) -> Iterator[tuple[nn.Module, GroupTable, Tensor, Tensor]]:
-        """Yields a copy of each member's full network, its groups, and some of what it learned from.
+    def seen(self, most: int, part: Part = "train") -> Iterator[tuple[nn.Module, GroupTable, Tensor, Tensor]]:
+        """Yields a copy of each member's full network, its groups, and some images.
 
         Args:
             most: Images of each, at most.
+            part: Which ones: those that the member learned from, or held-out ones.
 
         Yields:
             Network, in single precision on the processor, groups, normalized images (N, C, H, W), and classes (N,).
@@ -244,7 +245,7 @@ class Problem:
         for member, (network, data), table, channels in zip(
             self.members, self._networks, self._tables, self.channels, strict=True
         ):
-            images = split(data, member.split_seed).images(data, "train")[:most]
+            images = split(data, member.split_seed).images(data, part)[:most]
             full = copy.deepcopy(network).cpu().eval().float()
             yield full, table, data.normalize(images.pixels, channels), images.labels
 

@@ -14,12 +14,13 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
+from profilesearch.research.policy.applied import Applied
 from profilesearch.research.policy.sizes import Sizes
 from profilesearch.scoring.problem import Problem
 from profilesearch.sensitivity import sensitive
 
-RIVAL_NAMES = ("uniform", "widest", "taper", "sensitivity", "random, median", "random, best", "search")
-_OVER_UNIFORM = ("widest", "taper", "sensitivity", "search")
+RIVAL_NAMES = ("uniform", "widest", "taper", "sensitivity", "blend", "random, median", "random, best", "search")
+_OVER_UNIFORM = ("widest", "taper", "sensitivity", "blend", "search")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Row:
 def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: int = 0) -> list[Row]:
     """Measures what a policy decides for one architecture, beside rivals; every score once, through the ledger.
 
-    Whatever a search scores by, what comes of it is judged by accuracy.
+    Whatever a search scores by, what comes of it is judged by accuracy: of the network as the score makes it, or as
+    `apply` does.
 
     At equal parameters the second metric of every budget is what uniform has there, met as exactly as the first. One
     fraction for all networks would not do: of the same multiply-adds uniform leaves other parts of the parameters in
@@ -66,15 +68,19 @@ def measure(problem: Problem, policy: Policy, family: str, sizes: Sizes, seed: i
     policy is the one that learned under the first metric alone, and the widest profile is left out, of which there is
     none.
     """
-    rows, losses = [], pool_losses(problem)
+    rows, losses, applied = [], pool_losses(problem), Applied(problem) if sizes.as_applied else None
     for keep in sizes.keeps:
         low, _ = problem.space.reach()
         if keep < low:
             continue
         there = with_costs(problem, keep, sizes.equal_params)
         widths = _profiles(there, policy, sizes, seed) | {"sensitivity": sensitive(there.space, losses)}
-        judge = there.with_settings(replace(there.settings, measure="accuracy"))
-        worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
+        if applied:
+            widths["blend"] = applied.blend(there.space, losses)
+            worth = np.array([applied.worth(there.space, each) for each in widths.values()])
+        else:
+            judge = there.with_settings(replace(there.settings, measure="accuracy"))
+            worth = judge.fitness(judge.evaluate(np.array(list(widths.values())), "fresh"), "fresh")
         params = {name: there.space.relative_params(each) for name, each in widths.items()}
         scores = dict(zip(widths, map(float, worth), strict=True))
         reached = {name: float(there.space.relative(each)) for name, each in widths.items()}

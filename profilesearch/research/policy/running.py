@@ -118,10 +118,8 @@ def train(settings: Policing, problems: Sequence[Problem], output: Output) -> No
             "name with --name, or remove the file"
         )
     policy = _trained(settings, output, problems).with_about(command=settings.command)
-    record = _record(settings)
-    known = _known(record)
-    if known.get("settings") == policy.about["settings"]:
-        policy = policy.with_about(evidence=known["evidence"])
+    if evidence := _found(settings, policy.about["settings"]):
+        policy = policy.with_about(evidence=evidence)
     policy.save(path)
     said = (
         "with the evidence of `policy evaluate`"
@@ -144,14 +142,23 @@ def _settings_of(path: Path) -> str:
 
 def _record(settings: Policing, part: Sequence[str] = (), measured: str = "") -> Path:
     """Returns the file of an evaluation's rows; those that are no evidence for a policy have names of their own."""
-    equal = "-equal-params" if settings.equal_params else ""
+    ways = "-as-applied" * settings.as_applied + "-equal-params" * settings.equal_params
     without = f"-without-{safe_name('-'.join(part))}" if part else ""
-    return settings.runs / POLICY / f"{settings.name}{measured}{equal}{without}.json"
+    return settings.runs / POLICY / f"{settings.name}{measured}{ways}{without}.json"
 
 
 def _known(path: Path) -> Mapping[str, Any]:
     found = read_json(path, "record of an evaluation") if path.exists() else {}
     return found if isinstance(found, dict) and isinstance(found.get("evidence"), dict) else {}
+
+
+def _found(settings: Policing, known: str) -> Mapping[str, Any]:
+    """Returns the evidence that was found for a policy's settings, before others that of what `apply` makes."""
+    for way in (True, False):
+        record = _known(_record(replace(settings, as_applied=way)))
+        if record.get("settings") == known:
+            return record["evidence"]  # type: ignore[no-any-return]  # _known checked it
+    return {}
 
 
 def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) -> None:
@@ -169,12 +176,14 @@ def evaluate(settings: Policing, problems: Sequence[Problem], output: Output) ->
     record = _record(settings, only)
     known = _about(settings, problems)["settings"]
     write_json(record, {"settings": known, "evidence": evidence})
-    _tables(rows, evidence, output)
+    _tables(rows, evidence, output, settings.as_applied)
     path = settings.file
     evident = not only and not settings.equal_params
     if evident and path.exists() and (policy := Policy.load(path)).about.get("settings") == known:
-        policy.with_about(evidence=evidence).save(path)
-        output.say(f"the evidence is now in {path}")
+        found = _found(settings, known)
+        policy.with_about(evidence=found).save(path)
+        kept = f"{path} keeps the evidence of --as-applied, by which more is known"
+        output.say(f"the evidence is now in {path}" if found == evidence else kept)
     output.say(f"rows in {record}")
     output.result({"record": str(record), **evidence})
 
@@ -207,7 +216,7 @@ def measure_stored(settings: Policing, policy: Policy, problems: Sequence[Proble
     evidence = _evidence(settings, problems, rows)
     record = _record(settings, measured="-measured")
     write_json(record, {"policy": policy.digest, "evidence": evidence})
-    _tables(rows, evidence, output)
+    _tables(rows, evidence, output, settings.as_applied)
     output.say(f"rows in {record}")
     output.result({"record": str(record), **evidence})
 
@@ -225,11 +234,12 @@ def _told(metric: Metric, output: Output, row: Row) -> None:
         output.say(off)
 
 
-def _tables(rows: Sequence[Row], evidence: Mapping[str, Any], output: Output) -> None:
+def _tables(rows: Sequence[Row], evidence: Mapping[str, Any], output: Output, as_applied: bool) -> None:
     names = [name for name in ("policy", *RIVAL_NAMES) if any(name in row.scores for row in rows)]
     equal = any(row.keep_params is not None for row in rows)
     title = "accuracy relative to the unpruned members, on images that chose nothing; the policy never saw the family"
     title += "; all have the parameters of uniform" if equal else ""
+    title += "; every layer refitted, as `apply` does it" if as_applied else ""
     for heading, key, digits in ((title, "scores", ".3f"), ("part of the parameters that is left", "params", ".1%")):
         cells = []
         for row in rows:

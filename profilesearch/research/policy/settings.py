@@ -51,6 +51,7 @@ examples:
 files:
   STORE/policy/NAME.safetensors   the policy, with its architectures, settings, total scores and evidence
   RUNS/policy/NAME.json           rows of `evaluate`, which the policy of the same settings takes as its evidence;
+                                  NAME-as-applied.json with --as-applied, which it takes before the others;
                                   NAME-without-FAMILY.json with --leave-out, and NAME-equal-params.json with
                                   --equal-params, which give it none
   RUNS/policy/ARCH.png            the picture of what is shown"""
@@ -112,6 +113,15 @@ files:
         ),
     )
 
+    as_applied: bool = field(
+        default=False,
+        metadata=option(
+            "measured: profiles are judged by what `apply` makes of them, every layer refitted, without fine-tuning; "
+            "with the blend beside, which `apply` takes",
+            group=_HOW,
+        ),
+    )
+
     @property
     def command(self) -> str:
         """The command that was given, but for what depends on the machine."""
@@ -145,7 +155,7 @@ files:
     @property
     def sizes(self) -> Sizes:
         """How much is measured."""
-        return Sizes(self.keeps, self.draws, self.search, self.equal_params)
+        return Sizes(self.keeps, self.draws, self.search, self.equal_params, self.as_applied)
 
     def validate(self) -> None:
         """Finds mistakes before any work.
@@ -164,18 +174,21 @@ files:
                 "a policy has budgets of one metric, and widths of a given --multiple-of; leave the other out (`policy "
                 "evaluate` has --equal-params)"
             )
-        self._check_equal_params()
+        self._check_measured()
         check_writable(self.store)
         self._check_action()
 
-    def _check_equal_params(self) -> None:
-        """Refuses equal parameters where nothing is measured, or where they are equal already.
+    def _check_measured(self) -> None:
+        """Refuses ways to measure where nothing is measured, and equal parameters where they are equal already.
 
         Raises:
             UsageError: So it is.
         """
-        if self.equal_params and self.action not in _MEASURED:
-            raise UsageError(f"--equal-params is for `policy evaluate` and `policy measure`, not for {self.action}")
+        for name in ("equal_params", "as_applied"):
+            if getattr(self, name) and self.action not in _MEASURED:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for `policy evaluate` and `policy measure`, not for {self.action}"
+                )
         if self.equal_params and self.metric == "params":
             raise UsageError("--metric params has equal parameters already; leave out --equal-params, or --metric")
 
