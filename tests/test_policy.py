@@ -189,6 +189,31 @@ def test_equal_parameters_have_rows_of_their_own_and_go_on_where_they_were_kille
         assert list(row["params"].values()) == pytest.approx([row["keep_params"]] * len(row["params"]), rel=0.03)
 
 
+def test_what_apply_makes_of_profiles_is_the_evidence_that_comes_first(
+    checkpoints: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate", "--pool", *checkpoints, *TRAIN, "--keeps", "0.5", "--draws", "2", "--search", "0"]
+    main([*words, "--as-applied"])
+    said = capsys.readouterr().out
+    assert "blend over uniform" in said
+    assert "refitted" in said
+    found = json.loads(Path("runs/policy/mine-as-applied.json").read_text())["evidence"]
+    row = found["rows"][0]
+    member = checkpoints[0].partition("=")[2]
+    applied = ["--arch", NAMES[0], "--checkpoint", member, "--data", "digits", "--keep", "0.5", "--criterion", "l1"]
+    call("apply", *applied, "--profile", "blend", "--json")
+    made = json.loads(capsys.readouterr().out)
+    assert made["after"]["params"] / made["before"]["params"] == pytest.approx(row["params"]["blend"])
+    with monkeypatch.context() as patch:  # another time, every accuracy is in the ledger
+        patch.setattr("profilesearch.research.policy.applied.refit_on", None)
+        assert run(capsys, *words, "--as-applied")["rows"] == found["rows"]
+    path = Path(run(capsys, "train", "--pool", *checkpoints, *TRAIN)["policy"])
+    assert "blend over uniform" in Policy.load(path).about["evidence"]["gains"]
+    main(words)
+    assert "keeps the evidence of --as-applied" in capsys.readouterr().out
+    assert "blend over uniform" in Policy.load(path).about["evidence"]["gains"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -200,6 +225,7 @@ def test_equal_parameters_have_rows_of_their_own_and_go_on_where_they_were_kille
         (["train", "--pool", "vgg_tiny", "--objective", "best"], "unknown objective 'best'"),
         (["train", "--pool", "vgg_tiny", "--keep-params", "0.5"], "budgets of one metric"),
         (["train", "--pool", "vgg_tiny", "--equal-params"], "--equal-params is for `policy evaluate` and"),
+        (["train", "--pool", "vgg_tiny", "--as-applied"], "--as-applied is for `policy evaluate` and"),
         (["evaluate", "--pool", "vgg_tiny", "--equal-params", "--metric", "params"], "has equal parameters already"),
         (["--arch", "vgg_tiny", "--store", "."], "no policy is stored"),
     ],

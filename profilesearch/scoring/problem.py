@@ -203,6 +203,22 @@ class Problem:
             told += 1
         return told
 
+    def remembered(self, way: str, place: int, widths: IntArray, make: Callable[[], float]) -> float:
+        """Returns how right a member is on fresh images once it is made of other ways than a score's, made once.
+
+        Args:
+            way: All that it depends on besides the settings.
+            place: Of the member.
+            widths: Shape (G,).
+            make: Finds it out, in [0, 1], where the ledger does not know it.
+        """
+        key = f"{self._scorers_of('fresh')[place].key(widths)}-{way}"
+        known = self._ledger.get(key)
+        if known is None:
+            known = make()
+            self._ledger.put(key, known, model=self.members[place].name, part="fresh", widths=widths.tolist())
+        return known
+
     def base(self, part: Part = "search") -> FloatArray:
         """Accuracies of the unpruned members under the same settings, shape (M,)."""
         if part not in self._base:

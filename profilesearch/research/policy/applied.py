@@ -1,9 +1,12 @@
 """What comes of profiles once `apply` has cut a network by them and refitted it, before any fine-tuning."""
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor, nn
 
 from profilesearch.blending import blended
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.networks.groups import IntArray
@@ -24,11 +27,14 @@ class Applied:
 
     Args:
         problem: The pool. Layers are fitted on images that its members learned from, accuracies are of fresh ones.
+
+    Raises:
+        UsageError: A member is right on no fresh image.
     """
 
     def __init__(self, problem: Problem) -> None:
         criterion, seed = problem.settings.criterion, problem.settings.seed
-        self._scope = problem.space.scope
+        self._problem = problem
         self._learned: list[tuple[Plan, dict[str, Tensor], Tensor]] = []
         self._fresh = [(images, labels) for _, _, images, labels in problem.seen(MOST, "fresh")]
         for network, table, images, labels in problem.seen(max(MOST_SEEN, most_used(AUTO))):
@@ -37,7 +43,9 @@ class Applied:
             plan = Plan(problem.space.architecture, network, (channels, height, width))
             self._learned.append((plan, order, images))
         self._base = [self._right(plan.network, place) for place, (plan, _, _) in enumerate(self._learned)]
-        self._known: dict[tuple[int, ...], float] = {}
+        for member, base in zip(problem.members, self._base, strict=True):
+            if not base:
+                raise UsageError(f"{member.name} is right on no held-out image; give images with labels that it knows")
 
     def blend(self, space: ProfileSpace, losses: FloatArray) -> IntArray:
         """Returns the blend of a budget, shape (G,): what leaves the refitted members closest to the full ones.
@@ -66,15 +74,19 @@ class Applied:
         Raises:
             UsageError: A member cannot be cut to these widths.
         """
-        key = tuple(widths.tolist())
-        if key not in self._known:
-            profile, found = space.profile(widths, {}), []
-            for place, (plan, _, images) in enumerate(self._learned):
-                pruned = self._cut(profile, place)
-                refit_on(pruned, plan.network, images[: most_used(AUTO)])
-                found.append(self._right(pruned.network, place) / self._base[place])
-            self._known[key] = float(np.mean(found))
-        return self._known[key]
+        profile = space.profile(widths, {})
+
+        def right(place: int) -> float:
+            plan, _, images = self._learned[place]
+            pruned = self._cut(profile, place)
+            refit_on(pruned, plan.network, images[: most_used(AUTO)])
+            return self._right(pruned.network, place)
+
+        found = [
+            self._problem.remembered("as applied", place, widths, partial(right, place)) / base
+            for place, base in enumerate(self._base)
+        ]
+        return float(np.mean(found))
 
     def _cut(self, profile: Profile, place: int) -> Pruned:
         plan, order, _ = self._learned[place]
