@@ -118,6 +118,15 @@ def test_what_is_measured_is_used_where_it_gained_more(
     assert decide(tmp_path, BUDGET, "block", 32, images=10).name == "uniform"
 
 
+def test_the_gain_of_what_is_taken_counts_where_it_was_measured(tmp_path: Path) -> None:
+    some_policy(tmp_path, uniform=0.02, widest=0.01, sensitivity_over_uniform=0.035, blend_over_uniform=0.025)
+    decision = decide(tmp_path, BUDGET, "block", 32, images=10)
+    assert decision.name == "blend"
+    assert "and blend gained 2.5 points (2.0 to 3.0) over uniform there" in decision.why
+    some_policy(tmp_path, uniform=0.02, widest=0.01, sensitivity_over_uniform=0.035, blend_over_uniform=0.015)
+    assert decide(tmp_path, BUDGET, "block", 32, images=10).name == "policy"
+
+
 def test_a_policy_is_not_used_for_what_it_was_not_trained_for(tmp_path: Path) -> None:
     some_policy(tmp_path, uniform=0.02, widest=0.01)
     for budget, scope, pixels, why in (
