@@ -60,7 +60,7 @@ def test_without_a_stored_profile_streams_are_cut_where_blocks_alone_cannot_be(
     for keep, scope in ((0.3, "block"), (0.05, "all")):
         profile, said = decided(tmp_path, capsys, "--keep", str(keep), "--profile", "uniform")
         assert profile.scope == prune(network, keep, SHAPE, profile="uniform").profile.scope == scope
-        assert ("so residual streams are pruned too" in said) == (scope == "all")
+        assert ("so residual streams are pruned too (--scope all)" in said) == (scope == "all")
     with pytest.raises(UsageError, match="try `scope='all'`"):
         decided(tmp_path, capsys, "--keep", "0.05", "--profile", "uniform", "--scope", "block")
 

@@ -94,7 +94,8 @@ def fitted_profile(
     if scope is None:
         scope = first_scope(plan, budget)
         if scope != settings.groups:
-            output.say(f"scope '{settings.groups}' cannot be cut so far, so residual streams are pruned too")
+            why = f"scope '{settings.groups}' cannot be cut so far"
+            output.say(f"{why}, so residual streams are pruned too (--scope {scope})")
             given = _decided_again(settings, given, scope, workspace)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
