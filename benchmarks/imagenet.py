@@ -118,7 +118,7 @@ class _Bench:
         if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
         order = self._order(how[0], space)
-        profile = _profile(self.plan, space, name, looked_at(self.plan, lambda _: order, self._seen(), how[1]))
+        profile = _profile(self.plan, space, name, looked_at(self.plan, lambda _: order, self._seen, how[1]))
         pruned = prune_ordered(self.plan, profile, order)
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)

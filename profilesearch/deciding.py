@@ -1,6 +1,7 @@
 """What is used where no stored profile has evidence for it: the policy for any network, if it has."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,10 @@ from profilesearch.errors import UsageError
 from profilesearch.evidence import provenance
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.names import BLEND, POLICY, SENSITIVITY, UNIFORM, WIDEST, check_rival
+from profilesearch.networks.plan import Plan
 from profilesearch.networks.rivals import RIVALS
 from profilesearch.networks.space import ProfileSpace
-from profilesearch.profiles import Budget, Profile, Scope
+from profilesearch.profiles import SCOPES, Budget, Profile, Scope
 from profilesearch.sensitivity import FEWEST, sensitive
 from profilesearch.store import SHIPPED
 
@@ -125,6 +127,19 @@ def started(start: str, store: Path) -> Policy:
     """
     decision = named(POLICY, Budget(), store) if start == POLICY else None
     return decision.policy if decision and decision.policy else Policy.load(Path(start))
+
+
+def first_scope(plan: Plan, budget: Budget) -> Scope:
+    """Returns the scope of what needs no search where none is asked for: the first one that can be cut so far.
+
+    A stored profile comes before, and brings its own. Where no scope has profiles under the budget it is the first one,
+    which says why.
+    """
+    for scope in SCOPES:
+        with suppress(UsageError):
+            plan.space(budget, scope)
+            return scope
+    return SCOPES[0]
 
 
 def decide(store: Path, budget: Budget, scope: Scope, pixels: int, images: int = 0) -> Decision:

@@ -1,7 +1,8 @@
-"""What a network in memory shows of itself where it is asked: what cuts of it lose, on the images that are given."""
+"""What a trained network shows of itself where it is asked: what cuts of it lose, on the images that are given."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor
 
@@ -14,31 +15,52 @@ from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import prune_ordered
 from profilesearch.refitting import far_off, judged_by
 from profilesearch.sensitivity import FEWEST, group_losses
+from profilesearch.system.progress import Progress
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
+Shown = Callable[[str], AbstractContextManager[Progress | None]]
+"""Shows how far a part of the work is, by its name; yields what moves that."""
 _ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 
 
-def looked_at(plan: Plan, order: Order, seen: Batch | None, refit: str) -> Measures:
+@contextmanager
+def _unseen(_: str) -> Iterator[None]:
+    yield
+
+
+def looked_at(
+    plan: Plan,
+    order: Order,
+    seen: Callable[[], Batch | None],
+    refit: str,
+    shown: Shown = _unseen,
+    say: Callable[[str], None] = warnings.warn,
+) -> Measures:
     """Returns what can be found out about a network.
 
     Args:
         plan: Of the network.
         order: Of its channels.
-        seen: Images, and labels that are not looked at; with too few of them, what is asked for raises `UsageError`.
+        seen: Gives images, and labels that are not looked at; with too few of them, what is asked for raises
+            `UsageError`.
         refit: How it will be refitted, by which profiles are judged.
+        shown: Shows how far it is.
+        say: Called with a line for people where nothing can be told.
     """
 
     def losses(scope: Scope) -> FloatArray:
-        found = group_losses(plan.network, plan.table.within(scope), order(scope), _enough(seen))
+        images, ordered = _enough(seen()), order(scope)
+        with shown("measuring what each layer can lose") as move:
+            found = group_losses(plan.network, plan.table.within(scope), ordered, images, move)
         if bool((found == found.flat[0]).all()):
-            warnings.warn(_ALIKE, stacklevel=2)
+            say(_ALIKE)
         return found
 
     def judge(profile: Profile) -> float:
         pruned = prune_ordered(plan, profile, order(profile.scope))
-        return far_off(pruned, plan.network, _enough(seen), judged_by(refit))
+        with shown("refitting weights, to see what comes of it"):
+            return far_off(pruned, plan.network, _enough(seen()), judged_by(refit))
 
     return Measures(losses, judge)
 

@@ -1,7 +1,6 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from profilesearch.asked import check_scope, given_profile
 from profilesearch.blending import how_far
-from profilesearch.deciding import decide, named
+from profilesearch.deciding import decide, first_scope, named
 from profilesearch.errors import UsageError, choose
 from profilesearch.evidence import provenance
 from profilesearch.looking import Order, looked_at
@@ -102,6 +101,7 @@ def prune(
     *,
     profile: Profile | str | Path | None = None,
     metric: Metric = "macs",
+    keep_params: float | None = None,
     scope: Scope | None = None,
     criterion: str | None = None,
     refit: str = AUTO,
@@ -125,7 +125,10 @@ def prune(
         profile: A profile, its file or its name in `list` in place of one that is chosen, or one that needs no search:
             `uniform`, `widest`, `taper`, `random`, `policy`, or, with ten images or more, `sensitivity` and `blend`.
         metric: What is counted: `macs`, `params`, or `latency` (of this machine).
-        scope: `block`, or `all` to prune residual streams too; where None, `all` if `block` cannot be cut so far.
+        keep_params: Part of the parameters to keep as well, in (0, 1]; only stored profiles that were searched for both
+            are taken.
+        scope: `block`, or `all` to prune residual streams too; where None, a stored profile's own, else `all` if
+            `block` cannot be cut so far.
         criterion: Which channels stay: `random`, `l1`, `l2`, `fpgm`, `bn`, or `reconstruction`, where None with images.
         refit: `sequential`, `full`, `none`, or `auto`: what is closest to the network on a fifth of the images.
         seed: Of the criterion `random`, and of the profile `random`.
@@ -149,22 +152,14 @@ def prune(
     used = None if images is None else mixed(images, refit)
     seen = batch_of(used, criterion)
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
-    chosen, source, why = _chosen(plan, Budget(metric, keep), scope, Path(store), asked, seed, order, seen, refit)
+    budget = Budget(metric, keep, keep_params)
+    chosen, source, why = _chosen(plan, budget, scope, Path(store), asked, seed, order, seen, refit)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     if left := stranded(full, pruned.table, pruned.keep, plan.example):
         warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=3)
     refitted = _refitted(pruned, full, network, used, refit)
     reached, how = reached_in(chosen, pruned.cost, pruned.widths), (refitted.weights, str(refitted))
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), *how, plan.image_shape)
-
-
-def _scope(plan: Plan, budget: Budget) -> Scope:
-    """Returns the first scope that has profiles under a budget; the first one, which says why, where none has."""
-    for scope in SCOPES:
-        with suppress(UsageError):
-            plan.space(budget, scope)
-            return scope
-    return SCOPES[0]
 
 
 def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:
@@ -244,17 +239,19 @@ def _chosen(
     """
     if isinstance(asked, Profile):
         return asked, "given", "it was asked for"
-    scope = scope or _scope(plan, budget)
     if not asked:
-        stored = Store(store).fitting(plan.table.within(scope).fingerprint, budget.keep, budget.metric)
+        prints = {plan.table.within(each).fingerprint for each in ((scope,) if scope else SCOPES)}
+        stored = Store(store).fitting(prints, budget.keep, budget.metric, budget.keep_params)
         if stored is not None:
             profile, why = _on_budget(stored.profile, plan)
             return profile, str(stored.path), why
+    scope = scope or first_scope(plan, budget)
+    if not asked:
         decision = decide(store, budget, scope, plan.image_shape[1], 0 if seen is None else len(seen[0]))
         decision = replace(decision, why=f"no stored one fits; {decision.why}")
     else:
         decision = named(asked, budget, store)
-    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, seen, refit))
+    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, lambda: seen, refit))
     return profile, decision.name, "; ".join(filter(None, (decision.why, how_far(profile))))
 
 

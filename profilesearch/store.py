@@ -1,7 +1,7 @@
 """The profile store: `profiles/ARCHITECTURE/NAME.json`, the user's own and those that come with the installation."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import count
@@ -199,19 +199,24 @@ class Store:
         fitting = [each for each in every if _alike(each.profile.budget, budget)]
         return max(fitting, key=lambda s: (is_for(s.profile, s.own, here), rank(s.profile, here)), default=None)
 
-    def fitting(self, fingerprint: str, keep: float, metric: Metric) -> Stored | None:
+    def fitting(
+        self, fingerprint: str | Collection[str], keep: float, metric: Metric, keep_params: float | None = None
+    ) -> Stored | None:
         """Returns the best stored profile for a budget among those of networks with these channel groups.
 
         Args:
-            fingerprint: Of the groups.
+            fingerprint: Of the groups; of several scopes, any of them.
             keep: Part of the cost.
             metric: Of the cost.
+            keep_params: Part of the parameters that profiles must have been searched for as well.
 
         Returns:
             One of the user's folder, else one of the installation, whatever the name of its architecture; of several
             the first by the order of `best`, which knows of no data here. None where there is none. Broken files are
             passed over, and profiles that are shown to lose to uniform wherever they were measured.
         """
+        prints = {fingerprint} if isinstance(fingerprint, str) else set(fingerprint)
+        asked = Budget(metric, keep, keep_params)
         files = [file for name in self.architectures() for file in self.files(name)]
         every = [
             Stored(profile, file, self._is_own(file)) for file in files if (profile := _readable(file)) is not None
@@ -219,8 +224,8 @@ class Store:
         found = [
             stored
             for stored in every
-            if stored.profile.fingerprint == fingerprint
-            and _alike(stored.profile.budget, Budget(metric, keep))
+            if stored.profile.fingerprint in prints
+            and _alike(stored.profile.budget, asked)
             and not loses(stored.profile)
         ]
         return max(found, key=lambda stored: (stored.own, rank(stored.profile, AtHand(""))), default=None)

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from profilesearch import apply, compare, groups, pool, train
+from profilesearch.cli.baseline import state_pool
+from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
 from profilesearch.list import main as list_main
@@ -23,9 +26,12 @@ from profilesearch.reporting.runs import read_part
 from profilesearch.research.study.page import Entry, Section, read_entries, write_page
 from profilesearch.research.transfers.about import remember
 from profilesearch.scoring.ledger import Ledger
+from profilesearch.scoring.problem import Problem
+from profilesearch.scoring.score import default_settings
 from profilesearch.store import Store
-from profilesearch.tasks.data import load_data
-from profilesearch.tasks.pools import Member
+from profilesearch.tasks.data import DataSet, load_data
+from profilesearch.tasks.pools import Member, default_recipe, train_member
+from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.splits import split
 
 TINY = """\
@@ -330,3 +336,17 @@ def test_a_store_that_is_none_is_said_to_be(here: Path, capsys: Captured) -> Non
     assert "there is no folder nowhere; the profiles of the installation" in capsys.readouterr().out
     list_main(["--arch", "resnet20"])
     assert "no folder" not in capsys.readouterr().out
+
+
+@pytest.mark.full
+def test_what_a_pool_reaches_before_a_search_is_its_own_accuracy(
+    digits: DataSet, tmp_path: Path, capsys: Captured
+) -> None:
+    """Searches give BatchNorm new statistics, with which a network that was trained little is another one."""
+    recipe = replace(default_recipe(digits), epochs=1)
+    member = train_member("resnet8", digits, 0, tmp_path, recipe)
+    problem = Problem([member], {"digits": digits}, Budget(), default_settings(), Ledger())
+    own = accuracy(member.load(), digits, split(digits).images(digits, "search"))
+    assert abs(float(problem.base()[0]) - own) > 0.02
+    state_pool(Output(False, Console(width=200)), problem, lambda _: digits)
+    assert f"unpruned: {own:.2%} of 287 held-out images right" in " ".join(capsys.readouterr().out.split())

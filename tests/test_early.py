@@ -84,6 +84,8 @@ REFUSED = {
     "compare --arch resnet8 --target nett.pth": "cannot read the checkpoint nett.pth: *; did you mean net.pth?",
     "study --arch resnet8 --checkpoint nett.pth --target net.pth": "cannot read the checkpoint nett.pth: *net.pth?",
     "study --arch resnet8 --checkpoint net.pth --target nett.pth": "cannot read the checkpoint nett.pth: *net.pth?",
+    "apply --arch resnet8 --checkpoint mine": "cannot read the checkpoint mine: ",
+    "train --arch mobilenet_v2 --checkpoint digits=my_net": "cannot read the checkpoint my_net: ",
     "transfer --arch resnet8 --downstream digits --checkpoint nett.pth": "cannot read the checkpoint nett.pth: ",
     "apply --arch resnet8 --data digits@9 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; give one",
     "compare --arch resnet8 --target digits@9:3 --image-size 12": "'digits@9' says 9 pixels, but --image-size 12; *one",
@@ -172,7 +174,9 @@ def test_a_missing_extra_is_said_before_anything_is_loaded(tmp_path: Path) -> No
         assert code == 2 and said.startswith("error: ") and MISSING[line] in said, (line, said)
 
 
-@pytest.mark.parametrize("given", ["IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", "digits:0", "digits=a.b#ema"])
+@pytest.mark.parametrize(
+    "given", ["IMAGENET1K_V1", "imagenet1k-v3", "ResNet18_Weights.IMAGENET1K_V1", "digits:0", "digits=a.b#ema"]
+)
 def test_what_need_be_no_file_here_is_not_looked_for(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

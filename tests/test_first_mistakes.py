@@ -139,3 +139,14 @@ def test_what_trained_members_began_from_need_not_be_there_any_more(
     Pooling.read(words).validate()
     with pytest.raises(UsageError, match=r"cannot read the checkpoint gone\.th"):
         Pooling.read([*words, "2"]).validate()
+
+
+def test_no_training_is_announced_whose_start_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pools/resnet8").mkdir(parents=True)
+    Path("pools/resnet8/digits-seed0.safetensors").touch()
+    with pytest.raises(UsageError, match=r"cannot read the checkpoint gone\.th"):
+        pool.main(["--arch", "resnet8", "--data", "digits@16", "--start", "gone.th", "--seeds", "0"])
+    assert "training it once" not in capsys.readouterr().out

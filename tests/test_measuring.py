@@ -19,6 +19,7 @@ def test_wilson_interval() -> None:
     assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)
     assert accuracy_interval(1.0, 10)[1] == pytest.approx(1.0)
     assert accuracy_interval(0.0, 10)[0] == pytest.approx(0.0)
+    assert accuracy_interval(0.0, 0) == (0.0, 1.0)
 
 
 def test_mean_interval_is_students() -> None:

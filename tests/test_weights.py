@@ -15,6 +15,7 @@ from profilesearch import load_network
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
 from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.packaged import PUBLISHED
 from profilesearch.networks.published import _sha256, published_names, published_weights
 
 
@@ -117,6 +118,11 @@ def test_misfitting_checkpoints_name_the_first_tensor(tmp_path: Path) -> None:
             path.write_bytes(content[:length])
             with pytest.raises(UsageError):
                 load_network("resnet20", path)
+
+
+def test_all_names_of_published_weights_are_known() -> None:
+    every = map(torchvision.models.get_model_weights, torchvision.models.list_models())
+    assert {name for each in every for name in each.__members__} <= {*PUBLISHED}
 
 
 def test_published_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from profilesearch.blending import is_uniform
 from profilesearch.cli.outcome import not_faster
 from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import is_foreign_code
+from profilesearch.profiles import SCOPES, Scope
 
 _LITTLE = 0.005
 """Accuracy that is little to lose."""
@@ -37,6 +38,7 @@ class Facts:
         diverged: Name of a rival that diverged.
         spoiled: What fine-tuning lost, in words, where it did harm.
         whole: Whether nothing was cut, as at a budget of all; then every other profile is the same one.
+        scope: Of the profile.
     """
 
     lost: float
@@ -52,6 +54,7 @@ class Facts:
     diverged: str | None = None
     spoiled: str = ""
     whole: bool = False
+    scope: Scope = SCOPES[0]
 
     @classmethod
     def of(
@@ -76,6 +79,7 @@ class Facts:
             diverged=rival.name if rival and "after" not in rival.report else None,
             spoiled=harm or (rival.spoiled if rival else ""),
             whole=bool((made.pruned.widths == made.pruned.table.channels).all()),
+            scope=made.profile.scope,
         )
 
 

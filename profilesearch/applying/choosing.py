@@ -13,14 +13,14 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_loss, known_worth
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import Decision, Measures, decide, named
+from profilesearch.deciding import Decision, Measures, decide, first_scope, named
 from profilesearch.evidence import AtHand, provenance
 from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, NAMED
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
-from profilesearch.profiles import Profile
+from profilesearch.profiles import Profile, Scope
 from profilesearch.standing import evidence_against
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -89,7 +89,14 @@ def fitted_profile(
     measures: Measures,
 ) -> Profile:
     """Returns the profile as it is for this network: decided, carried over from a relative, rounded, or unchanged."""
-    budget, scope = (given.budget, given.scope) if isinstance(given, Profile) else (settings.budget, settings.groups)
+    budget = given.budget if isinstance(given, Profile) else settings.budget
+    scope = given.scope if isinstance(given, Profile) else settings.groups if settings.scope else None
+    if scope is None:
+        scope = first_scope(plan, budget)
+        if scope != settings.groups:
+            why = f"scope '{settings.groups}' cannot be cut so far"
+            output.say(f"{why}, so residual streams are pruned too (--scope {scope})")
+            given = _decided_again(settings, given, scope, workspace)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if not isinstance(given, Profile):
@@ -115,3 +122,13 @@ def fitted_profile(
         f"{moved.max():.2f} at most, so that what is known of the profile is not of this one"
     )
     return rounded
+
+
+def _decided_again(
+    settings: Applying, given: Profile | Decision, scope: Scope, workspace: Workspace
+) -> Profile | Decision:
+    """Returns what is decided for another scope, of which policies may know nothing, unless it was asked for."""
+    if settings.profile is not None:
+        return given
+    data = workspace.data(workspace.names[0])
+    return decide(settings.store, settings.budget, scope, data.image_shape[1], len(data.train))

@@ -1,6 +1,7 @@
 """From a full network and a profile to a pruned one: cut, refitted, and fine-tuned if asked."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -10,16 +11,15 @@ from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import not_faster
 from profilesearch.deciding import Measures
 from profilesearch.errors import UsageError
+from profilesearch.looking import looked_at
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.measure.speed import measure_speed
 from profilesearch.networks.checkpoints import save_network
-from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.names import AS_CUT, AUTO
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered, reestimate_statistics
-from profilesearch.refitting import far_off, judged_by, refit_weights
-from profilesearch.sensitivity import group_losses
+from profilesearch.refitting import refit_weights
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.training import NotFinite, train
@@ -134,18 +134,8 @@ def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -
 
 def measures(subject: Subject, settings: Applying, output: Output) -> Measures:
     """Returns what can be found out about a network, on training images."""
-
-    def losses(scope: Scope) -> FloatArray:
-        order, table = _order(subject, scope, settings, output), subject.plan.table.within(scope)
-        with output.progress("measuring what each layer can lose") as move:
-            return group_losses(subject.network, table, order, subject.sample()[0], move)
-
-    def far(profile: Profile) -> float:
-        pruned = prune_ordered(subject.plan, profile, _order(subject, profile.scope, settings, output))
-        with output.progress("refitting weights, to see what comes of it"):
-            return far_off(pruned, subject.network, subject.sample()[0], judged_by(settings.refit))
-
-    return Measures(losses, far)
+    order = partial(_order, subject, settings=settings, output=output)
+    return looked_at(subject.plan, order, subject.sample, settings.refit, output.progress, output.say)
 
 
 def _finetune(

@@ -132,9 +132,11 @@ def _fitted(
     Raises:
         UsageError: Both are the same.
     """
-    profile, *rivals = (
-        fitted_profile(*each, plan, workspace, output, found) for each in zip(asked, given, strict=True)
-    )
+    profile = fitted_profile(asked[0], given[0], plan, workspace, output, found)
+    rivals = [
+        fitted_profile(replace(each, scope=profile.scope), other, plan, workspace, output, found)
+        for each, other in zip(asked[1:], given[1:], strict=True)
+    ]
     if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
         if BLEND in (each.found.get("searcher") for each in (profile, *rivals)):
             output.say(f"there is nothing to hold it against: {_same(profile, asked[1].profile)}")
@@ -157,6 +159,7 @@ def _wider(plan: Plan, profile: Profile) -> str:
 
 def _advise(settings: Applying, searching: type[Settings], facts: Facts) -> list[Step]:
     """Returns what to do next, as commands with the options that were given."""
+    settings = settings if facts.scope in (settings.scope, settings.groups) else replace(settings, scope=facts.scope)
     return next_steps(facts, settings.command, partial(settings.search_command, searching, keep=facts.keep))
 
 

@@ -114,7 +114,7 @@ files, in --out, which appears whole (an earlier result of other settings there 
         default=None,
         metadata=option(
             "block, or all to prune residual streams too; no stored profile of the other is taken (default: the stored "
-            "one's, and block where none fits)",
+            "one's, and where none fits block, or all if block cannot be cut so far)",
             "NAME",
             group=_PROFILE,
         ),

@@ -84,8 +84,8 @@ def perhaps_seen(member: Member, data: DataSet) -> str:
 
 
 def state_pool(output: Output, problem: Problem, data_of: Callable[[str], DataSet]) -> None:
-    """Says it of a pool, as searches score its unpruned members: their accuracy, whatever else is measured."""
-    problem = problem.with_settings(replace(problem.settings, measure="accuracy"))
+    """Says it of a pool, on the images that searches score on: its members' own accuracy, whatever else is measured."""
+    problem = problem.with_settings(replace(problem.settings, measure="accuracy", statistics="none"))
     for member, channels, reached in zip(problem.members, problem.channels, problem.base(), strict=True):
         data = data_of(member.data)
         images = split(data, member.split_seed).images(data, "search")[: problem.settings.images]

@@ -4,10 +4,11 @@ Read without torch, which takes seconds.
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from profilesearch.networks.names import entry_of
-from profilesearch.networks.packaged import PACKAGED, PACKAGES, packaged_file
+from profilesearch.networks.packaged import PACKAGED, PACKAGES, PUBLISHED, packaged_file
 from profilesearch.system.files import regular_file
 from profilesearch.tasks.catalogue import is_data, with_size
 
@@ -39,8 +40,14 @@ def check_given(given: str, architecture: str, image_size: int | None = None) ->
     data, file = (own[0], "") if own else file_given(given)
     with_size(data, image_size)
     path, _ = entry_of(Path(file))
-    named = bool(path.suffix) or "/" in file
-    if own is None and (path.exists() or (named and "Weights." not in file)):
+    if own is None and (path.exists() or not _perhaps_published(file)):
         regular_file(path, "checkpoint")
     elif architecture in PACKAGES and file.rpartition("Weights.")[2] == PACKAGED:
         packaged_file(architecture)
+
+
+def _perhaps_published(word: str) -> bool:
+    """Says whether a word is the name of published weights, or near enough to one that this may have been meant."""
+    if "Weights." in word:
+        return True
+    return not Path(word).suffix and "/" not in word and bool(get_close_matches(word.upper(), PUBLISHED, 1))

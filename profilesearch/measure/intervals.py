@@ -12,7 +12,9 @@ _Z = float(ndtri(_ONE_SIDED))
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of an accuracy measured on that many images (Wilson 1927)."""
+    """Returns Wilson's 95 % interval of an accuracy measured on that many images (Wilson 1927); of none, all of it."""
+    if not images:
+        return 0.0, 1.0
     centre = accuracy + _Z**2 / (2 * images)
     spread = _Z * math.sqrt(accuracy * (1 - accuracy) / images + _Z**2 / (4 * images**2))
     scale = 1 + _Z**2 / images

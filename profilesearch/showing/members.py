@@ -10,7 +10,9 @@ from profilesearch.cli.baseline import state
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
+from profilesearch.networks.names import entry_of
 from profilesearch.showing.settings import Pooling
+from profilesearch.system.files import regular_file
 from profilesearch.tasks.pools import Member, default_recipe, example_shape, held_out_accuracy
 from profilesearch.tasks.splits import split
 
@@ -56,6 +58,8 @@ def own_members(
             if there and not present:
                 _say_otherwise(there, recipe if start is None else {**recipe, "start": start.stem}, output)
             if not there and not present:
+                if start is not None:
+                    regular_file(entry_of(start)[0], "checkpoint")  # before it is said that a training begins
                 own = replace(default_recipe(workspace.data(name)), **recipe)
                 there = workspace.trained(name, seed, recipe=own, start=start)
             members += [there] if there else []
