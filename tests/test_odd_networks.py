@@ -308,3 +308,57 @@ def test_one_layer_may_have_two_names(tmp_path: Path) -> None:
     tied.other.weight = tied.last.weight
     with pytest.raises(UsageError, match=r"shares one weight under two names, 'last\.weight' and 'other\.weight'"):
         halved(tied)
+
+
+class Silent(Odd):
+    """Its own `train`, as in many a library, returns nothing."""
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+
+def test_modes_may_be_set_by_what_returns_nothing(tmp_path: Path) -> None:
+    network = Silent(between=normed, norm=nn.BatchNorm2d(8))
+    small = halved(network)
+    assert network.training and not small.network.training
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Silent(between=normed, norm=nn.BatchNorm2d(8)))
+    assert torch.equal(again(images()), small.network(images()))
+
+
+def normed(network: Any, x: Tensor) -> Tensor:
+    made: Tensor = network.norm(x)
+    return made
+
+
+class Counting(Odd):
+    """Counts its images in a buffer, whatever its mode, and its state dict leaves a frozen layer out."""
+
+    def __init__(self) -> None:
+        super().__init__(frozen=nn.Conv2d(3, 3, 1), before=counted)
+        self.register_buffer("seen", torch.tensor(7))
+
+    def state_dict(self, *args: Any, **settings: Any) -> Any:
+        state = super().state_dict(*args, **settings)
+        return {name: each for name, each in state.items() if "frozen" not in name}
+
+
+def counted(network: Any, x: Tensor) -> Tensor:
+    network.seen += len(x)
+    made: Tensor = network.frozen(x)
+    return made
+
+
+@pytest.mark.parametrize("profile", ["uniform", "blend"])
+def test_what_forward_passes_count_stays_and_states_may_leave_layers_out(profile: str) -> None:
+    network = Counting()
+    small = halved(network, images=images(), profile=profile)
+    assert small.refitted
+    assert network.seen == small.network.seen == 7
+
+
+def test_networks_that_draw_numbers_take_no_step_of_the_callers_stream() -> None:
+    network = Odd(behind=lambda net, x: net.last(functional.dropout(x.mean((2, 3)), 0.1)))
+    before = torch.get_rng_state()
+    halved(network)
+    assert torch.equal(torch.get_rng_state(), before)

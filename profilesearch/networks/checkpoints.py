@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import filled_later, is_foreign_code
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
@@ -175,7 +176,7 @@ def load_network(architecture: str, path: str | Path) -> nn.Module:
     matched = load_matched(architecture, path)
     model = filled_later(architecture, matched.classes, matched.channels)
     load_into(model, matched.tensors, str(path))
-    return model.eval()
+    return evaluated(model)
 
 
 def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
@@ -247,7 +248,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
     assign(model, _like(tensors, model), metadata.get("numbers"))
-    return model.eval()
+    return evaluated(model)
 
 
 def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from profilesearch.networks.cost import evaluating
+from profilesearch.networks.cost import evaluating, in_training
 from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.raising import raised_where
 from profilesearch.networks.tracking import tensors
@@ -61,7 +61,7 @@ def stops_training(network: nn.Module, batch: Tensor) -> str:
     """Says why a network does not run in training mode, in which it is left; empty where it does."""
     try:
         with torch.no_grad(), streams_kept():
-            network.train()(batch.clone())
+            in_training(network)(batch.clone())
     except Exception as error:  # whatever the network's own code raises
         return raised_where(error)
     return ""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.cost import CostModel, evaluating
+from profilesearch.networks.cost import CostModel, evaluated, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import all_numbers, fit, following
@@ -229,7 +229,7 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         except Exception as error:  # whatever the network's own code raises
             return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
-            pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+            pruned = evaluated(Pruner(model, GroupTable(groups)).prune(keep))
             given = run(pruned, batch)
             macs = counted_macs(pruned, batch)
         except Exception as error:  # whatever the network's own code raises
@@ -262,7 +262,7 @@ def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Ten
     """
     keep = _random_channels(groups, seed)
     with evaluating(model), torch.no_grad():
-        pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+        pruned = evaluated(Pruner(model, GroupTable(groups)).prune(keep))
         return difference(run(pruned, batch), run(mask(model, groups, keep), batch))
 
 
@@ -282,7 +282,7 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
     What they compute still runs through the network: activations, shifts and normalizations that make something of
     nothing reach no layer all the same.
     """
-    masked = copy.deepcopy(model).eval()  # some copies, as of torch.fx, come back training
+    masked = evaluated(copy.deepcopy(model))  # some copies, as of torch.fx, come back training
     tensors = named_tensors(masked)
     with torch.no_grad():
         for group in groups:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.evidence import PoolMember
-from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.cost import FloatArray, evaluated
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.latency import LatencyModel
@@ -245,7 +245,7 @@ class Problem:
             self.members, self._networks, self._tables, self.channels, strict=True
         ):
             images = split(data, member.split_seed).images(data, "train")[:most]
-            full = copy.deepcopy(network).cpu().eval().float()
+            full = evaluated(copy.deepcopy(network).cpu().float())
             yield full, table, data.normalize(images.pixels, channels), images.labels
 
     @property

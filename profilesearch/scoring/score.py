@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from profilesearch.errors import NO_MEMORY, UsageError, choose
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
@@ -125,7 +126,7 @@ class Scorer:
         self.settings = settings
         self._table = table
         device = device_of(model)
-        model = copy.deepcopy(model).cpu().eval().float()
+        model = evaluated(copy.deepcopy(model).cpu().float())
         images, train = images[: settings.images], train[: settings.statistics_images]
         channels = input_channels(model, data.image_shape)
         identity = network_identity(model, (channels, *data.image_shape[1:]))
@@ -191,7 +192,7 @@ class Scorer:
     def _score(self, widths: IntArray) -> float:
         with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
-            pruned = self._pruner.prune(keep, share=True).eval()
+            pruned = evaluated(self._pruner.prune(keep, share=True))
             if self._refit:
                 self._refit(pruned, keep)
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -276,7 +277,7 @@ def _runs(model: nn.Module, images: Tensor) -> bool:
 
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision, and those that compute their weights."""
-    model = model.to(memory_format=order).eval()  # some copies, as of torch.fx, come back training
+    model = evaluated(model.to(memory_format=order))  # some copies, as of torch.fx, come back training
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_parametrized(module):
             module.to(dtype)
