@@ -1,5 +1,6 @@
 """`prune` on networks that write, cast, share or return what others do not."""
 
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -362,3 +363,63 @@ def test_networks_that_draw_numbers_take_no_step_of_the_callers_stream() -> None
     before = torch.get_rng_state()
     halved(network)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def hooked() -> Odd:
+    def keep(_: nn.Module, __: Any, made: Tensor) -> None:
+        network.found["b"] = made
+
+    network = Odd(behind=lambda net, x: net.last(net.found["b"].mean((2, 3))), found={})
+    network.b.register_forward_hook(keep)
+    with torch.no_grad():
+        network.eval()(images())  # without what it left, no copy of it would run
+    return network
+
+
+def wrapped() -> Odd:
+    network = Odd(between=normed, norm=nn.BatchNorm2d(8))
+    inner = network.norm.forward
+    network.norm.forward = lambda x: 2 * inner(x)  # type: ignore[method-assign]
+    return network
+
+
+def nested() -> Odd:
+    network = Odd(between=lambda net, x: net.steps_of_its_own[0](x))
+
+    def relu(x: Tensor) -> Tensor:
+        return scaled(x).relu()
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * network.a.weight.mean()
+
+    network.steps_of_its_own = [relu]
+    return network
+
+
+CLOSURES = {"b._forward_hooks": hooked, "norm.forward": wrapped, "steps_of_its_own": nested}
+
+
+@pytest.mark.parametrize("place", CLOSURES)
+def test_functions_that_hold_the_network_are_refused(place: str) -> None:
+    network = CLOSURES[place]()
+    before = {name: each.clone() for name, each in network.named_buffers()}
+    with pytest.raises(UsageError, match=f"a function kept as '{re.escape(place)}' holds the network itself"):
+        halved(network, images=images(), profile="uniform")
+    assert all(torch.equal(each, before[name]) for name, each in network.named_buffers())
+
+
+def test_functions_that_hold_something_else_are_kept() -> None:
+    seen, network = [], Odd()
+    network.a.register_forward_hook(lambda module, _, made: seen.append(made.mean()))
+    network.b.register_full_backward_hook(lambda *_: seen.append(network))
+    assert halved(network, images=images(), profile="uniform").network(images(1)).shape == (1, 5)
+    assert seen
+
+
+def test_weights_that_are_computed_are_not_touched() -> None:
+    network = Odd(between=lambda net, x: net.norm(x), norm=nn.Conv2d(8, 8, 1)).train()
+    torch.nn.utils.parametrizations.spectral_norm(network.norm)
+    before = {name: each.clone() for name, each in network.named_buffers()}
+    small = halved(network, keep=0.8, image_shape=SHAPE)
+    for each in (network, small.network):
+        assert all(torch.equal(buffer, before[name]) for name, buffer in each.named_buffers())

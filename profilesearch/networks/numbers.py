@@ -28,14 +28,17 @@ def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, 
         numbers: New values by name, as `stem.channels`; None where they are told by the sizes.
         prefix: Of the module's names.
     """
-    if isinstance(module, nn.modules.conv._ConvNd):
-        rows, columns = module.weight.shape[:2]
+    weight = {**module._parameters, **module._buffers}.get("weight")
+    if isinstance(module, KNOWN) and weight is None:
+        return  # a weight that is computed is not cut, and to ask for it changes some, as of spectral normalization
+    if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
+        rows, columns = weight.shape[:2]
         if module.groups > 1:  # whole groups stay or go
             module.groups = module.groups * rows // (module.in_channels if module.transposed else module.out_channels)
         columns *= module.groups
         module.in_channels, module.out_channels = (rows, columns) if module.transposed else (columns, rows)
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Linear) and weight is not None:
+        module.out_features, module.in_features = weight.shape
     else:
         for name, value in _numbers(module).items():
             told = sizes.get(value, set()) if numbers is None else {numbers.get(prefix + name, value)}
