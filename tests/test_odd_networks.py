@@ -358,6 +358,26 @@ def test_what_forward_passes_count_stays_and_states_may_leave_layers_out(profile
     assert network.seen == small.network.seen == 7
 
 
+class Prefixed(Odd):
+    """Has other names in its state dict, and a tensor besides."""
+
+    def state_dict(self, *args: Any, **settings: Any) -> Any:
+        return {f"model.{name}": each for name, each in super().state_dict(*args, **settings).items()}
+
+    def get_extra_state(self) -> Any:
+        return torch.ones(3)
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [Counting, Prefixed])
+def test_files_hold_all_tensors_whatever_the_state_dict_says(kind: Callable[[], nn.Module], tmp_path: Path) -> None:
+    small = halved(kind(), images=images(), profile="uniform")
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=kind())
+    assert torch.equal(again(images()), small.network(images()))
+
+
 def test_networks_that_draw_numbers_take_no_step_of_the_callers_stream() -> None:
     network = Odd(behind=lambda net, x: net.last(functional.dropout(x.mean((2, 3)), 0.1)))
     before = torch.get_rng_state()

@@ -17,6 +17,16 @@ def state_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: each for name, each in model.state_dict().items() if isinstance(each, Tensor)}
 
 
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns what torch's own state dict of a network holds, by name, whatever people's methods make of theirs."""
+    found = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for leaf, tensor in _own(module):
+            if leaf not in module._non_persistent_buffers_set:
+                found[f"{path}.{leaf}".removeprefix(".")] = tensor
+    return found
+
+
 def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, int] | None, prefix: str) -> None:
     """Makes the attributes of a layer agree with its tensors.
 
