@@ -443,3 +443,29 @@ def test_weights_that_are_computed_are_not_touched() -> None:
     small = halved(network, keep=0.8, image_shape=SHAPE)
     for each in (network, small.network):
         assert all(torch.equal(buffer, before[name]) for name, buffer in each.named_buffers())
+
+
+class Mixed(Odd):
+    """Runs in half precision by its own code: all of it, or its second convolution."""
+
+    def __init__(self, part: bool) -> None:
+        super().__init__(between=normed, norm=nn.BatchNorm2d(8))
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.part:
+            x = self.norm(self.a(x)).relu()
+        with torch.autocast(x.device.type, torch.bfloat16):
+            scores: Tensor = self.last(self.b(x).relu().mean((2, 3))) if self.part else super().forward(x)
+        return scores
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("profile", ["uniform", "sensitivity"])
+def test_networks_that_turn_autocast_on_are_pruned_and_refitted(part: bool, profile: str) -> None:
+    network = Mixed(part).eval()
+    small = halved(network, images=images(), profile=profile)
+    assert {"a", "b"} <= set(small.profile.keep)
+    assert small.macs[1] < 0.62 * small.macs[0]
+    assert small.refitted
+    assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.1
