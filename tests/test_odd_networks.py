@@ -469,3 +469,26 @@ def test_networks_that_turn_autocast_on_are_pruned_and_refitted(part: bool, prof
     assert small.macs[1] < 0.62 * small.macs[0]
     assert small.refitted
     assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.1
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_layers_may_be_called_by_the_names_of_their_inputs(norm: Callable[[int], nn.Module]) -> None:
+    network = Odd(between=lambda net, x: net.norm(input=x), norm=norm(8)).eval()
+    small = halved(network, images=images(), profile="uniform")
+    assert small.refitted
+    assert small.network.norm.num_features == small.network.a.out_channels < 8
+
+
+def test_buffers_may_have_several_names(tmp_path: Path) -> None:
+    def sharing() -> Odd:
+        network, scale = Odd(between=lambda net, x: x * net.scale + net.a.again), torch.rand(8, 1, 1)
+        network.register_buffer("scale", scale)
+        network.a.register_buffer("again", scale)
+        return network
+
+    network = sharing()
+    small = halved(network, images=images(), profile="uniform")
+    assert small.network.scale is small.network.a.again and small.network.scale is not network.scale
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=sharing())
+    assert torch.equal(again(images()), small.network(images()))

@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from profilesearch.networks.tracking import tensors
 
 KNOWN = (nn.modules.conv._ConvNd, nn.Linear)
 """Kinds whose numbers are told by their weight's shape."""
@@ -106,10 +109,10 @@ def settle(model: nn.Module, example: Tensor) -> None:
         example: One input, shape (1, C, H, W).
     """
 
-    def note(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        vars(layer)["num_features"] = given[0].shape[_CHANNELS[type(layer)]]
+    def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        vars(layer)["num_features"] = tensors((args, kwargs))[0].shape[_CHANNELS[type(layer)]]
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in model.modules() if _bare(layer)]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in model.modules() if _bare(layer)]
     try:
         if hooks:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):

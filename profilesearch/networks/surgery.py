@@ -97,13 +97,15 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str
         numbers: New values of whole numbers that layers of unknown kinds keep, by name, as `stem.channels`; where None,
             they are told by the shapes.
     """
+    shared: dict[int, tuple[Tensor, Tensor]] = {}  # buffers of several names, with what they were
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         sizes: dict[int, set[int]] = defaultdict(set)
         for leaf, old in (*module._parameters.items(), *module._buffers.items()):
-            new = tensors.get(prefix + leaf)
+            new = tensors.get(prefix + leaf, shared.get(id(old), (old, None))[1])
             if old is None or new is None:
                 continue
+            shared[id(old)] = old, new
             for was, now in zip(old.shape, new.shape, strict=False):
                 sizes[was].add(now)
             if leaf in module._parameters:

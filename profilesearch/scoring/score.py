@@ -22,6 +22,7 @@ from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
 from profilesearch.networks.raising import raised_where
 from profilesearch.networks.surgery import Pruner
+from profilesearch.networks.tracking import tensors
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
@@ -249,7 +250,7 @@ class _Average:
         norm.running_mean = torch.zeros_like(norm.running_mean)
         norm.running_var = torch.ones_like(norm.running_var)
         norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
-        self._handle = norm.register_forward_pre_hook(self._weigh)
+        self._handle = norm.register_forward_pre_hook(self._weigh, with_kwargs=True)
         norm.train()
 
     def end(self) -> None:
@@ -260,10 +261,11 @@ class _Average:
             self._norm.running_mean, self._norm.running_var, self._norm.num_batches_tracked = self._before
         self._norm.eval()
 
-    def _weigh(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def _weigh(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Sets the momentum before a forward pass."""
-        self._seen += len(given[0])
-        self._norm.momentum = len(given[0]) / self._seen
+        given = len(tensors((args, kwargs))[0])
+        self._seen += given
+        self._norm.momentum = given / self._seen
 
 
 def _runs(model: nn.Module, images: Tensor) -> bool:
