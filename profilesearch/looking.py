@@ -17,6 +17,9 @@ from profilesearch.sensitivity import FEWEST, group_losses
 
 Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
+_NOTHING = (
+    "no cut changes what the network gives for these images, as where it is not trained yet: layers are cut alike"
+)
 _ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 
 
@@ -33,7 +36,7 @@ def looked_at(plan: Plan, order: Order, seen: Batch | None, refit: str) -> Measu
     def losses(scope: Scope) -> FloatArray:
         found = group_losses(plan.network, plan.table.within(scope), order(scope), _enough(seen))
         if bool((found == found.flat[0]).all()):
-            warnings.warn(_ALIKE, stacklevel=2)
+            warnings.warn(_ALIKE if found.any() else _NOTHING, stacklevel=2)
         return found
 
     def judge(profile: Profile) -> float:

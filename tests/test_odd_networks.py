@@ -492,3 +492,13 @@ def test_buffers_may_have_several_names(tmp_path: Path) -> None:
     small.save(tmp_path / "small.safetensors")
     again = load_pruned(tmp_path / "small.safetensors", network=sharing())
     assert torch.equal(again(images()), small.network(images()))
+
+
+def test_weights_of_zero_hide_no_mistake() -> None:
+    network = Odd(between=lambda net, x: x * net.b.weight.shape[1]).eval()
+    nn.init.zeros_(network.last.weight)
+    assert Plan("odd", network, SHAPE).table.names == ("b",)
+    untrained = Odd()
+    nn.init.zeros_(untrained.last.weight)
+    with pytest.warns(UserWarning, match="no cut changes what the network gives"):
+        halved(untrained)

@@ -18,8 +18,9 @@ from profilesearch.system.streams import streams_kept
 def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.Module, Tensor]:
     """Returns what pruning is checked on: a copy of a network, in double precision or `single`, and two random images.
 
-    Scales and shifts of the copy are random, because zeros, as some networks start with, hide mistakes. Statistics are
-    those of the images, disturbed: behind many layers of any others, no channel would make a difference to the outputs.
+    Scales and shifts of the copy are random, and so are weights of nothing but zeros, because zeros, as some networks
+    start with, hide mistakes. Statistics are those of the images, disturbed: behind many layers of any others, no
+    channel would make a difference to the outputs.
     """
     generator = torch.Generator().manual_seed(0)
     copied = copy.deepcopy(model).requires_grad_(False)
@@ -27,6 +28,9 @@ def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.M
     for tensor in named_tensors(copied).values():
         if tensor.is_floating_point() and tensor.numel() == max(tensor.shape, default=1):
             tensor.uniform_(0.5, 1.5, generator=generator)
+    for weight in copied.parameters():
+        if weight.is_floating_point() and weight.numel() and not weight.any():
+            weight.normal_(0, (len(weight) / weight.numel()) ** 0.5, generator=generator)
     batch = torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
     batch = batch.float() if single else batch
     runs = copy.deepcopy(copied, {id(tensor): tensor for tensor in named_tensors(copied).values()})
