@@ -21,6 +21,9 @@ Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
 Shown = Callable[[str], AbstractContextManager[Progress | None]]
 """Shows how far a part of the work is, by its name; yields what moves that."""
+_NOTHING = (
+    "no cut changes what the network gives for these images, as where it is not trained yet: layers are cut alike"
+)
 _ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 
 
@@ -54,7 +57,7 @@ def looked_at(
         with shown("measuring what each layer can lose") as move:
             found = group_losses(plan.network, plan.table.within(scope), ordered, images, move)
         if bool((found == found.flat[0]).all()):
-            say(_ALIKE)
+            say(_ALIKE if found.any() else _NOTHING)
         return found
 
     def judge(profile: Profile) -> float:

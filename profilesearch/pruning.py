@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.cost import CostModel
+from profilesearch.networks.cost import CostModel, evaluated
 from profilesearch.networks.criteria import Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.numbers import settle
@@ -83,7 +83,7 @@ def prune_ordered(plan: Plan, profile: Profile, order: Mapping[str, Tensor]) -> 
     widths = round_widths(table.ratios(profile), table.channels)
     keep = keep_channels(order, table, widths)
     check_widths(model, table, keep, plan.example)
-    network = Pruner(model, table).prune(keep).eval()
+    network = evaluated(Pruner(model, table).prune(keep))
     settle(network, plan.example)
     return Pruned(network, table, widths, CostModel(model, table, plan.example), keep)
 
@@ -110,7 +110,7 @@ def reestimate_statistics(
 
     def pass_over(size: int) -> None:
         parts = (images[part] for part in batches(len(images), size))
-        reestimate(model.eval(), norms, (data.normalize(part.pixels, channels).to(device) for part in parts))
+        reestimate(evaluated(model), norms, (data.normalize(part.pixels, channels).to(device) for part in parts))
 
     with torch.no_grad():
         fitting(pass_over, say, batch, least=2)

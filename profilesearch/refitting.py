@@ -2,16 +2,17 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from profilesearch.measure.speed import peak_memory
-from profilesearch.networks.cost import evaluating
+from profilesearch.networks.cost import evaluated, evaluating
 from profilesearch.networks.names import AS_CUT, AUTO, INPUTS
 from profilesearch.networks.outputs import real_outputs
+from profilesearch.networks.probing import named_tensors
 from profilesearch.networks.refit import refit
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.score import reestimate
@@ -122,7 +123,7 @@ def refit_on(
         refitted = _closest(runs, model, images, say, progress)
     else:
         refitted = _fitted(runs, model, images, INPUTS[0] if inputs == AUTO else inputs, say, progress)
-    pruned.network.load_state_dict(runs.network.state_dict())
+    _put(mended(pruned.network), mended(runs.network))
     return refitted
 
 
@@ -136,10 +137,10 @@ def _fitted(
 ) -> Refitted:
     device = device_of(model)
     most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
-    start = copied_state(pruned.network)
+    start = _copied(pruned.network)
 
     def work(size: int) -> tuple[str, ...]:
-        pruned.network.load_state_dict(start)
+        _put(named_tensors(pruned.network), start)
         return refit(
             pruned.network, model, pruned.table, pruned.keep, images[:size].to(device), inputs, progress=progress
         )
@@ -154,31 +155,47 @@ def _closest(
     learn, judge = images[: min(_REFIT_IMAGES, len(images) - few)], images[-few:]
     network, device = pruned.network, device_of(model)
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    wanted, start = outputs_of(model, judge), copied_state(network)
+    wanted, start = outputs_of(model, judge), _copied(network)
     tried: list[tuple[float, Refitted, dict[str, Tensor]]] = []
     for inputs in (AS_CUT, *INPUTS):
-        network.load_state_dict(start)
+        _put(named_tensors(network), start)
         fitted = (
             Refitted(AS_CUT, False, ()) if inputs == AS_CUT else _fitted(pruned, model, learn, inputs, say, progress)
         )
-        tried.append((distance(outputs_of(network, judge), wanted), fitted, copied_state(network)))
+        tried.append((distance(outputs_of(network, judge), wanted), fitted, _copied(network)))
         if norms:
             with torch.no_grad():
                 parts = (learn[part].to(device) for part in batches(len(learn), _AT_ONCE))
-                reestimate(network.eval(), norms, parts)
+                reestimate(evaluated(network), norms, parts)
             again = replace(fitted, reestimated=True)
-            tried.append((distance(outputs_of(network, judge), wanted), again, copied_state(network)))
+            tried.append((distance(outputs_of(network, judge), wanted), again, _copied(network)))
     _, chosen, state = min(tried, key=lambda each: each[0] if math.isfinite(each[0]) else math.inf)
-    network.load_state_dict(state)
+    _put(named_tensors(network), state)
     return chosen
 
 
-def copied_state(network: nn.Module) -> dict[str, Tensor]:
-    """Returns a copy of all that a network's state dict holds, its metadata too, which some networks ask for."""
-    state: dict[str, Tensor] = network.state_dict()
-    for name, tensor in state.items():
-        state[name] = tensor.clone() if isinstance(tensor, Tensor) else copy.deepcopy(tensor)
-    return state
+def mended(network: nn.Module) -> dict[str, Tensor]:
+    """Returns what a refit may change, by name: parameters, and what BatchNorm keeps.
+
+    Other buffers, such as a counter of images, are changed by forward passes alone.
+    """
+    norms = [
+        (path, each) for path, each in network.named_modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
+    ]
+    statistics = (buffer for path, norm in norms for buffer in norm.named_buffers(path, recurse=False))
+    return {**dict(network.named_parameters()), **dict(statistics)}
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: each.clone() for name, each in named_tensors(network).items()}
+
+
+def _put(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Gives tensors their values, but for those that forward passes made another shape of."""
+    with torch.no_grad():
+        for name, each in tensors.items():
+            if name in values and each.shape == values[name].shape:
+                each.copy_(values[name])
 
 
 def outputs_of(network: nn.Module, images: Tensor) -> list[Tensor]:

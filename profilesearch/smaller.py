@@ -16,6 +16,7 @@ from profilesearch.evidence import provenance
 from profilesearch.looking import Order, looked_at
 from profilesearch.measure.reaching import off_budget, reached_in, reached_text
 from profilesearch.networks.checkpoints import save_network
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import layout_of, plain_copy
@@ -28,11 +29,12 @@ from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered
-from profilesearch.refitting import Refitted, refit_on
+from profilesearch.refitting import Refitted, mended, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
 from profilesearch.store import Store
 from profilesearch.system.amounts import whole_number
 from profilesearch.system.modes import own_modes
+from profilesearch.system.streams import streams_kept
 
 _LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
 _MISSING = ("no refit came closer to the full network; ", "give images, or ")
@@ -93,6 +95,7 @@ class Smaller:
 
 
 @own_modes()
+@streams_kept()
 def prune(
     network: nn.Module,
     keep: float = 0.5,
@@ -156,7 +159,7 @@ def prune(
     chosen, source, why = _chosen(plan, budget, scope, Path(store), asked, seed, order, seen, refit)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     if left := stranded(full, pruned.table, pruned.keep, plan.example):
-        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=3)
+        warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=4)
     refitted = _refitted(pruned, full, network, used, refit)
     reached, how = reached_in(chosen, pruned.cost, pruned.widths), (refitted.weights, str(refitted))
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), *how, plan.image_shape)
@@ -202,7 +205,7 @@ def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tenso
     if images is None:
         return Refitted("none", False, ())
     if strange := unfamiliar(full, images[:MOST_SEEN].to(device).float()):
-        warnings.warn(strange, stacklevel=4)
+        warnings.warn(strange, stacklevel=5)
     return Refitted("none", False, ()) if refit == "none" else refit_on(pruned, full, images.float(), refit)
 
 
@@ -211,11 +214,12 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
 
     What was cut alone is what it was, to the last bit.
     """
-    fresh = Pruner(network, pruned.table).prune(pruned.keep).eval()
-    given, fitted = named_tensors(network), named_tensors(pruned.network)
-    for name, each in named_tensors(fresh).items():
+    fresh = evaluated(Pruner(network, pruned.table).prune(pruned.keep))
+    given, fitted = named_tensors(network), mended(pruned.network)
+    for name, each in mended(fresh).items():
         if not torch.equal(each.to(fitted[name]), fitted[name]):
             each.data = fitted[name].data.to(each)
+    for name, each in named_tensors(fresh).items():
         each.data = each.data.contiguous(memory_format=layout_of(given[name]))
     settle_like(fresh, pruned.network)
     return fresh

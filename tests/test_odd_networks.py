@@ -1,5 +1,6 @@
 """`prune` on networks that write, cast, share or return what others do not."""
 
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -308,3 +309,196 @@ def test_one_layer_may_have_two_names(tmp_path: Path) -> None:
     tied.other.weight = tied.last.weight
     with pytest.raises(UsageError, match=r"shares one weight under two names, 'last\.weight' and 'other\.weight'"):
         halved(tied)
+
+
+class Silent(Odd):
+    """Its own `train`, as in many a library, returns nothing."""
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+
+def test_modes_may_be_set_by_what_returns_nothing(tmp_path: Path) -> None:
+    network = Silent(between=normed, norm=nn.BatchNorm2d(8))
+    small = halved(network)
+    assert network.training and not small.network.training
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=Silent(between=normed, norm=nn.BatchNorm2d(8)))
+    assert torch.equal(again(images()), small.network(images()))
+
+
+def normed(network: Any, x: Tensor) -> Tensor:
+    made: Tensor = network.norm(x)
+    return made
+
+
+class Counting(Odd):
+    """Counts its images in a buffer, whatever its mode, and its state dict leaves a frozen layer out."""
+
+    def __init__(self) -> None:
+        super().__init__(frozen=nn.Conv2d(3, 3, 1), before=counted)
+        self.register_buffer("seen", torch.tensor(7))
+
+    def state_dict(self, *args: Any, **settings: Any) -> Any:
+        state = super().state_dict(*args, **settings)
+        return {name: each for name, each in state.items() if "frozen" not in name}
+
+
+def counted(network: Any, x: Tensor) -> Tensor:
+    network.seen += len(x)
+    made: Tensor = network.frozen(x)
+    return made
+
+
+@pytest.mark.parametrize("profile", ["uniform", "blend"])
+def test_what_forward_passes_count_stays_and_states_may_leave_layers_out(profile: str) -> None:
+    network = Counting()
+    small = halved(network, images=images(), profile=profile)
+    assert small.refitted
+    assert network.seen == small.network.seen == 7
+
+
+class Prefixed(Odd):
+    """Has other names in its state dict, and a tensor besides."""
+
+    def state_dict(self, *args: Any, **settings: Any) -> Any:
+        return {f"model.{name}": each for name, each in super().state_dict(*args, **settings).items()}
+
+    def get_extra_state(self) -> Any:
+        return torch.ones(3)
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [Counting, Prefixed])
+def test_files_hold_all_tensors_whatever_the_state_dict_says(kind: Callable[[], nn.Module], tmp_path: Path) -> None:
+    small = halved(kind(), images=images(), profile="uniform")
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=kind())
+    assert torch.equal(again(images()), small.network(images()))
+
+
+def test_networks_that_draw_numbers_take_no_step_of_the_callers_stream() -> None:
+    network = Odd(behind=lambda net, x: net.last(functional.dropout(x.mean((2, 3)), 0.1)))
+    before = torch.get_rng_state()
+    halved(network)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def hooked() -> Odd:
+    def keep(_: nn.Module, __: Any, made: Tensor) -> None:
+        network.found["b"] = made
+
+    network = Odd(behind=lambda net, x: net.last(net.found["b"].mean((2, 3))), found={})
+    network.b.register_forward_hook(keep)
+    with torch.no_grad():
+        network.eval()(images())  # without what it left, no copy of it would run
+    return network
+
+
+def wrapped() -> Odd:
+    network = Odd(between=normed, norm=nn.BatchNorm2d(8))
+    inner = network.norm.forward
+    network.norm.forward = lambda x: 2 * inner(x)  # type: ignore[method-assign]
+    return network
+
+
+def nested() -> Odd:
+    network = Odd(between=lambda net, x: net.steps_of_its_own[0](x))
+
+    def relu(x: Tensor) -> Tensor:
+        return scaled(x).relu()
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * network.a.weight.mean()
+
+    network.steps_of_its_own = [relu]
+    return network
+
+
+CLOSURES = {"b._forward_hooks": hooked, "norm.forward": wrapped, "steps_of_its_own": nested}
+
+
+@pytest.mark.parametrize("place", CLOSURES)
+def test_functions_that_hold_the_network_are_refused(place: str) -> None:
+    network = CLOSURES[place]()
+    before = {name: each.clone() for name, each in network.named_buffers()}
+    with pytest.raises(UsageError, match=f"a function kept as '{re.escape(place)}' holds the network itself"):
+        halved(network, images=images(), profile="uniform")
+    assert all(torch.equal(each, before[name]) for name, each in network.named_buffers())
+
+
+def test_functions_that_hold_something_else_are_kept() -> None:
+    seen, network = [], Odd()
+    network.a.register_forward_hook(lambda module, _, made: seen.append(made.mean()))
+    network.b.register_full_backward_hook(lambda *_: seen.append(network))
+    assert halved(network, images=images(), profile="uniform").network(images(1)).shape == (1, 5)
+    assert seen
+
+
+def test_weights_that_are_computed_are_not_touched() -> None:
+    network = Odd(between=lambda net, x: net.norm(x), norm=nn.Conv2d(8, 8, 1)).train()
+    torch.nn.utils.parametrizations.spectral_norm(network.norm)
+    before = {name: each.clone() for name, each in network.named_buffers()}
+    small = halved(network, keep=0.8, image_shape=SHAPE)
+    for each in (network, small.network):
+        assert all(torch.equal(buffer, before[name]) for name, buffer in each.named_buffers())
+
+
+class Mixed(Odd):
+    """Runs in half precision by its own code: all of it, or its second convolution."""
+
+    def __init__(self, part: bool) -> None:
+        super().__init__(between=normed, norm=nn.BatchNorm2d(8))
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.part:
+            x = self.norm(self.a(x)).relu()
+        with torch.autocast(x.device.type, torch.bfloat16):
+            scores: Tensor = self.last(self.b(x).relu().mean((2, 3))) if self.part else super().forward(x)
+        return scores
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("profile", ["uniform", "sensitivity"])
+def test_networks_that_turn_autocast_on_are_pruned_and_refitted(part: bool, profile: str) -> None:
+    network = Mixed(part).eval()
+    small = halved(network, images=images(), profile=profile)
+    assert {"a", "b"} <= set(small.profile.keep)
+    assert small.macs[1] < 0.62 * small.macs[0]
+    assert small.refitted
+    assert distance(outputs_of(small.network, images()), outputs_of(network, images())) < 0.1
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_layers_may_be_called_by_the_names_of_their_inputs(norm: Callable[[int], nn.Module]) -> None:
+    network = Odd(between=lambda net, x: net.norm(input=x), norm=norm(8)).eval()
+    small = halved(network, images=images(), profile="uniform")
+    assert small.refitted
+    assert small.network.norm.num_features == small.network.a.out_channels < 8
+
+
+def test_buffers_may_have_several_names(tmp_path: Path) -> None:
+    def sharing() -> Odd:
+        network, scale = Odd(between=lambda net, x: x * net.scale + net.a.again), torch.rand(8, 1, 1)
+        network.register_buffer("scale", scale)
+        network.a.register_buffer("again", scale)
+        return network
+
+    network = sharing()
+    small = halved(network, images=images(), profile="uniform")
+    assert small.network.scale is small.network.a.again and small.network.scale is not network.scale
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=sharing())
+    assert torch.equal(again(images()), small.network(images()))
+
+
+def test_weights_of_zero_hide_no_mistake() -> None:
+    network = Odd(between=lambda net, x: x * net.b.weight.shape[1]).eval()
+    nn.init.zeros_(network.last.weight)
+    assert Plan("odd", network, SHAPE).table.names == ("b",)
+    untrained = Odd()
+    nn.init.zeros_(untrained.last.weight)
+    with pytest.warns(UserWarning, match="no cut changes what the network gives"):
+        halved(untrained)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import filled_later, is_foreign_code
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
 from profilesearch.networks.matching import COUNTERS, find, under
 from profilesearch.networks.names import entry_of
-from profilesearch.networks.numbers import kept_numbers, state_tensors
+from profilesearch.networks.numbers import kept_numbers, own_tensors, state_tensors
 from profilesearch.networks.plan import copied
 from profilesearch.networks.reading import (
     DIGEST_KEY,
@@ -175,7 +176,7 @@ def load_network(architecture: str, path: str | Path) -> nn.Module:
     matched = load_matched(architecture, path)
     model = filled_later(architecture, matched.classes, matched.channels)
     load_into(model, matched.tensors, str(path))
-    return model.eval()
+    return evaluated(model)
 
 
 def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any], half: bool = False) -> None:
@@ -190,7 +191,7 @@ def save_network(path: str | Path, model: nn.Module, metadata: Mapping[str, Any]
     Raises:
         UsageError: The file cannot be written.
     """
-    tensors = {name: _halved(tensor) if half else tensor for name, tensor in state_tensors(model).items()}
+    tensors = {name: _halved(tensor) if half else tensor for name, tensor in own_tensors(model).items()}
     about = {**metadata, **({"numbers": numbers} if (numbers := kept_numbers(model)) else {})}
     write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, about))
 
@@ -243,11 +244,11 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     tensors, metadata = load_tensors(path)
     model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
     what = str(metadata["architecture"]) if network is None else type(model).__name__
-    own, buffers = state_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
+    own, buffers = own_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
     if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
     assign(model, _like(tensors, model), metadata.get("numbers"))
-    return model.eval()
+    return evaluated(model)
 
 
 def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

@@ -45,6 +45,13 @@ class Kernels:
         named = (*model.named_parameters(), *model.named_buffers())
         self._named = {_place(tensor): (name, tensor) for name, tensor in named if tensor.numel()}
 
+    def cast(self, operand: Tensor, made: Tensor) -> None:
+        """Notes that a tensor is a parameter or buffer in another precision, as `autocast` makes one."""
+        name, tensor = self._named.get(_place(operand), ("", operand))
+        same = (operand.shape, operand.stride(), made.stride()) == (tensor.shape, tensor.stride(), tensor.stride())
+        if name and same:
+            self._named[_place(made)] = name, made
+
     def find(self, operand: Tensor, batched: bool = False) -> Kernel | None:
         """Returns what an operand is a view of; None for a part of a parameter, and for what is computed on the fly.
 
@@ -186,6 +193,8 @@ class _Watching(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            self._kernels.cast(args[0], out)
         if is_counted(func):
             macs = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out) // 2
             self.seen.append(self._use(func.overloadpacket.__name__, args, macs))

@@ -1,9 +1,12 @@
 """Whether images look as those did that a network was trained on: its first BatchNorm layer remembers these."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.tracking import tensors
 
 _FEW, ENOUGH = 8, 64
 """Images to look at: of fewer, nothing is said, since two may differ by chance."""
@@ -28,12 +31,12 @@ def unfamiliar(network: nn.Module, images: Tensor) -> str:
         return ""
     seen: list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]] = []
 
-    def stop(norm: nn.modules.batchnorm._BatchNorm, given: tuple[Tensor, ...]) -> None:
-        seen.append((norm, given[0]))
+    def stop(norm: nn.modules.batchnorm._BatchNorm, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append((norm, tensors((args, kwargs))[0]))
         raise _EnoughSeenError
 
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    hooks = [norm.register_forward_pre_hook(stop) for norm in norms if norm.running_var is not None]
+    hooks = [norm.register_forward_pre_hook(stop, with_kwargs=True) for norm in norms if norm.running_var is not None]
     try:
         with torch.no_grad(), evaluating(network):
             network(images[:ENOUGH].clone())  # which some change in place

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.plan import copied
 
 
@@ -36,7 +37,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
     first = next((each for each in network.parameters() if each.is_floating_point()), None)
     if first is None or first.device.type == "meta":
         raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
-    return copied(network).cpu().float().eval()
+    return evaluated(copied(network).cpu().float())
 
 
 def layout_of(tensor: Tensor) -> torch.memory_format:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.cost import evaluating
+from profilesearch.networks.cost import evaluating, in_training
 from profilesearch.networks.counting import counted_name, is_counted
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.labels import Labels
@@ -54,7 +54,7 @@ def trace(model: nn.Module, example: Tensor) -> GroupTable:
     shared = {id(parameter): parameter for parameter in model.parameters()}
     # What training alone runs or returns; images may be too small for it, or targets missing.
     with suppress(UsageError), streams_kept():
-        used |= _run(copy.deepcopy(model, shared).train(), example.repeat(2, 1, 1, 1), labels)[0]
+        used |= _run(in_training(copy.deepcopy(model, shared)), example.repeat(2, 1, 1, 1), labels)[0]
     return labels.table({n: len(p) for n, p in model.named_parameters() if p.dim() > 1}, used)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -77,7 +77,9 @@ class Calls(TorchFunctionMode):
         if func in _READERS:
             call = _READERS[func](self._names, *args, **(kwargs or {}))
             if call is not None:
-                self._tell(call)
+                # What is made of it is not rounded, where the network's own code lets it run in half precision.
+                with torch.autocast(call.given.device.type, enabled=False):
+                    self._tell(replace(call, given=call.given.to(call.value.dtype)))
         return func(*args, **(kwargs or {}))
 
 

@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from profilesearch.networks.tracking import tensors
 
 KNOWN = (nn.modules.conv._ConvNd, nn.Linear)
 """Kinds whose numbers are told by their weight's shape."""
@@ -15,6 +18,16 @@ _CHANNELS: dict[type[nn.Module], int] = {nn.InstanceNorm1d: -2, nn.InstanceNorm2
 def state_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Returns the tensors of a network's state dict, by name, without what else its modules keep there."""
     return {name: each for name, each in model.state_dict().items() if isinstance(each, Tensor)}
+
+
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns what torch's own state dict of a network holds, by name, whatever people's methods make of theirs."""
+    found = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for leaf, tensor in _own(module):
+            if leaf not in module._non_persistent_buffers_set:
+                found[f"{path}.{leaf}".removeprefix(".")] = tensor
+    return found
 
 
 def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, int] | None, prefix: str) -> None:
@@ -28,14 +41,17 @@ def fit(module: nn.Module, sizes: Mapping[int, set[int]], numbers: Mapping[str, 
         numbers: New values by name, as `stem.channels`; None where they are told by the sizes.
         prefix: Of the module's names.
     """
-    if isinstance(module, nn.modules.conv._ConvNd):
-        rows, columns = module.weight.shape[:2]
+    weight = {**module._parameters, **module._buffers}.get("weight")
+    if isinstance(module, KNOWN) and weight is None:
+        return  # a weight that is computed is not cut, and to ask for it changes some, as of spectral normalization
+    if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
+        rows, columns = weight.shape[:2]
         if module.groups > 1:  # whole groups stay or go
             module.groups = module.groups * rows // (module.in_channels if module.transposed else module.out_channels)
         columns *= module.groups
         module.in_channels, module.out_channels = (rows, columns) if module.transposed else (columns, rows)
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Linear) and weight is not None:
+        module.out_features, module.in_features = weight.shape
     else:
         for name, value in _numbers(module).items():
             told = sizes.get(value, set()) if numbers is None else {numbers.get(prefix + name, value)}
@@ -93,10 +109,10 @@ def settle(model: nn.Module, example: Tensor) -> None:
         example: One input, shape (1, C, H, W).
     """
 
-    def note(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        vars(layer)["num_features"] = given[0].shape[_CHANNELS[type(layer)]]
+    def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        vars(layer)["num_features"] = tensors((args, kwargs))[0].shape[_CHANNELS[type(layer)]]
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in model.modules() if _bare(layer)]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in model.modules() if _bare(layer)]
     try:
         if hooks:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
+from profilesearch.networks.closures import holding_functions
 from profilesearch.networks.cost import CostModel
 from profilesearch.networks.graph import trace
 from profilesearch.networks.groups import GroupTable
@@ -79,14 +80,20 @@ def copied(network: nn.Module) -> nn.Module:
     """Returns a copy of a network, its tensors laid out channels first: layouts change what operations are seen.
 
     Raises:
-        UsageError: It cannot be copied, as with hooks of old-style weight normalization, or with a lock that it holds.
+        UsageError: It cannot be copied, as with hooks of old-style weight normalization, or with a lock or a function
+            that it holds.
     """
+    if function := next(holding_functions(network), ""):
+        raise UsageError(
+            f"{type(network).__name__} cannot be copied: a function kept as '{function}' holds the network itself, so "
+            "that a copy would run the first one; make it a method, or take it off first, and put it on the result"
+        )
     try:
         return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     except RuntimeError as error:
         raise UsageError(
             f"{type(network).__name__} cannot be copied ({str(error).splitlines()[0]}); take hooks such as "
-            "weight_norm off first (torch.nn.utils.remove_weight_norm)"
+            "weight_norm off first (torch.nn.utils.remove_weight_norm, torch.nn.utils.prune.remove)"
         ) from error
     except TypeError as error:  # locks, generators, open files
         held = next(_uncopied(network), "something that it holds")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from profilesearch.networks.cost import evaluating
+from profilesearch.networks.cost import evaluating, in_training
 from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.raising import raised_where
 from profilesearch.networks.tracking import tensors
@@ -18,8 +18,9 @@ from profilesearch.system.streams import streams_kept
 def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.Module, Tensor]:
     """Returns what pruning is checked on: a copy of a network, in double precision or `single`, and two random images.
 
-    Scales and shifts of the copy are random, because zeros, as some networks start with, hide mistakes. Statistics are
-    those of the images, disturbed: behind many layers of any others, no channel would make a difference to the outputs.
+    Scales and shifts of the copy are random, and so are weights of nothing but zeros, because zeros, as some networks
+    start with, hide mistakes. Statistics are those of the images, disturbed: behind many layers of any others, no
+    channel would make a difference to the outputs.
     """
     generator = torch.Generator().manual_seed(0)
     copied = copy.deepcopy(model).requires_grad_(False)
@@ -27,6 +28,9 @@ def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.M
     for tensor in named_tensors(copied).values():
         if tensor.is_floating_point() and tensor.numel() == max(tensor.shape, default=1):
             tensor.uniform_(0.5, 1.5, generator=generator)
+    for weight in copied.parameters():
+        if weight.is_floating_point() and weight.numel() and not weight.any():
+            weight.normal_(0, (len(weight) / weight.numel()) ** 0.5, generator=generator)
     batch = torch.rand(2, *example.shape[1:], dtype=torch.float64, generator=generator)
     batch = batch.float() if single else batch
     runs = copy.deepcopy(copied, {id(tensor): tensor for tensor in named_tensors(copied).values()})
@@ -61,7 +65,7 @@ def stops_training(network: nn.Module, batch: Tensor) -> str:
     """Says why a network does not run in training mode, in which it is left; empty where it does."""
     try:
         with torch.no_grad(), streams_kept():
-            network.train()(batch.clone())
+            in_training(network)(batch.clone())
     except Exception as error:  # whatever the network's own code raises
         return raised_where(error)
     return ""

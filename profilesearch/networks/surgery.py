@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
-from profilesearch.networks.cost import CostModel, evaluating
+from profilesearch.networks.cost import CostModel, evaluated, evaluating
 from profilesearch.networks.counting import counted_macs
 from profilesearch.networks.groups import ChannelGroup, GroupTable, OutOfScope
 from profilesearch.networks.numbers import all_numbers, fit, following
@@ -97,13 +97,15 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor], numbers: Mapping[str
         numbers: New values of whole numbers that layers of unknown kinds keep, by name, as `stem.channels`; where None,
             they are told by the shapes.
     """
+    shared: dict[int, tuple[Tensor, Tensor]] = {}  # buffers of several names, with what they were
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         sizes: dict[int, set[int]] = defaultdict(set)
         for leaf, old in (*module._parameters.items(), *module._buffers.items()):
-            new = tensors.get(prefix + leaf)
+            new = tensors.get(prefix + leaf, shared.get(id(old), (old, None))[1])
             if old is None or new is None:
                 continue
+            shared[id(old)] = old, new
             for was, now in zip(old.shape, new.shape, strict=False):
                 sizes[was].add(now)
             if leaf in module._parameters:
@@ -229,7 +231,7 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         except Exception as error:  # whatever the network's own code raises
             return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
-            pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+            pruned = evaluated(Pruner(model, GroupTable(groups)).prune(keep))
             given = run(pruned, batch)
             macs = counted_macs(pruned, batch)
         except Exception as error:  # whatever the network's own code raises
@@ -262,7 +264,7 @@ def pruning_error(model: nn.Module, groups: tuple[ChannelGroup, ...], batch: Ten
     """
     keep = _random_channels(groups, seed)
     with evaluating(model), torch.no_grad():
-        pruned = Pruner(model, GroupTable(groups)).prune(keep).eval()
+        pruned = evaluated(Pruner(model, GroupTable(groups)).prune(keep))
         return difference(run(pruned, batch), run(mask(model, groups, keep), batch))
 
 
@@ -282,7 +284,7 @@ def mask(model: nn.Module, groups: tuple[ChannelGroup, ...], keep: Mapping[str, 
     What they compute still runs through the network: activations, shifts and normalizations that make something of
     nothing reach no layer all the same.
     """
-    masked = copy.deepcopy(model).eval()  # some copies, as of torch.fx, come back training
+    masked = evaluated(copy.deepcopy(model))  # some copies, as of torch.fx, come back training
     tensors = named_tensors(masked)
     with torch.no_grad():
         for group in groups:

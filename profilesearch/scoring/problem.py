@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from profilesearch.errors import UsageError
 from profilesearch.evidence import PoolMember
-from profilesearch.networks.cost import FloatArray
+from profilesearch.networks.cost import FloatArray, evaluated
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.identity import weights_digest
 from profilesearch.networks.latency import LatencyModel
@@ -204,13 +204,9 @@ class Problem:
         return told
 
     def remembered(self, way: str, place: int, widths: IntArray, make: Callable[[], float]) -> float:
-        """Returns how right a member is on fresh images once it is made of other ways than a score's, made once.
+        """Returns how right a member, by its place, is on fresh images once `make` cut it another way than scores do.
 
-        Args:
-            way: All that it depends on besides the settings.
-            place: Of the member.
-            widths: Shape (G,).
-            make: Finds it out, in [0, 1], where the ledger does not know it.
+        What the ledger knows, under the settings, the widths, shape (G,), and the name of the `way`, is not made again.
         """
         key = f"{self._scorers_of('fresh')[place].key(widths)}-{way}"
         known = self._ledger.get(key)
@@ -262,7 +258,7 @@ class Problem:
             self.members, self._networks, self._tables, self.channels, strict=True
         ):
             images = split(data, member.split_seed).images(data, part)[:most]
-            full = copy.deepcopy(network).cpu().eval().float()
+            full = evaluated(copy.deepcopy(network).cpu().float())
             yield full, table, data.normalize(images.pixels, channels), images.labels
 
     @property

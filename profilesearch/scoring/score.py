@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from profilesearch.errors import NO_MEMORY, UsageError, choose
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
 from profilesearch.networks.groups import GroupTable, IntArray
@@ -21,6 +22,7 @@ from profilesearch.networks.moments import MomentRefit
 from profilesearch.networks.names import CRITERIA, DRAWN, SEEING
 from profilesearch.networks.raising import raised_where
 from profilesearch.networks.surgery import Pruner
+from profilesearch.networks.tracking import tensors
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.names import MEASURES, STATISTICS, Measure, Statistics
 from profilesearch.scoring.prepared import Prepared
@@ -125,7 +127,7 @@ class Scorer:
         self.settings = settings
         self._table = table
         device = device_of(model)
-        model = copy.deepcopy(model).cpu().eval().float()
+        model = evaluated(copy.deepcopy(model).cpu().float())
         images, train = images[: settings.images], train[: settings.statistics_images]
         channels = input_channels(model, data.image_shape)
         identity = network_identity(model, (channels, *data.image_shape[1:]))
@@ -191,7 +193,7 @@ class Scorer:
     def _score(self, widths: IntArray) -> float:
         with torch.inference_mode(), self._mixed():
             keep = keep_channels(self._order, self._table, widths)
-            pruned = self._pruner.prune(keep, share=True).eval()
+            pruned = evaluated(self._pruner.prune(keep, share=True))
             if self._refit:
                 self._refit(pruned, keep)
             norms = [m for m in pruned.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -248,7 +250,7 @@ class _Average:
         norm.running_mean = torch.zeros_like(norm.running_mean)
         norm.running_var = torch.ones_like(norm.running_var)
         norm.num_batches_tracked = torch.tensor(0, device=norm.running_mean.device)
-        self._handle = norm.register_forward_pre_hook(self._weigh)
+        self._handle = norm.register_forward_pre_hook(self._weigh, with_kwargs=True)
         norm.train()
 
     def end(self) -> None:
@@ -259,10 +261,11 @@ class _Average:
             self._norm.running_mean, self._norm.running_var, self._norm.num_batches_tracked = self._before
         self._norm.eval()
 
-    def _weigh(self, norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def _weigh(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Sets the momentum before a forward pass."""
-        self._seen += len(given[0])
-        self._norm.momentum = len(given[0]) / self._seen
+        given = len(tensors((args, kwargs))[0])
+        self._seen += given
+        self._norm.momentum = given / self._seen
 
 
 def _runs(model: nn.Module, images: Tensor) -> bool:
@@ -276,7 +279,7 @@ def _runs(model: nn.Module, images: Tensor) -> bool:
 
 def _cast(model: nn.Module, dtype: torch.dtype, order: torch.memory_format) -> nn.Module:
     """Casts all layers but BatchNorm, whose statistics stay in full precision, and those that compute their weights."""
-    model = model.to(memory_format=order).eval()  # some copies, as of torch.fx, come back training
+    model = evaluated(model.to(memory_format=order))  # some copies, as of torch.fx, come back training
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_parametrized(module):
             module.to(dtype)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from profilesearch.networks.cost import in_training
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.groups import GroupTable
 from profilesearch.networks.space import round_widths
@@ -82,7 +83,7 @@ def in_steps(recipe: Recipe, images: Images, steps: int) -> tuple[Recipe, Images
 
 def _run(pruner: Pruner, keep: dict[str, Tensor], images: Tensor) -> Tensor:
     """Runs a network pruned to these channels, so that the full one's weights receive the gradients."""
-    pruned = pruner.prune(keep, share=True).train()
+    pruned = in_training(pruner.prune(keep, share=True))
     cut = pruner.cut(keep)
     weights = {name: cut[name] for name, _ in pruner.model.named_parameters()}
     scores: Tensor = functional_call(pruned, weights, (images,))

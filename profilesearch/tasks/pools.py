@@ -12,6 +12,7 @@ from torch import nn
 from profilesearch.errors import UsageError, one_line
 from profilesearch.networks.architectures import build, stem_channels
 from profilesearch.networks.checkpoints import load_fitting, load_metadata, load_network, save_network
+from profilesearch.networks.cost import evaluated
 from profilesearch.networks.identity import code_identity
 from profilesearch.networks.names import entry_of, folder_name
 from profilesearch.system.progress import Progress
@@ -280,7 +281,7 @@ def untrained(architecture: str, data: DataSet, channels: int, seed: int, start:
         model = build(architecture, data.num_classes, channels)
     if start is not None:
         load_fitting(model, start)
-    _outputs(model.eval(), example_shape(model, data))
+    _outputs(evaluated(model), example_shape(model, data))
     return model
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch.networks.cost import in_training
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.parallel import World
 from profilesearch.tasks.recipe import Recipe
@@ -33,7 +34,7 @@ def check_trains(model: nn.Module, pixels: Tensor, classes: int) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"all weights of {name} are frozen; set requires_grad of those that shall be trained")
     device = device_of(model)
-    copied = copy.deepcopy(model).train()
+    copied = in_training(copy.deepcopy(model))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             scores = scores_of(copied(pixels.to(device)))[0]

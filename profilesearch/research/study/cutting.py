@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from profilesearch.networks.cost import CostModel
+from profilesearch.networks.cost import CostModel, evaluated
 from profilesearch.networks.criteria import MOST_SEEN, Batch, keep_channels, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.plan import Plan
@@ -65,7 +65,7 @@ def cut(sources: Sources, job: FineTune, full: nn.Module, data: DataSet) -> tupl
         chosen = torch.tensor(job.widths).numpy()
         seen = _seen(data, learn, shape)
         keep = keep_channels(rank_channels(host, table, job.criterion, job.seed, seen), table, chosen)
-        pruned = Pruned(Pruner(host, table).prune(keep).eval(), table, chosen, cost, keep)
+        pruned = Pruned(evaluated(Pruner(host, table).prune(keep)), table, chosen, cost, keep)
     pruned.network.to(sources.device)
     if job.refit == "none":
         reestimate_statistics(pruned.network, data, learn[:2000])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from profilesearch.errors import choose
-from profilesearch.networks.cost import CostModel
+from profilesearch.networks.cost import CostModel, evaluated
 from profilesearch.networks.criteria import Batch
 from profilesearch.networks.groups import GroupTable, IntArray
 
@@ -65,7 +65,7 @@ def global_threshold(
 def _pruned(
     model: nn.Module, table: GroupTable, ratio: float, importance: str, example: Tensor, batch: Batch
 ) -> nn.Module:
-    network = copy.deepcopy(model).eval()
+    network = evaluated(copy.deepcopy(model))
     prunable = {group.name for group in table.groups}
     ignored = [
         module
@@ -89,7 +89,7 @@ def _pruned(
         functional.cross_entropy(network(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
     pruner.step()
     network.zero_grad()
-    return network.eval()
+    return evaluated(network)
 
 
 def _widths(network: nn.Module, table: GroupTable) -> IntArray:
