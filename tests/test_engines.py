@@ -231,10 +231,10 @@ def test_two_processes_share_one_optuna_study(
     assert histories[0] == histories[1]
     assert len(histories[0].splitlines()) == 1 + 6
     # Together they scored 6 profiles and at most one more that was under way. Each of them also scored the full, the
-    # uniform and the widest one on search images, and the full one and at most 8 finalists, these two among them, on
-    # the images that choose and on fresh ones.
+    # uniform and the widest one on search images, there the full one as it is, too, which is said, and the full one and
+    # at most 8 finalists, these two among them, on the images that choose and on fresh ones.
     scored = [len(Ledger(tmp_path / f"runs{i}" / "ledger.jsonl")) for i in range(2)]
-    assert 6 <= sum(scored) <= 6 + 1 + 2 * (3 + 9 + 9)
+    assert 6 <= sum(scored) <= 6 + 1 + 2 * (4 + 9 + 9)
     monkeypatch.chdir(tmp_path)
     train.main([*options, "--runs", "runs0", "--store", "s"])
     assert json.loads(capsys.readouterr().out)["score"] == results[0]["score"]
