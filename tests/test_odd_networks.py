@@ -4,7 +4,9 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -416,14 +418,62 @@ def nested() -> Odd:
     return network
 
 
-CLOSURES = {"b._forward_hooks": hooked, "norm.forward": wrapped, "steps_of_its_own": nested}
+def bound() -> Odd:
+    network = Odd(between=lambda net, x: net.norm.run(x), norm=nn.BatchNorm2d(8))
+    inner = network.norm.forward
+    network.norm.run = MethodType(lambda _, x: 2 * inner(x), network.norm)
+    return network
+
+
+def partly() -> Odd:
+    network = Odd(between=normed, norm=nn.BatchNorm2d(8))
+    inner = network.norm.forward
+    network.norm.forward = partial(lambda by, x: by * inner(x), 2)  # type: ignore[method-assign]
+    return network
+
+
+def scaling() -> Odd:
+    scale = nn.Parameter(torch.ones(8, 1, 1))
+    network = Odd(scale=scale)
+    network.a.register_forward_hook(lambda _, __, made: made * scale)
+    return network
+
+
+INNER: Any = None
+"""A name as scripts have them, which is in no closure."""
+
+
+def of_a_script() -> Odd:
+    network = Odd(between=normed, norm=nn.BatchNorm2d(8))
+    globals()["INNER"] = network.norm.forward
+    network.norm.forward = lambda x: 2 * INNER(x)  # type: ignore[method-assign]
+    return network
+
+
+def counting() -> Odd:
+    kept = {"passes": 0}
+    network = Odd(kept=kept)
+
+    def count(*_: Any) -> None:
+        kept["passes"] += 1
+
+    network.a.register_forward_hook(count)
+    return network
+
+
+CLOSURES = {
+    "b._forward_hooks": hooked, "norm.forward": wrapped, "steps_of_its_own": nested, "norm.run": bound,
+    "norm.forward, partial": partly, "a._forward_hooks": scaling, "norm.forward, of a script": of_a_script,
+    "a._forward_hooks, counting": counting,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("place", CLOSURES)
 def test_functions_that_hold_the_network_are_refused(place: str) -> None:
     network = CLOSURES[place]()
     before = {name: each.clone() for name, each in network.named_buffers()}
-    with pytest.raises(UsageError, match=f"a function kept as '{re.escape(place)}' holds the network itself"):
+    name = re.escape(place.partition(",")[0])
+    with pytest.raises(UsageError, match=f"a function kept as '{name}' holds the network itself"):
         halved(network, images=images(), profile="uniform")
     assert all(torch.equal(each, before[name]) for name, each in network.named_buffers())
 
@@ -434,6 +484,14 @@ def test_functions_that_hold_something_else_are_kept() -> None:
     network.b.register_full_backward_hook(lambda *_: seen.append(network))
     assert halved(network, images=images(), profile="uniform").network(images(1)).shape == (1, 5)
     assert seen
+
+
+def test_settings_that_a_network_and_its_functions_look_up_and_compiled_calls_are_no_such_functions() -> None:
+    settings = {"slope": 0.1, "kinds": ["leaky"]}
+    network = Odd(between=lambda _, x: functional.leaky_relu(x, settings["slope"]), settings=settings)
+    network.act = lambda x: functional.leaky_relu(x, settings["slope"])
+    network.compile()
+    assert halved(network, images=images(), profile="uniform").network(images(1)).shape == (1, 5)
 
 
 def test_weights_that_are_computed_are_not_touched() -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from envs.policy import Policy
 from profilesearch import prune
 from profilesearch.applying.advice import Facts
 from profilesearch.applying.choosing import chosen_profile, fitted_profile
@@ -15,27 +17,33 @@ from profilesearch.applying.settings import Applying
 from profilesearch.applying.subject import Subject
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
-from profilesearch.deciding import NOTHING
+from profilesearch.deciding import NOTHING, Measures
 from profilesearch.errors import UsageError
 from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import build
+from profilesearch.networks.names import BLEND, POLICY
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget, Profile, Scope
 from profilesearch.research.settings import Training
-from profilesearch.store import Store
+from profilesearch.sensitivity import RATIOS
+from profilesearch.store import SHIPPED, Store
 from profilesearch.tasks.data import load_data
 from profilesearch.tasks.pools import Member
 
 SHAPE = (1, 8, 8)
 
 
-def decided(store: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[Profile, str]:
+PLAN = Plan("resnet8", build("resnet8", 10, 1), SHAPE)
+
+
+def decided(
+    store: Path, capsys: pytest.CaptureFixture[str], *words: str, measures: Measures = NOTHING
+) -> tuple[Profile, str]:
     """Returns what `apply` decides for an untrained network, and what it says."""
     settings = Applying.read(["--arch", "resnet8", "--data", "digits", "--store", str(store), *words])
     output = Output.of(settings)
     given = chosen_profile(settings, load_data("digits"), AtHand("digits"), output, Training)
-    plan = Plan("resnet8", build("resnet8", 10, 1), SHAPE)
-    profile = fitted_profile(settings, given, plan, Workspace(settings, output), output, NOTHING)
+    profile = fitted_profile(settings, given, PLAN, Workspace(settings, output), output, measures)
     return profile, " ".join(capsys.readouterr().out.split())
 
 
@@ -63,6 +71,22 @@ def test_without_a_stored_profile_streams_are_cut_where_blocks_alone_cannot_be(
         assert ("so residual streams are pruned too (--scope all)" in said) == (scope == "all")
     with pytest.raises(UsageError, match="try `scope='all'`"):
         decided(tmp_path, capsys, "--keep", "0.05", "--profile", "uniform", "--scope", "block")
+
+
+def test_what_is_decided_again_for_residual_streams_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gain = {"mean": 0.1, "low": 0.05, "high": 0.2}
+    evidence = {"families": 3, "data": ["digits"], "gains": {"uniform": gain, "widest": gain}}
+    shipped = Policy.load(SHIPPED / POLICY / "any.safetensors")
+    (tmp_path / POLICY).mkdir()
+    about: dict[str, Any] = {"pixels": [8], "keeps": [0.01, 0.9], "scope": "block", "evidence": evidence}
+    shipped.with_about(**about).save(tmp_path / POLICY / "mine.safetensors")
+    _, said = decided(tmp_path, capsys, "--keep", "0.3")
+    assert "using the policy profile: " in said
+    assert "there: " not in said
+    alike = Measures(lambda scope: np.ones((len(PLAN.table.within(scope).groups), len(RATIOS))), lambda _: 1.0)
+    profile, said = decided(tmp_path, capsys, "--keep", "0.05", measures=alike)
+    assert (profile.scope, profile.found["searcher"]) == ("all", BLEND)
+    assert "using the blend profile there: the policy for any network is not used, since it was not trained for" in said
 
 
 def test_what_to_do_next_stays_in_the_scope_that_was_decided() -> None:

@@ -96,7 +96,7 @@ def fitted_profile(
         if scope != settings.groups:
             why = f"scope '{settings.groups}' cannot be cut so far"
             output.say(f"{why}, so residual streams are pruned too (--scope {scope})")
-            given = _decided_again(settings, given, scope, workspace)
+            given = _decided_again(settings, given, scope, workspace, output)
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if not isinstance(given, Profile):
@@ -125,10 +125,16 @@ def fitted_profile(
 
 
 def _decided_again(
-    settings: Applying, given: Profile | Decision, scope: Scope, workspace: Workspace
+    settings: Applying, given: Profile | Decision, scope: Scope, workspace: Workspace, output: Output
 ) -> Profile | Decision:
-    """Returns what is decided for another scope, of which policies may know nothing, unless it was asked for."""
+    """Returns what is decided for another scope, of which policies may know nothing, unless it was asked for.
+
+    Where that is another profile than was said, it is said.
+    """
     if settings.profile is not None:
         return given
     data = workspace.data(workspace.names[0])
-    return decide(settings.store, settings.budget, scope, data.image_shape[1], len(data.train))
+    again = decide(settings.store, settings.budget, scope, data.image_shape[1], len(data.train))
+    if again.name != getattr(given, "name", None):
+        output.say(f"using the {again.name} profile there: {again.why}")
+    return again

@@ -12,6 +12,7 @@ from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import AUTO
 from profilesearch.networks.plan import Plan
+from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned, prune_ordered
@@ -36,12 +37,14 @@ class Applied:
         criterion, seed = problem.settings.criterion, problem.settings.seed
         self._problem = problem
         self._learned: list[tuple[Plan, dict[str, Tensor], Tensor]] = []
+        self._ways: list[str] = []  # which scores' keys do not know: they need none of these images
         self._fresh = [(images, labels) for _, _, images, labels in problem.seen(MOST, "fresh")]
         for network, table, images, labels in problem.seen(max(MOST_SEEN, most_used(AUTO))):
             order = rank_channels(network, table, criterion, seed, (images[:MOST_SEEN], labels[:MOST_SEEN]))
             channels, height, width = images.shape[1:]
             plan = Plan(problem.space.architecture, network, (channels, height, width))
             self._learned.append((plan, order, images))
+            self._ways.append(f"as applied on {tensor_digest({'images': images, 'labels': labels})}")
         self._base = [self._right(plan.network, place) for place, (plan, _, _) in enumerate(self._learned)]
         for member, base in zip(problem.members, self._base, strict=True):
             if not base:
@@ -83,7 +86,7 @@ class Applied:
             return self._right(pruned.network, place)
 
         found = [
-            self._problem.remembered("as applied", place, widths, partial(right, place)) / base
+            self._problem.remembered(self._ways[place], place, widths, partial(right, place)) / base
             for place, base in enumerate(self._base)
         ]
         return float(np.mean(found))

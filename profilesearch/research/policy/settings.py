@@ -117,7 +117,7 @@ files:
         default=False,
         metadata=option(
             "measured: profiles are judged by what `apply` makes of them, every layer refitted, without fine-tuning; "
-            "with the blend beside, which `apply` takes",
+            "with the blend beside, which `apply` takes; --criterion reconstruction chooses channels as it does",
             group=_HOW,
         ),
     )
