@@ -14,6 +14,7 @@ from scipy.stats import binomtest, bootstrap
 from profilesearch import apply, load_pruned
 from profilesearch.applying import making
 from profilesearch.applying.against import spoiled
+from profilesearch.applying.writing import SAME
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import paired_difference
 from profilesearch.networks.architectures import build
@@ -188,7 +189,7 @@ def test_a_rival_that_was_decided_to_be_the_profile_is_left_out(
     said = " ".join(capsys.readouterr().out.split())
     assert "using the blend profile: no stored profile" in said
     assert "so there is nothing to hold it against; --against uniform is another one" in said
-    assert "against" not in json.loads(Path("applied/report.json").read_text())
+    assert json.loads(Path("applied/report.json").read_text())["against"] == {"name": "blend", "verdict": SAME}
 
 
 def test_the_same_name_twice_is_found_before_anything_is_trained(

@@ -9,6 +9,7 @@ import pytest
 from torch import Tensor, nn
 
 from profilesearch import apply, blending, looking, prune
+from profilesearch.applying.writing import SAME
 from profilesearch.blending import PARTS, between, blended, how_far
 from profilesearch.errors import UsageError
 from profilesearch.networks.architectures import build
@@ -130,15 +131,16 @@ def test_apply_holds_it_against_uniform_unless_it_is_that(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--arch", "resnet8", "--data", "digits", "--keep", "0.3", "--profile", "blend", "--against", "uniform"]
-    for parts, name in (((1.0,), "uniform"), ((0.0,), None)):
+    for parts, same in (((1.0,), False), ((0.0,), True)):
         monkeypatch.setattr(blending, "PARTS", parts)
         apply.main(options)
         report = json.loads((place / "applied" / "report.json").read_text())
         assert report["profile"]["found"]["searcher"] == "blend"
-        assert report.get("against", {}).get("name") == name
+        assert report["against"]["name"] == "uniform"
+        assert (report["against"]["verdict"] == SAME) == same == ("after" not in report["against"])
         said = " ".join(capsys.readouterr().out.split())
         assert f"the blend: {parts[0]:.0%} of the way from uniform to sensitivity" in said
-        assert ("nothing to hold it against: it comes out as uniform" in said) == (name is None)
+        assert ("nothing to hold it against: it comes out as uniform" in said) == same
         assert "Hold it against the same part of every layer" not in said
     apply.main([*options[:-4], "--profile", "uniform", "--against", "blend"])
     assert "nothing to hold it against: blend comes out as it" in " ".join(capsys.readouterr().out.split())

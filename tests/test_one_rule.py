@@ -10,7 +10,7 @@ import torch
 from envs.policy import Policy
 from profilesearch import prune
 from profilesearch.applying.advice import Facts
-from profilesearch.applying.choosing import chosen_profile, fitted_profile
+from profilesearch.applying.choosing import chosen_profile, decided_profile, fitted_profile
 from profilesearch.applying.making import measures
 from profilesearch.applying.running import _advise
 from profilesearch.applying.settings import Applying
@@ -42,7 +42,9 @@ def decided(
     """Returns what `apply` decides for an untrained network, and what it says."""
     settings = Applying.read(["--arch", "resnet8", "--data", "digits", "--store", str(store), *words])
     output = Output.of(settings)
-    given = chosen_profile(settings, load_data("digits"), AtHand("digits"), output, Training)
+    data = load_data("digits")
+    chosen = chosen_profile(settings, data, AtHand("digits"), output)
+    settings, given = decided_profile(settings, chosen, PLAN, data, output, Training)
     profile = fitted_profile(settings, given, PLAN, Workspace(settings, output), output, measures)
     return profile, " ".join(capsys.readouterr().out.split())
 
@@ -73,7 +75,9 @@ def test_without_a_stored_profile_streams_are_cut_where_blocks_alone_cannot_be(
         decided(tmp_path, capsys, "--keep", "0.05", "--profile", "uniform", "--scope", "block")
 
 
-def test_what_is_decided_again_for_residual_streams_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_decided_and_said_is_for_the_scope_that_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gain = {"mean": 0.1, "low": 0.05, "high": 0.2}
     evidence = {"families": 3, "data": ["digits"], "gains": {"uniform": gain, "widest": gain}}
     shipped = Policy.load(SHIPPED / POLICY / "any.safetensors")
@@ -82,11 +86,12 @@ def test_what_is_decided_again_for_residual_streams_is_said(tmp_path: Path, caps
     shipped.with_about(**about).save(tmp_path / POLICY / "mine.safetensors")
     _, said = decided(tmp_path, capsys, "--keep", "0.3")
     assert "using the policy profile: " in said
-    assert "there: " not in said
     alike = Measures(lambda scope: np.ones((len(PLAN.table.within(scope).groups), len(RATIOS))), lambda _: 1.0)
     profile, said = decided(tmp_path, capsys, "--keep", "0.05", measures=alike)
     assert (profile.scope, profile.found["searcher"]) == ("all", BLEND)
-    assert "using the blend profile there: the policy for any network is not used, since it was not trained for" in said
+    assert "the policy for any network is not used, since it was not trained for scope 'all'" in said
+    assert said.count("using the ") == 1
+    assert " --scope all " in said.partition("`python -m profilesearch.train ")[2]
 
 
 def test_what_to_do_next_stays_in_the_scope_that_was_decided() -> None:

@@ -4,6 +4,8 @@ In this order: what is asked for; a stored profile whose evidence is not against
 own evidence is for it; a rule that has such evidence; a blend of uniform and the sensitivity of the layers; uniform.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from profilesearch.applying.settings import Applying
@@ -20,7 +22,7 @@ from profilesearch.networks.mapping import carry
 from profilesearch.networks.names import AUTO, NAMED
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import round_widths
-from profilesearch.profiles import Profile, Scope
+from profilesearch.profiles import Profile
 from profilesearch.standing import evidence_against
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
@@ -33,31 +35,53 @@ def at_hand(settings: Applying, data: DataSet, member: Member | None) -> AtHand:
     return AtHand(data.name, name, data.folder_digest, weights_digest(member.load()) if member else "")
 
 
-def chosen_profile(
-    settings: Applying, data: DataSet, here: AtHand, output: Output, searching: type[Settings]
-) -> Profile | Decision:
-    """Returns the profile that is used, before any work, or what is decided where it needs the network first.
+@dataclass(frozen=True)
+class Undecided:
+    """No profile is asked for and none is stored: what is used depends on the network.
+
+    Attributes:
+        why: None of the stored ones is, in words.
+    """
+
+    why: str
+
+
+def asked_profile(settings: Applying, name: str, output: Output) -> Profile | Decision:
+    """Returns the profile that is asked for.
+
+    Args:
+        settings: Of `apply`.
+        name: Of one that needs no search, or of a file.
+        output: Says whose it is.
+
+    Raises:
+        UsageError: There is no such profile.
+    """
+    if name in NAMED:
+        return named(name, settings.budget, settings.store)
+    profile = given_profile(name, settings.store)
+    output.say(
+        f"using {name}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, --keep-params and "
+        "--metric say"
+    )
+    return profile
+
+
+def chosen_profile(settings: Applying, data: DataSet, here: AtHand, output: Output) -> Profile | Decision | Undecided:
+    """Returns the profile that is used, as far as that is known before any work.
 
     Args:
         settings: Of `apply`.
         data: What the network classifies.
         here: The network and its data.
         output: Says which it is.
-        searching: Settings of the command that searches one, which is suggested where none is stored.
 
     Raises:
         UsageError: There is no such profile.
     """
-    asked = settings.budget
-    if settings.profile in NAMED:
-        return named(settings.profile, asked, settings.store)
     if settings.profile is not None:
-        profile = given_profile(settings.profile, settings.store)
-        output.say(
-            f"using {settings.profile}, of {profile.architecture} in scope '{profile.scope}', whatever --keep, "
-            "--keep-params and --metric say"
-        )
-        return profile
+        return asked_profile(settings, settings.profile, output)
+    asked = settings.budget
     store = Store(settings.store)
     if missing := store.missing(Applying.store):
         output.say(missing)
@@ -74,10 +98,41 @@ def chosen_profile(
         whose = "your profile" if stored.own else "profile"
         output.say(f"using {whose} {stored.name}, searched on {searched or 'unknown data'}; {worth}")
         return stored.profile
-    decision = decide(settings.store, asked, settings.groups, data.image_shape[1], len(data.train))
+    return Undecided(why)
+
+
+def decided_profile(
+    settings: Applying,
+    given: Profile | Decision | Undecided,
+    plan: Plan,
+    data: DataSet,
+    output: Output,
+    searching: type[Settings],
+) -> tuple[Applying, Profile | Decision]:
+    """Returns the profile that is used on a network, and the settings, with the scope of what needs no search.
+
+    Args:
+        settings: Of `apply`.
+        given: What is known before.
+        plan: Of the network.
+        data: What it classifies.
+        output: Says what is decided.
+        searching: Settings of the command that searches a profile, which is suggested where none is stored.
+    """
+    if isinstance(given, Profile):
+        return settings, given
+    scope = settings.groups if settings.scope else first_scope(plan, settings.budget)
+    if scope != settings.groups:
+        output.say(
+            f"scope '{settings.groups}' cannot be cut so far, so residual streams are pruned too (--scope {scope})"
+        )
+        settings = replace(settings, scope=scope)
+    if isinstance(given, Decision):
+        return settings, given
+    decision = decide(settings.store, settings.budget, scope, data.image_shape[1], len(data.train))
     search = settings.search_command(searching)
-    output.say(f"using the {decision.name} profile: {why}; {decision.why}; `{search}` searches one")
-    return decision
+    output.say(f"using the {decision.name} profile: {given.why}; {decision.why}; `{search}` searches one")
+    return settings, decision
 
 
 def fitted_profile(
@@ -90,13 +145,7 @@ def fitted_profile(
 ) -> Profile:
     """Returns the profile as it is for this network: decided, carried over from a relative, rounded, or unchanged."""
     budget = given.budget if isinstance(given, Profile) else settings.budget
-    scope = given.scope if isinstance(given, Profile) else settings.groups if settings.scope else None
-    if scope is None:
-        scope = first_scope(plan, budget)
-        if scope != settings.groups:
-            why = f"scope '{settings.groups}' cannot be cut so far"
-            output.say(f"{why}, so residual streams are pruned too (--scope {scope})")
-            given = _decided_again(settings, given, scope, workspace, output)
+    scope = given.scope if isinstance(given, Profile) else settings.groups
     auto = settings.multiple_of == AUTO
     multiple = workspace.fastest_multiple(plan, budget, scope) if auto else int(settings.multiple_of)
     if not isinstance(given, Profile):
@@ -122,19 +171,3 @@ def fitted_profile(
         f"{moved.max():.2f} at most, so that what is known of the profile is not of this one"
     )
     return rounded
-
-
-def _decided_again(
-    settings: Applying, given: Profile | Decision, scope: Scope, workspace: Workspace, output: Output
-) -> Profile | Decision:
-    """Returns what is decided for another scope, of which policies may know nothing, unless it was asked for.
-
-    Where that is another profile than was said, it is said.
-    """
-    if settings.profile is not None:
-        return given
-    data = workspace.data(workspace.names[0])
-    again = decide(settings.store, settings.budget, scope, data.image_shape[1], len(data.train))
-    if again.name != getattr(given, "name", None):
-        output.say(f"using the {again.name} profile there: {again.why}")
-    return again

@@ -1,6 +1,5 @@
 """From what is asked to a result: the profile chosen, the network measured, pruned, fine-tuned and written."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -8,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.applying.advice import Facts, Step, next_steps
-from profilesearch.applying.choosing import at_hand, chosen_profile, fitted_profile
+from profilesearch.applying.choosing import (
+    Undecided,
+    asked_profile,
+    at_hand,
+    chosen_profile,
+    decided_profile,
+    fitted_profile,
+)
 from profilesearch.applying.exports import check_format
 from profilesearch.applying.making import Diverged, last_good, make, measures
 from profilesearch.applying.settings import Applying
@@ -33,6 +39,9 @@ from profilesearch.tasks.pools import Member, example_shape, learning_images
 from profilesearch.tasks.predicting import predictions, right_part
 from profilesearch.tasks.step import check_trains
 from profilesearch.tasks.unfinished import Unfinished
+
+Rival = tuple[Applying, Profile | Decision]
+"""What is asked for it, and what it is."""
 
 
 def start(settings: Applying) -> None:
@@ -67,12 +76,8 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     member = workspace.foreign([settings.checkpoint])[0] if settings.checkpoint else None
     data = workspace.data(data.name)  # the network decides how a part of ImageNet is labelled
     here = at_hand(settings, data, member)
-    given = [chosen_profile(settings, data, here, output, searching)]
-    settings = _with_rival(settings, given[0], output)
-    asked = [settings]
-    if settings.against:
-        asked.append(_of_rival(settings, given[0]))
-        given.append(chosen_profile(asked[1], data, here, output, searching))
+    chosen = chosen_profile(settings, data, here, output)
+    rival = _rival(settings, chosen, output)
     member = member or workspace.trained(data.name, 0)
     full = member.load()
     shape = example_shape(full, data)
@@ -83,7 +88,9 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
         table = plan.table
     subject = Subject(member, plan, data, learning_images(member, data))
     found = measures(subject, settings, output)
-    profiles = world.first(lambda: _fitted(asked, given, plan, workspace, output, found))
+    settings, given = decided_profile(settings, chosen, plan, data, output, searching)
+    rival = None if _is_rival(settings, given, output) else rival
+    profiles = world.first(lambda: _fitted(settings, given, rival, plan, workspace, output, found))
     for profile in profiles:
         table.within(profile.scope).ratios(profile)  # or it is of another architecture
     known = world.first(lambda: _base(full, member, data, profiles[0].seen(subject.here), output, world.device))
@@ -91,35 +98,39 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
         made = make(subject, profiles[0], settings, resume, output, world)
         if isinstance(made, Diverged):
             raise last_good(subject, made, settings, world)
-        rival = None
+        other = None
         if profiles[1:]:
-            rival = make(subject, profiles[1], settings, resume, output, world, settings.against or "")
+            other = make(subject, profiles[1], settings, resume, output, world, settings.against or "")
         if world.leads:
-            write(settings, subject, known, made, rival, partial(_advise, settings, searching), output)
+            write(settings, subject, known, made, other, partial(_advise, settings, searching), output)
 
 
-def _with_rival(settings: Applying, given: Profile | Decision, output: Output) -> Applying:
-    """Returns the settings, without the rival where that was decided to be the profile, which is said."""
+def _is_rival(settings: Applying, given: Profile | Decision, output: Output) -> bool:
+    """Says whether the rival is what was decided to be the profile."""
     if settings.against is None or settings.against != getattr(given, "name", None):
-        return settings
+        return False
     output.say(
         f"--against {settings.against} is the very profile that is applied, so there is nothing to hold it against; "
         f"--against {other_rival(settings.against)} is another one"
     )
-    return replace(settings, against=None)
+    return True
 
 
-def _of_rival(settings: Applying, profile: Profile | Decision) -> Applying:
-    """Returns the settings as they are for the rival, which is made on the profile's budget."""
-    if not isinstance(profile, Profile):
-        return replace(settings, profile=settings.against)
-    own = {name: getattr(profile.budget, name) for name in ("metric", "keep", "keep_params")}
-    return replace(settings, profile=settings.against, scope=profile.scope, **own)
+def _rival(settings: Applying, chosen: Profile | Decision | Undecided, output: Output) -> Rival | None:
+    """Returns the rival, which is made on the profile's budget, and the settings as they are for it."""
+    against = settings.against
+    if against is None:
+        return None
+    if isinstance(chosen, Profile):
+        own = {name: getattr(chosen.budget, name) for name in ("metric", "keep", "keep_params")}
+        settings = replace(settings, **own)
+    return settings, asked_profile(settings, against, output)
 
 
 def _fitted(
-    asked: Sequence[Applying],
-    given: Sequence[Profile | Decision],
+    settings: Applying,
+    given: Profile | Decision,
+    rival: Rival | None,
     plan: Plan,
     workspace: Workspace,
     output: Output,
@@ -132,20 +143,20 @@ def _fitted(
     Raises:
         UsageError: Both are the same.
     """
-    profile = fitted_profile(asked[0], given[0], plan, workspace, output, found)
-    rivals = [
-        fitted_profile(replace(each, scope=profile.scope), other, plan, workspace, output, found)
-        for each, other in zip(asked[1:], given[1:], strict=True)
-    ]
-    if any((rival.scope, dict(rival.keep)) == (profile.scope, dict(profile.keep)) for rival in rivals):
-        if BLEND in (each.found.get("searcher") for each in (profile, *rivals)):
-            output.say(f"there is nothing to hold it against: {_same(profile, asked[1].profile)}")
-            return [profile]
-        raise UsageError(
-            f"--against {asked[1].profile} comes out as the very profile that is applied, in the {len(profile.keep)} "
-            f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"
-        )
-    return [profile, *rivals]
+    profile = fitted_profile(settings, given, plan, workspace, output, found)
+    if rival is None:
+        return [profile]
+    asked = replace(rival[0], scope=profile.scope)
+    other = fitted_profile(asked, rival[1], plan, workspace, output, found)
+    if (other.scope, dict(other.keep)) != (profile.scope, dict(profile.keep)):
+        return [profile, other]
+    if BLEND in (each.found.get("searcher") for each in (profile, other)):
+        output.say(f"there is nothing to hold it against: {_same(profile, settings.against)}")
+        return [profile]
+    raise UsageError(
+        f"--against {settings.against} comes out as the very profile that is applied, in the {len(profile.keep)} "
+        f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"
+    )
 
 
 def _same(profile: Profile, rival: str | None) -> str:

@@ -29,6 +29,8 @@ from profilesearch.tasks.hardware import device_of
 
 CHECKED = 1000
 """Test images on which exported files are compared with the network."""
+SAME = "it is the very profile that is applied"
+"""The verdict on such a rival."""
 _FILES = ("pruned.safetensors", "against.safetensors")
 
 
@@ -74,6 +76,8 @@ def write(
             comparison = compare(settings.against or "", made, rival, measured[1:], data.test)
             comparison.show(output)
             report["against"] = comparison.report
+        elif settings.against:
+            report["against"] = {"name": settings.against, "verdict": SAME}
         try:
             for exported in _exports(settings, draft.folder, measured[1].network.cpu(), data, output):
                 report["exports"].append(exported)
