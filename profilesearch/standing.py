@@ -40,15 +40,10 @@ def gains(profile: Profile) -> dict[str, Gain]:
 def evidence_against(profile: Profile, own: bool, here: AtHand) -> bool:
     """Says whether a profile lost to the uniform one on the data set, or, where nothing is known there, elsewhere.
 
-    Losses elsewhere say nothing of a profile that was searched for this network, or by the user on this data.
+    Losses elsewhere say nothing of a profile that was searched for this network, or by the user on this data. Where no
+    data are at hand, everything is elsewhere.
     """
     return not is_for(profile, own, here) and rank(profile, here)[0] == _LOST
-
-
-def loses(profile: Profile) -> bool:
-    """Says whether all that is known of a profile are losses against the uniform one, clear of zero."""
-    known = gains(profile).values()
-    return bool(known) and all(gain.high < 0 for gain in known)
 
 
 def is_for(profile: Profile, own: bool, here: AtHand) -> bool:

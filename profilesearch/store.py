@@ -12,7 +12,7 @@ from profilesearch.errors import UsageError
 from profilesearch.evidence import AtHand
 from profilesearch.networks.names import architecture_of, folder_name
 from profilesearch.profiles import Budget, Metric, Profile
-from profilesearch.standing import is_for, loses, rank
+from profilesearch.standing import evidence_against, is_for, rank
 from profilesearch.system.files import write_json
 from profilesearch.system.naming import PLAIN_NAME, check_name
 
@@ -213,10 +213,10 @@ class Store:
         Returns:
             One of the user's folder, else one of the installation, whatever the name of its architecture; of several
             the first by the order of `best`, which knows of no data here. None where there is none. Broken files are
-            passed over, and profiles that are shown to lose to uniform wherever they were measured.
+            passed over, and profiles that lost to uniform in the mean of what they were measured on.
         """
         prints = {fingerprint} if isinstance(fingerprint, str) else set(fingerprint)
-        asked = Budget(metric, keep, keep_params)
+        asked, nowhere = Budget(metric, keep, keep_params), AtHand("")
         files = [file for name in self.architectures() for file in self.files(name)]
         every = [
             Stored(profile, file, self._is_own(file)) for file in files if (profile := _readable(file)) is not None
@@ -226,9 +226,9 @@ class Store:
             for stored in every
             if stored.profile.fingerprint in prints
             and _alike(stored.profile.budget, asked)
-            and not loses(stored.profile)
+            and not evidence_against(stored.profile, stored.own, nowhere)
         ]
-        return max(found, key=lambda stored: (stored.own, rank(stored.profile, AtHand(""))), default=None)
+        return max(found, key=lambda stored: (stored.own, rank(stored.profile, nowhere)), default=None)
 
 
 def _alike(one: Budget, other: Budget) -> bool:

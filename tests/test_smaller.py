@@ -14,6 +14,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.fcn import FCNHead
 
 from profilesearch import Profile, UsageError, load_pruned, prune, search
+from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import build
 from profilesearch.networks.names import INPUTS
 from profilesearch.networks.outputs import outputs
@@ -21,6 +22,7 @@ from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
 from profilesearch.pruning import prune_with_profile
 from profilesearch.refitting import refit_on
+from profilesearch.standing import evidence_against
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.pools import Member
@@ -113,14 +115,14 @@ def test_images_may_come_class_after_class(members: list[Member], digits: DataSe
 
 def test_a_stored_profile_is_found_by_the_groups_alone(tmp_path: Path) -> None:
     network = build("resnet20", 7)  # other classes than the profile's networks had
-    small = prune(network, image_shape=(3, 32, 32), store=tmp_path)
+    small = prune(network, 0.3, (3, 32, 32), store=tmp_path)
     assert Path(small.source).parent.name == "resnet20"
     stored = Profile.load(small.source)
     assert replace(small.profile, reached=stored.reached) == stored
     assert small.profile.found["searcher"] == "ppo"
-    assert small.macs[1] / small.macs[0] == pytest.approx(0.5, rel=0.01)
-    own = prune(network, 0.45, (3, 32, 32), store=tmp_path)  # no stored profile keeps this
-    assert own.source == "uniform"
+    assert small.macs[1] / small.macs[0] == pytest.approx(0.3, rel=0.01)
+    for keep in (0.45, 0.5):  # no stored profile keeps the first; that of the second lost more than it gained
+        assert prune(network, keep, (3, 32, 32), store=tmp_path).source == "uniform"
     assert prune(network, image_shape=(3, 32, 32), profile=SHIPPED).source == "given"
 
 
@@ -318,12 +320,14 @@ def test_what_is_refitted_in_place_runs_outside_of_it() -> None:
     plan.network(images[:4]).sum().backward()  # what passes left there is no tensor of inference
 
 
-def test_a_stored_profile_that_is_shown_to_lose_is_passed_over(tmp_path: Path) -> None:
+def test_a_stored_profile_that_lost_is_passed_over_as_apply_does(tmp_path: Path) -> None:
     profile = Profile.load(SHIPPED)
-    for low, high, found in ((-0.002, 0.001, True), (-0.002, -0.001, False)):
+    for low, high, found in ((-0.001, 0.002, True), (-0.002, 0.001, False), (-0.002, -0.001, False)):
         entry = {"data": "cifar10", "gain": (low + high) / 2, "gain_interval": [low, high]}
-        replace(profile, fingerprint=f"own{found}", evidence=(entry,)).save(tmp_path / "own" / f"{found}.json")
-        assert (Store(tmp_path).fitting(f"own{found}", 0.5, "macs") is not None) == found
+        mine = replace(profile, fingerprint=f"own{high}", evidence=(entry,))
+        mine.save(tmp_path / "own" / f"{low}{high}.json")
+        assert (Store(tmp_path).fitting(mine.fingerprint, 0.5, "macs") is not None) == found
+        assert evidence_against(mine, True, AtHand("digits")) != found
 
 
 def test_the_profile_says_what_it_reaches_in_this_network(tmp_path: Path) -> None:
@@ -345,10 +349,10 @@ def test_a_stored_profile_that_would_miss_the_budget_here_is_moved_onto_it() -> 
 
 
 def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> None:
-    own = replace(Profile.load(SHIPPED), evidence=(), found={})
+    own = replace(Profile.load(SHIPPED.with_name("macs0.3-ppo.json")), evidence=(), found={})
     own.save(tmp_path / "resnet20" / "mine.json")
-    assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32), store=tmp_path).source.endswith("mine.json")
-    assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32)).source.endswith("macs0.5-ppo.json")
+    assert prune(build("resnet20", 10, 3), 0.3, (3, 32, 32), store=tmp_path).source.endswith("mine.json")
+    assert prune(build("resnet20", 10, 3), 0.3, (3, 32, 32)).source.endswith("macs0.3-ppo.json")
 
 
 class Picky(nn.Conv2d):
