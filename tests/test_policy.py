@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,8 @@ from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE
 from profilesearch.policy import main
 from profilesearch.profiles import Budget
-from profilesearch.research.policy.applied import Applied
 from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import default_settings
 from profilesearch.store import Store
-from profilesearch.tasks.data import load_data
-from profilesearch.tasks.pools import Member
-from profilesearch.tasks.splits import split
 from profilesearch.testing import Interrupted
 
 pytestmark = pytest.mark.full
@@ -219,20 +212,6 @@ def test_what_apply_makes_of_profiles_is_the_evidence_that_comes_first(
     main(words)
     assert "keeps the evidence of --as-applied" in capsys.readouterr().out
     assert "blend over uniform" in Policy.load(path).about["evidence"]["gains"]
-
-
-def test_accuracies_as_applied_are_known_by_the_images_that_layers_are_fitted_on() -> None:
-    digits, ledger, budget = load_data("digits"), Ledger(), Budget("macs", 0.3)
-    pixels = digits.train.pixels.clone()
-    pixels[split(digits).train] = 0
-    blank = replace(digits, train=replace(digits.train, pixels=pixels))
-    file = Path("full.safetensors")
-    save_network(file, build("resnet8", 10, 1), {"architecture": "resnet8", "num_classes": 10, "in_channels": 1})
-    member = Member("mine", "resnet8", "digits", file, "all", 0)
-    for data, entries in ((digits, 1), (digits, 1), (blank, 2)):
-        problem = Problem([member], {"digits": data}, budget, default_settings(100), ledger)
-        Applied(problem).worth(problem.space, problem.space.uniform())
-        assert len(ledger) == entries
 
 
 @pytest.mark.parametrize(
