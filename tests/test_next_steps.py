@@ -70,10 +70,14 @@ CASES: list[tuple[Facts, list[dict[str, Any]]]] = [
     (replace(FACTS, gained=-0.1, verdict=UNSURE), [{"lr": 0.005}]),
     (replace(FACTS, lost=0.6, gained=-0.5, spoiled="fine-tuning lost 50.0 points"), [{"lr": 0.005}]),
     (replace(FACTS, verdict=WORSE), [{"finetune": 6}, {"profile": "uniform", "against": None}]),
-    (replace(FACTS, lost=0.1, uniform=True), [{"finetune": 6}, {"keep": 0.75, "profile": "uniform", "against": None}]),
+    (replace(FACTS, lost=0.1, uniform=True), [{"finetune": 6}, {"keep": 0.75, "profile": None, "against": None}]),
     (
-        replace(FACTS, lost=0.0, faster=False, uniform=True),
-        [{"scope": "all", "profile": "uniform", "against": None}],
+        replace(FACTS, lost=0.1, faster=False, uniform=True, named="taper"),
+        [
+            {"finetune": 6},
+            {"keep": 0.75, "profile": "taper", "against": None},
+            {"scope": "all", "profile": "taper", "against": None},
+        ],
     ),
 ]
 

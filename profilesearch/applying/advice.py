@@ -11,6 +11,7 @@ from profilesearch.blending import is_uniform
 from profilesearch.cli.outcome import not_faster
 from profilesearch.evidence import AtHand
 from profilesearch.networks.architectures import is_foreign_code
+from profilesearch.networks.names import NAMED
 from profilesearch.profiles import SCOPES, Scope
 
 _LITTLE = 0.005
@@ -39,6 +40,7 @@ class Facts:
         spoiled: What fine-tuning lost, in words, where it did harm.
         whole: Whether nothing was cut, as at a budget of all; then every other profile is the same one.
         scope: Of the profile.
+        named: The profile that was asked for, where that is one that needs no search, of any budget.
     """
 
     lost: float
@@ -55,6 +57,7 @@ class Facts:
     spoiled: str = ""
     whole: bool = False
     scope: Scope = SCOPES[0]
+    named: str | None = None
 
     @classmethod
     def of(
@@ -80,6 +83,7 @@ class Facts:
             spoiled=harm or (rival.spoiled if rival else ""),
             whole=bool((made.pruned.widths == made.pruned.table.channels).all()),
             scope=made.profile.scope,
+            named=settings.profile if settings.profile in NAMED else None,
         )
 
 
@@ -117,11 +121,10 @@ def next_steps(facts: Facts, again: Callable[..., str], search: Callable[..., st
         steps.append(Step("accuracy is still missing; more epochs:", again(finetune=3 * facts.epochs)))
     if facts.lost > _MUCH and facts.keep < 0.9 and not facts.spoiled:
         wider = round(facts.keep + (1 - facts.keep) / 2, 2)
-        why = f"keep more of it, {wider:.0%}, the same part of every layer:"
-        steps.append(Step(why, again(keep=wider, profile="uniform", against=None)))
+        steps.append(Step(f"keep more of it, {wider:.0%}:", again(keep=wider, profile=facts.named, against=None)))
     if not facts.faster and facts.streams:
         why = "it is hardly faster; prune the residual streams too:"
-        steps.append(Step(why, again(scope="all", profile="uniform", against=None)))
+        steps.append(Step(why, again(scope="all", profile=facts.named, against=None)))
     if facts.verdict is not None and facts.verdict.high < 0:
         better = facts.verdict.name
         steps.append(Step(f"{better} is better here; take it:", again(profile=better, against=None)))
