@@ -126,6 +126,13 @@ def test_searches_on_any_name_are_stored(here: Path, capsys: Captured, data: str
     assert Path(result["run"]) == Path("runs/smallnets--tiny") / stem
 
 
+@pytest.mark.full
+def test_what_is_taken_from_a_file_is_said_once(here: Path, capsys: Captured) -> None:
+    torch.save({"model": torch.load("net 0.pth", weights_only=True)}, "wrapped.pth")
+    train.main([*ARCH, "--data", "digits", "--checkpoint", "wrapped.pth", *SEARCH])
+    assert capsys.readouterr().out.count("wrapped.pth: took the tensors under 'model'") == 1
+
+
 def test_names_that_cannot_be_stored_are_refused_before_the_search(here: Path) -> None:
     for name in ("a/b", "..", "x" * 250, ""):
         with pytest.raises(UsageError, match="cannot name a stored profile"):
