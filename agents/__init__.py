@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from profilesearch.system.lazily import lazily
 
 if TYPE_CHECKING:
-    from agents.base import Evaluation, Finalist, Result, Searcher
+    from agents.base import Evaluation, Finalist, Result, Searcher, Trial
     from agents.baselines import ExhaustiveSearcher, RandomSearcher, TaperSearcher, UniformSearcher, WidestSearcher
     from agents.family import Family, search_family
     from agents.making import SEARCHERS, make_searcher, searcher_kind
@@ -31,6 +31,7 @@ __all__ = [
     "SensitivitySearcher",
     "TaperSearcher",
     "TpeSearcher",
+    "Trial",
     "UniformSearcher",
     "WidestSearcher",
     "make_searcher",
@@ -42,7 +43,7 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "base": ("Evaluation", "Finalist", "Result", "Searcher"),
+        "base": ("Evaluation", "Finalist", "Result", "Searcher", "Trial"),
         "baselines": (
             "ExhaustiveSearcher", "RandomSearcher", "TaperSearcher", "UniformSearcher", "WidestSearcher",
         ),

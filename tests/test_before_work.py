@@ -15,12 +15,13 @@ import torch
 from rich.console import Console
 
 from profilesearch import apply, compare, groups, pool, train
-from profilesearch.cli.baseline import state_pool
+from profilesearch.cli.baseline import state, state_pool
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
 from profilesearch.list import main as list_main
 from profilesearch.networks.architectures import build
+from profilesearch.networks.checkpoints import save_network
 from profilesearch.profiles import Budget, Profile
 from profilesearch.reporting.runs import read_part
 from profilesearch.research.study.page import Entry, Section, read_entries, write_page
@@ -30,7 +31,7 @@ from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.store import Store
 from profilesearch.tasks.data import DataSet, load_data
-from profilesearch.tasks.pools import Member, default_recipe, train_member
+from profilesearch.tasks.pools import Member, default_recipe, foreign_member, train_member
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.splits import split
 
@@ -103,6 +104,18 @@ def test_a_good_network_is_asked_about_only_at_another_size(
     )
 
 
+@pytest.mark.parametrize(("said", "theirs"), [(0.0615, True), (0.0, True), (0.1, True), (0.6, False), (None, False)])
+def test_a_network_that_its_training_here_left_at_chance_is_not_asked_for_its_image_size(
+    here: Path, capsys: Captured, digits: DataSet, said: float | None, theirs: bool
+) -> None:
+    told = {} if said is None else {"held_out_accuracy": said}
+    save_network("poor.safetensors", build("smallnets:tiny", 10, 1), told)
+    member = foreign_member("smallnets:tiny", Path("poor.safetensors"), digits)
+    state(Output(False, Console(width=200)), member, 0.1, digits.test, "test", digits, 1)
+    out = capsys.readouterr().out
+    assert ("its training reached no more" in out, "--image-size N" in out) == (theirs, not theirs)
+
+
 def test_the_image_size_is_an_option_of_pools_too(here: Path, capsys: Captured) -> None:
     pool.main([*ARCH, "--data", "digits", "--image-size", "12", "--checkpoint", "net 0.pth", "digits=net 1.pth"])
     assert capsys.readouterr().out.count("at 12 by 12 pixels (digits@12; ") == 2
@@ -124,6 +137,13 @@ def test_searches_on_any_name_are_stored(here: Path, capsys: Captured, data: str
     result, stem = said(capsys), f"macs0.7-{name}{'-24' if size else ''}-random3-seed0"
     assert Path(result["profile"]) == Path("profiles/smallnets--tiny") / f"{stem}.json"
     assert Path(result["run"]) == Path("runs/smallnets--tiny") / stem
+
+
+@pytest.mark.full
+def test_what_is_taken_from_a_file_is_said_once(here: Path, capsys: Captured) -> None:
+    torch.save({"model": torch.load("net 0.pth", weights_only=True)}, "wrapped.pth")
+    train.main([*ARCH, "--data", "digits", "--checkpoint", "wrapped.pth", *SEARCH])
+    assert capsys.readouterr().out.count("wrapped.pth: took the tensors under 'model'") == 1
 
 
 def test_names_that_cannot_be_stored_are_refused_before_the_search(here: Path) -> None:

@@ -132,6 +132,8 @@ def test_another_packages_searcher_goes_by_name(tmp_path: Path, monkeypatch: pyt
     told = ["--arch", "resnet8", "--data", "digits", "--pool-dir", str(tmp_path / "pools")]
     with pytest.raises(UsageError, match="none of --searchers is one"):
         compare(Comparing.read([*told, "--searchers", "mine", "--ppo", "epochs=3"]))
+    with pytest.raises(UsageError, match="'gone' of nowhere:Gone cannot be imported"):  # before anything is trained
+        compare(Comparing.read([*told, "--searchers", "random", "gone"]))
     assert not (tmp_path / "pools").exists()
     assert type(make_searcher("ppo")) is PpoSearcher
     with pytest.raises(UsageError, match="foreign:Other is no searcher of the name 'other'"):

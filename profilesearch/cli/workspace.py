@@ -69,6 +69,7 @@ class Workspace:
         self.loaded: dict[str, DataSet] = {}
         self.asked: dict[str, str] = {}
         self._labelled: dict[str, tuple[Path, int]] = {}
+        self._noted = {""}
 
     def _data_names(self, settings: OnModels) -> list[str]:
         """Returns the data sets to use, and says so when it falls back to the embedded one."""
@@ -120,7 +121,8 @@ class Workspace:
             name, file = file_given(entry)
             data, path = self.data(name or self.names[0]), self._file_of(file)
             matched = load_matched(self._sources.arch, path)
-            if matched.note:
+            if matched.note not in self._noted:  # a file is read again after the budget's check
+                self._noted.add(matched.note)
                 self._output.say(matched.note)
             if isinstance(data.train, FileImages):  # of ImageNet's folders, the network decides what they are called
                 data = self._labelled_for(data, path, matched.classes)

@@ -42,7 +42,8 @@ def compare(settings: Comparing) -> None:
     """
     output = Output.of(settings)
     names = [*(name for name in settings.searchers if name not in _ALWAYS), TAPER]
-    if settings.ppo and not any(map(_is_ppo, names)):  # those of other packages are known from here on alone
+    learning = [name for name in names if _is_ppo(name)]  # imports those of other packages, which may be broken
+    if settings.ppo and not learning:
         raise UsageError("--ppo is for searchers by PPO, and none of --searchers is one")
     stored = {str(path): given_profile(path, Path("profiles")) for path in settings.profile}
     workspace = Workspace(settings, output)
