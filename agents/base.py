@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.reward import reward
+from profilesearch.errors import UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.groups import IntArray
 from profilesearch.networks.names import CONTENDERS
@@ -136,10 +137,20 @@ class Trial:
 
         Returns:
             Accuracies on search images, shape (N, M).
+
+        Raises:
+            UsageError: One of them costs more than the budget, by more than whole widths explain.
         """
         if len(widths) > self.left:
             raise ValueError(f"{len(widths)} profiles proposed, but only {self.left} evaluations are left")
-        costs = self.problem.space.relative(widths) if own_cost is None else own_cost
+        space = self.problem.space
+        reached = space.relative(widths)
+        if (reached > space.most).any():
+            raise UsageError(
+                f"a profile of {reached.max():.3f} of the {space.budget.metric} was proposed for a budget of "
+                f"{space.budget.keep:g}; what a searcher evaluates is moved onto the budget by `space.project`"
+            )
+        costs = reached if own_cost is None else own_cost
 
         def record(index: int, accuracies: FloatArray) -> None:
             fitness = float(self.problem.fitness(accuracies))

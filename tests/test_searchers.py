@@ -173,6 +173,18 @@ def test_the_policys_own_profile_is_told_by_the_reward_that_it_learned(
     assert np.array_equal(policy.evaluation.widths, searcher.tried[best])
 
 
+def test_a_searcher_that_leaves_the_budget_is_told(problem: Problem) -> None:
+    class Greedy(PpoSearcher):
+        def propose(self, trial: Trial, seed: int) -> None:
+            space = trial.problem.space
+            trial.evaluate(np.concatenate([space.project(np.full((1, space.size), 0.5)), space.ends[1:]]))
+
+    with pytest.raises(
+        UsageError, match=r"a profile of 1\.000 of the macs was proposed for a budget of 0\.5; .* by `space"
+    ):
+        Greedy().search(problem, 2)
+
+
 def test_ppo_from_sensitivity_starts_there_and_stays_near(problem: Problem) -> None:
     space, settings = problem.space, PpoSettings(learning_rate=1e-9, episodes=16)
     first, *others = PpoSensitivitySearcher(settings).search(problem, 40, 0).history

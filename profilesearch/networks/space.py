@@ -130,6 +130,14 @@ class ProfileSpace:
         """Parameters of one profile, widths (G,), as a fraction of the full network's."""
         return float(self.cost.relative(widths, "params"))
 
+    @cached_property
+    def most(self) -> float:
+        """Relative cost beyond which nothing is that was moved onto the budget: by a step of the costliest group."""
+        smallest, full = self.ends
+        step = 1 - self.relative(np.maximum(full - self.multiple * np.eye(self.size, dtype=np.int64), smallest)).min()
+        metrics = 1 if self.budget.keep_params is None else 2
+        return self.budget.keep * (1 + TOLERANCE) + metrics * float(step)
+
     @property
     def ends(self) -> IntArray:
         """Widths of the smallest and of the full profile, shape (2, G)."""
