@@ -182,6 +182,14 @@ class Buffered(nn.Conv2d):
         self.register_buffer("unknown", torch.full((2,), torch.nan))
 
 
+class Numberless(nn.Identity):
+    """Keeps a value that nobody has set yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unset", torch.full((2,), torch.nan))
+
+
 def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     small = halved(Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
     small.save(tmp_path / "small.safetensors")
@@ -189,6 +197,17 @@ def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(again(images()), small.network(images()))
     for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
         assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
+
+
+def test_what_is_no_number_leaves_the_precision_of_a_network_as_it_was(tmp_path: Path) -> None:
+    def half() -> nn.Module:
+        return Odd(before=lambda net, x: net.kept(x), kept=Numberless()).bfloat16()
+
+    small = halved(half(), image_shape=SHAPE)
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=half())
+    assert {each.dtype for each in again.parameters()} == {torch.bfloat16}
+    assert torch.equal(again(images().bfloat16()), small.network(images().bfloat16()))
 
 
 def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:

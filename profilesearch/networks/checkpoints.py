@@ -255,7 +255,8 @@ def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tenso
     """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
     kinds = {n: t.dtype for m in (model.named_parameters, model.named_buffers) for n, t in m(remove_duplicate=False)}
     cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
-    return cast if all(torch.equal(cast[name].to(each.dtype), each) for name, each in tensors.items()) else tensors
+    kept = (torch.allclose(cast[name].to(each.dtype), each, 0, 0, equal_nan=True) for name, each in tensors.items())
+    return cast if all(kept) else tensors
 
 
 def _full(
