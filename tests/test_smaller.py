@@ -183,15 +183,18 @@ def test_dtype_and_mode_of_the_network_are_respected() -> None:
     assert len(set(kept.values())) == 3  # with the counter of BatchNorm
 
 
-def test_the_layout_of_the_network_changes_no_group_and_is_kept() -> None:
+def test_the_layout_of_the_network_changes_no_group_and_is_kept(tmp_path: Path) -> None:
     layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     full = nn.Sequential(*layers, nn.Linear(24, 5))
     first = prune(full, 0.5, (3, 12, 12))
     last = prune(full.to(memory_format=torch.channels_last), 0.5, (3, 12, 12))
     assert last.profile == first.profile
     assert set(first.profile.keep) == {"0", "2"}
-    for small, layout in ((first, torch.contiguous_format), (last, torch.channels_last)):
-        assert all(small.network[place].weight.is_contiguous(memory_format=layout) for place in (0, 2))
+    last.save(tmp_path / "last.safetensors")
+    again = load_pruned(tmp_path / "last.safetensors", network=full)
+    laid = {torch.contiguous_format: (first.network,), torch.channels_last: (last.network, again)}
+    for small, layout in ((each, layout) for layout, several in laid.items() for each in several):
+        assert all(small[place].weight.is_contiguous(memory_format=layout) for place in (0, 2))
     assert all(map(torch.equal, first.network.parameters(), last.network.parameters()))
 
 

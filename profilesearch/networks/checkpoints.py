@@ -17,6 +17,7 @@ from profilesearch.networks.architectures import filled_later, is_foreign_code
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
+from profilesearch.networks.given import like
 from profilesearch.networks.matching import COUNTERS, find, under
 from profilesearch.networks.names import entry_of
 from profilesearch.networks.numbers import kept_numbers, own_tensors, state_tensors
@@ -234,7 +235,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
         network: The full network, trained or not, in place of one by its architecture's name; never changed.
 
     Returns:
-        The network in evaluation mode, with bit-identical outputs to the one that was saved.
+        The network in evaluation mode, with bit-identical outputs to the one that was saved, laid out as `network` is.
 
     Raises:
         UsageError: The file is broken or was not written by profilesearch, names another architecture, is not of
@@ -247,16 +248,8 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     own, buffers = own_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
     if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
-    assign(model, _like(tensors, model), metadata.get("numbers"))
+    assign(model, like(model if network is None else network, tensors), metadata.get("numbers"))
     return evaluated(model)
-
-
-def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
-    kinds = {n: t.dtype for m in (model.named_parameters, model.named_buffers) for n, t in m(remove_duplicate=False)}
-    cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
-    kept = (torch.allclose(cast[name].to(each.dtype), each, 0, 0, equal_nan=True) for name, each in tensors.items())
-    return cast if all(kept) else tensors
 
 
 def _full(

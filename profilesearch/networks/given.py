@@ -1,4 +1,6 @@
-"""Networks as people's programs hold them: what they must be, and a plain copy of one to work on."""
+"""Networks as people's programs hold them: what they must be, a plain copy of one to work on, and the way back."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,3 +46,18 @@ def layout_of(tensor: Tensor) -> torch.memory_format:
     """Returns whether a tensor lies channels last, or, where both are one, as torch lays it out."""
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
     return last if tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous() else torch.contiguous_format
+
+
+def like(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors laid out as a network's, and in its precision if this changes no value of any of them.
+
+    Args:
+        network: Of any precision and layout.
+        tensors: In single precision or more, by its names.
+    """
+    parameters, buffers = (m(remove_duplicate=False) for m in (network.named_parameters, network.named_buffers))
+    own = {**dict(parameters), **dict(buffers)}
+    cast = {name: each.to(own[name].dtype) for name, each in tensors.items()}
+    kept = (torch.allclose(cast[name].to(each.dtype), each, 0, 0, equal_nan=True) for name, each in tensors.items())
+    found = cast if all(kept) else tensors
+    return {name: each.contiguous(memory_format=layout_of(own[name])) for name, each in found.items()}
