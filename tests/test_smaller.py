@@ -220,6 +220,9 @@ def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_pat
     assert other.boxes.in_channels == 24
     with pytest.raises(UsageError, match="does not hold the tensors of CifarResNet"):
         load_pruned(tmp_path / "small.safetensors", network=build("resnet20", 10))
+    other.body[0] = nn.Conv2d(3, 16, 5, 2)
+    with pytest.raises(UsageError, match="does not hold the tensors of Finder"):
+        load_pruned(tmp_path / "small.safetensors", network=other)
     with pytest.raises(UsageError, match="if you trust that name"):
         load_pruned(tmp_path / "small.safetensors")
 

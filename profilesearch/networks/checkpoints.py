@@ -245,11 +245,20 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     tensors, metadata = load_tensors(path)
     model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
     what = str(metadata["architecture"]) if network is None else type(model).__name__
-    own, buffers = own_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
-    if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
+    if not _is_of(tensors, model):
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
     assign(model, like(model if network is None else network, tensors), metadata.get("numbers"))
     return evaluated(model)
+
+
+def _is_of(tensors: Mapping[str, Tensor], model: nn.Module) -> bool:
+    """Says whether a network has tensors of these names, and kernels of these sizes, which no pruning changes."""
+    own, buffers = own_tensors(model), dict(model.named_buffers(remove_duplicate=False)).keys()
+    if not own.keys() <= tensors.keys() <= own.keys() | buffers:  # some of which only a pruned network's state dict has
+        return False
+    layers = {f"{path}.weight".removeprefix("."): each for path, each in model.named_modules()}
+    sizes = {name: len(each.kernel_size) for name, each in layers.items() if isinstance(each, nn.modules.conv._ConvNd)}
+    return all(tensors[n].shape[-size:] == own[n].shape[-size:] for n, size in sizes.items() if n in own)
 
 
 def _full(
