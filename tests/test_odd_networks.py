@@ -224,6 +224,11 @@ def found(network: Any, x: Tensor) -> Any:
     return [{"boxes": each[:1, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
 
 
+def test_sparse_outputs_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="returns a sparse tensor"):
+        halved(Odd(behind=lambda net, x: net.last(x.mean((2, 3))).relu().to_sparse()))
+
+
 def test_lists_of_objects_cannot_be_compared() -> None:
     with pytest.warns(UserWarning, match="outputs cannot be compared"):
         small = halved(Odd(behind=found), images=images(80))
