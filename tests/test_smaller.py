@@ -411,7 +411,8 @@ def test_numbers_of_numpy_are_numbers_of_a_search(members: list[Member], digits:
 MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "takes a torch.nn.Module, got a dict": (dict, {}),
     "compiled to TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1))), {}),
-    "compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
+    "the network was compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
+    "'1', was compiled with torch.compile": (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), torch.compile(Finder())), {}),
     "give its .module": (lambda: nn.DataParallel(Finder()), {}),
     "has no weights of floating point": (nn.ReLU, {}),
     "load them first": (lambda: Finder().to("meta"), {}),

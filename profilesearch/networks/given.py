@@ -29,9 +29,11 @@ def plain_copy(network: nn.Module) -> nn.Module:
     fixed = [name for name, part in parts.items() if any(each.requires_grad for each in part.parameters())]
     if fixed:
         raise UsageError(f"{kind} has a part that is compiled to TorchScript, '{fixed[0]}'; give it as it was before")
-    inner = getattr(network, "_orig_mod", None)
-    if isinstance(inner, nn.Module):
-        raise UsageError("the network was compiled with torch.compile; give the one that was compiled")
+    inner = {name: getattr(each, "_orig_mod", None) for name, each in network.named_modules()}
+    compiled = [name for name, each in inner.items() if isinstance(each, nn.Module)]
+    if compiled:
+        what = f"a part of {kind}, '{compiled[0]}'," if compiled[0] else "the network"
+        raise UsageError(f"{what} was compiled with torch.compile; give the one that was compiled")
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise UsageError(f"the network is wrapped in {kind}; give its .module")
     if any(is_lazy(each) for each in network.parameters()):
