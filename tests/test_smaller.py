@@ -357,6 +357,13 @@ def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> No
     assert prune(build("resnet20", 10, 3), image_shape=(3, 32, 32)).source.endswith("macs0.5-ppo.json")
 
 
+class Listed(nn.Conv2d):
+    """Returns its class scores in a list."""
+
+    def forward(self, images: Tensor) -> Any:
+        return [super().forward(images).mean((2, 3))]
+
+
 class Picky(nn.Conv2d):
     """Its own code refuses images, as few networks do by a RuntimeError."""
 
@@ -390,6 +397,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "keep must be a number in (0, 1], got '0.5'": {"keep": "0.5"},
     "unknown searcher 'pop'": {"searcher": "pop"},
     "one tensor (N, C), to be searched": {"networks": Finder(), "images": torch.rand(40, 3, 40, 48)},
+    "Listed must return its class scores, as one tensor (N, C)": {"networks": Listed(1, 2, 1)},
 }
 
 

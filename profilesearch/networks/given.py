@@ -1,14 +1,16 @@
 """Networks as people's programs hold them: what they must be, a plain copy of one to work on, and the way back."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.plan import copied
+from profilesearch.networks.raising import raised_where
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
@@ -42,6 +44,25 @@ def plain_copy(network: nn.Module) -> nn.Module:
     if first is None or first.device.type == "meta":
         raise UsageError(f"{kind} has no weights of floating point; load them first, and quantize it afterwards")
     return evaluated(copied(network).cpu().float())
+
+
+def answer(network: nn.Module, images: Tensor) -> Any:
+    """Returns what a plain copy of a network gives for images.
+
+    Args:
+        network: As `plain_copy` returns it.
+        images: Of any precision, on any device; never changed.
+
+    Raises:
+        UsageError: The network's own code does not take them.
+    """
+    try:
+        with torch.no_grad():
+            return network(images.to("cpu", torch.float32, copy=True))  # which some change in place
+    except Exception as error:  # whatever the network's own code raises
+        if any(text in str(error) for text in NO_MEMORY):
+            raise
+        raise UsageError(f"{type(network).__name__} cannot take these images ({raised_where(error)})") from error
 
 
 def layout_of(tensor: Tensor) -> torch.memory_format:
