@@ -112,6 +112,15 @@ def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
         halved(Odd(before=alone), image_shape=SHAPE)
 
 
+def test_networks_that_do_not_take_the_images_give_one_sentence() -> None:
+    def bright(_: nn.Module, x: Tensor) -> Tensor:
+        assert x.min() >= 0, "pixels below 0"
+        return x
+
+    with pytest.raises(UsageError, match=r"Odd cannot take these images \(test_odd_networks.py.* pixels below 0\)"):
+        halved(Odd(before=bright), images=images() - 0.5)
+
+
 def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
     part = torch.jit.script(nn.Conv2d(3, 3, 1))
     with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
