@@ -447,6 +447,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "but image_shape is (3, 8, 8)": (Finder, {"images": torch.zeros(2, 3, 40, 48), "image_shape": (3, 8, 8)}),
     "image_shape must be (channels, height, width)": (Finder, {"image_shape": (40, 48)}),
+    "whole numbers above 0, got 48": (Finder, {"image_shape": 48}),
+    "whole numbers above 0, got ()": (Finder, {"image_shape": ()}),
     "cannot trace Finder with an input of shape (1, 1, 8, 8)": (Finder, {"image_shape": (1, 8, 8)}),
     "cannot read the profile nowhere.json": (Finder, {"profile": "nowhere.json"}),
     "profile must be a Profile, its file or a name, got a dict": (Finder, {"profile": {}}),
