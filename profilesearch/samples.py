@@ -1,5 +1,8 @@
 """The images that `prune` is given: their shape, and those of them that are looked at."""
 
+from collections.abc import Sequence
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -21,12 +24,13 @@ def shape_of(images: Tensor | None, image_shape: tuple[int, int, int] | None) ->
             )
         if not len(images) or not bool(images.isfinite().all()):
             raise UsageError("images must hold at least one image and finite values alone; leave the others out")
-    shape = image_shape or (DEFAULT_SHAPE if images is None else tuple(images.shape[1:]))
-    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+    shape = (DEFAULT_SHAPE if images is None else tuple(images.shape[1:])) if image_shape is None else image_shape
+    sizes = list(shape) if isinstance(shape, Sequence) else []
+    if len(sizes) != 3 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise UsageError(f"image_shape must be (channels, height, width), whole numbers above 0, got {shape}")
     if images is not None and tuple(images.shape[1:]) != tuple(shape):
         raise UsageError(f"images have the shape {tuple(images.shape[1:])}, but image_shape is {tuple(shape)}")
-    return shape[0], shape[1], shape[2]
+    return int(shape[0]), int(shape[1]), int(shape[2])
 
 
 def mixed(images: Tensor, refit: str) -> Tensor:

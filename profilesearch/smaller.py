@@ -19,7 +19,7 @@ from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
-from profilesearch.networks.given import layout_of, plain_copy
+from profilesearch.networks.given import answer, layout_of, plain_copy
 from profilesearch.networks.idle import stranded
 from profilesearch.networks.names import AUTO, NAMED, REFITS
 from profilesearch.networks.numbers import settle_like
@@ -153,6 +153,8 @@ def prune(
     asked = _asked(profile, Path(store), scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
     used = None if images is None else mixed(images, refit)
+    if used is not None:
+        answer(plain_copy(network), used[:2])  # which may change it
     seen = batch_of(used, criterion)
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
     budget = Budget(metric, keep, keep_params)

@@ -112,6 +112,15 @@ def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
         halved(Odd(before=alone), image_shape=SHAPE)
 
 
+def test_networks_that_do_not_take_the_images_give_one_sentence() -> None:
+    def bright(_: nn.Module, x: Tensor) -> Tensor:
+        assert x.min() >= 0, "pixels below 0"
+        return x
+
+    with pytest.raises(UsageError, match=r"Odd cannot take these images \(test_odd_networks.py.* pixels below 0\)"):
+        halved(Odd(before=bright), images=images() - 0.5)
+
+
 def test_parts_that_cannot_be_copied_as_they_are_give_one_sentence() -> None:
     part = torch.jit.script(nn.Conv2d(3, 3, 1))
     with pytest.raises(UsageError, match="a part that is compiled to TorchScript, 'part'"):
@@ -182,6 +191,14 @@ class Buffered(nn.Conv2d):
         self.register_buffer("unknown", torch.full((2,), torch.nan))
 
 
+class Numberless(nn.Identity):
+    """Keeps a value that nobody has set yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unset", torch.full((2,), torch.nan))
+
+
 def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     small = halved(Odd(before=lambda net, x: net.kept(x), kept=Buffered()))
     small.save(tmp_path / "small.safetensors")
@@ -189,6 +206,17 @@ def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(again(images()), small.network(images()))
     for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
         assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
+
+
+def test_what_is_no_number_leaves_the_precision_of_a_network_as_it_was(tmp_path: Path) -> None:
+    def half() -> nn.Module:
+        return Odd(before=lambda net, x: net.kept(x), kept=Numberless()).bfloat16()
+
+    small = halved(half(), image_shape=SHAPE)
+    small.save(tmp_path / "small.safetensors")
+    again = load_pruned(tmp_path / "small.safetensors", network=half())
+    assert {each.dtype for each in again.parameters()} == {torch.bfloat16}
+    assert torch.equal(again(images().bfloat16()), small.network(images().bfloat16()))
 
 
 def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:
@@ -203,6 +231,11 @@ def test_one_value_for_a_batch_is_compared_batch_by_batch() -> None:
 def found(network: Any, x: Tensor) -> Any:
     scores = network.last(x.flatten(2).mT)
     return [{"boxes": each[:1, :4].repeat(1 + int(1e4 * each.abs().sum()) % 997, 1)} for each in scores]
+
+
+def test_sparse_outputs_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="returns a sparse tensor"):
+        halved(Odd(behind=lambda net, x: net.last(x.mean((2, 3))).relu().to_sparse()))
 
 
 def test_lists_of_objects_cannot_be_compared() -> None:

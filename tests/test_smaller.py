@@ -185,15 +185,18 @@ def test_dtype_and_mode_of_the_network_are_respected() -> None:
     assert len(set(kept.values())) == 3  # with the counter of BatchNorm
 
 
-def test_the_layout_of_the_network_changes_no_group_and_is_kept() -> None:
+def test_the_layout_of_the_network_changes_no_group_and_is_kept(tmp_path: Path) -> None:
     layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     full = nn.Sequential(*layers, nn.Linear(24, 5))
     first = prune(full, 0.5, (3, 12, 12))
     last = prune(full.to(memory_format=torch.channels_last), 0.5, (3, 12, 12))
     assert last.profile == first.profile
     assert set(first.profile.keep) == {"0", "2"}
-    for small, layout in ((first, torch.contiguous_format), (last, torch.channels_last)):
-        assert all(small.network[place].weight.is_contiguous(memory_format=layout) for place in (0, 2))
+    last.save(tmp_path / "last.safetensors")
+    again = load_pruned(tmp_path / "last.safetensors", network=full)
+    laid = {torch.contiguous_format: (first.network,), torch.channels_last: (last.network, again)}
+    for small, layout in ((each, layout) for layout, several in laid.items() for each in several):
+        assert all(small[place].weight.is_contiguous(memory_format=layout) for place in (0, 2))
     assert all(map(torch.equal, first.network.parameters(), last.network.parameters()))
 
 
@@ -219,6 +222,9 @@ def test_a_pruned_network_comes_back_from_its_file_with_an_untrained_one(tmp_pat
     assert other.boxes.in_channels == 24
     with pytest.raises(UsageError, match="does not hold the tensors of CifarResNet"):
         load_pruned(tmp_path / "small.safetensors", network=build("resnet20", 10))
+    other.body[0] = nn.Conv2d(3, 16, 5, 2)
+    with pytest.raises(UsageError, match="does not hold the tensors of Finder"):
+        load_pruned(tmp_path / "small.safetensors", network=other)
     with pytest.raises(UsageError, match="if you trust that name"):
         load_pruned(tmp_path / "small.safetensors")
 
@@ -355,6 +361,13 @@ def test_what_the_user_stored_comes_before_what_is_shipped(tmp_path: Path) -> No
     assert prune(build("resnet20", 10, 3), 0.3, (3, 32, 32)).source.endswith("macs0.3-ppo.json")
 
 
+class Listed(nn.Conv2d):
+    """Returns its class scores in a list."""
+
+    def forward(self, images: Tensor) -> Any:
+        return [super().forward(images).mean((2, 3))]
+
+
 class Picky(nn.Conv2d):
     """Its own code refuses images, as few networks do by a RuntimeError."""
 
@@ -388,6 +401,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "keep must be a number in (0, 1], got '0.5'": {"keep": "0.5"},
     "unknown searcher 'pop'": {"searcher": "pop"},
     "one tensor (N, C), to be searched": {"networks": Finder(), "images": torch.rand(40, 3, 40, 48)},
+    "Listed must return its class scores, as one tensor (N, C)": {"networks": Listed(1, 2, 1)},
 }
 
 
@@ -409,7 +423,8 @@ def test_numbers_of_numpy_are_numbers_of_a_search(members: list[Member], digits:
 MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     "takes a torch.nn.Module, got a dict": (dict, {}),
     "compiled to TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1))), {}),
-    "compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
+    "the network was compiled with torch.compile": (lambda: torch.compile(Finder()), {}),
+    "'1', was compiled with torch.compile": (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), torch.compile(Finder())), {}),
     "give its .module": (lambda: nn.DataParallel(Finder()), {}),
     "has no weights of floating point": (nn.ReLU, {}),
     "load them first": (lambda: Finder().to("meta"), {}),
@@ -436,6 +451,8 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "but image_shape is (3, 8, 8)": (Finder, {"images": torch.zeros(2, 3, 40, 48), "image_shape": (3, 8, 8)}),
     "image_shape must be (channels, height, width)": (Finder, {"image_shape": (40, 48)}),
+    "whole numbers above 0, got 48": (Finder, {"image_shape": 48}),
+    "whole numbers above 0, got ()": (Finder, {"image_shape": ()}),
     "cannot trace Finder with an input of shape (1, 1, 8, 8)": (Finder, {"image_shape": (1, 8, 8)}),
     "cannot read the profile nowhere.json": (Finder, {"profile": "nowhere.json"}),
     "profile must be a Profile, its file or a name, got a dict": (Finder, {"profile": {}}),

@@ -17,6 +17,7 @@ from profilesearch.networks.architectures import filled_later, is_foreign_code
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.dimensions import dimensions, skeleton
 from profilesearch.networks.factors import Stored
+from profilesearch.networks.given import like
 from profilesearch.networks.matching import COUNTERS, find, under
 from profilesearch.networks.names import entry_of
 from profilesearch.networks.numbers import kept_numbers, own_tensors, state_tensors
@@ -234,7 +235,7 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
         network: The full network, trained or not, in place of one by its architecture's name; never changed.
 
     Returns:
-        The network in evaluation mode, with bit-identical outputs to the one that was saved.
+        The network in evaluation mode, with bit-identical outputs to the one that was saved, laid out as `network` is.
 
     Raises:
         UsageError: The file is broken or was not written by profilesearch, names another architecture, is not of
@@ -244,18 +245,20 @@ def load_pruned(path: str | Path, architecture: str | None = None, network: nn.M
     tensors, metadata = load_tensors(path)
     model = _full(path, tensors, metadata, architecture) if network is None else copied(network)
     what = str(metadata["architecture"]) if network is None else type(model).__name__
-    own, buffers = own_tensors(model).keys(), dict(model.named_buffers(remove_duplicate=False)).keys()
-    if not own <= tensors.keys() <= own | buffers:  # some of which only a pruned network's state dict has
+    if not _is_of(tensors, model):
         raise UsageError(f"{path} does not hold the tensors of {what}; the file is damaged, or of another network")
-    assign(model, _like(tensors, model), metadata.get("numbers"))
+    assign(model, like(model if network is None else network, tensors), metadata.get("numbers"))
     return evaluated(model)
 
 
-def _like(tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """Returns tensors, which are read in single precision or more, in that of a network if this changes no value."""
-    kinds = {n: t.dtype for m in (model.named_parameters, model.named_buffers) for n, t in m(remove_duplicate=False)}
-    cast = {name: each.to(kinds[name]) for name, each in tensors.items()}
-    return cast if all(torch.equal(cast[name].to(each.dtype), each) for name, each in tensors.items()) else tensors
+def _is_of(tensors: Mapping[str, Tensor], model: nn.Module) -> bool:
+    """Says whether a network has tensors of these names, and kernels of these sizes, which no pruning changes."""
+    own, buffers = own_tensors(model), dict(model.named_buffers(remove_duplicate=False)).keys()
+    if not own.keys() <= tensors.keys() <= own.keys() | buffers:  # some of which only a pruned network's state dict has
+        return False
+    layers = {f"{path}.weight".removeprefix("."): each for path, each in model.named_modules()}
+    sizes = {name: len(each.kernel_size) for name, each in layers.items() if isinstance(each, nn.modules.conv._ConvNd)}
+    return all(tensors[n].shape[-size:] == own[n].shape[-size:] for n, size in sizes.items() if n in own)
 
 
 def _full(

@@ -17,7 +17,7 @@ def outputs(made: Any) -> list[Tensor]:
         made: What its forward pass returned; text, numbers and None among it are left out.
 
     Raises:
-        UsageError: There is none, or something in it is of a kind whose tensors are not known.
+        UsageError: There is none, or one is sparse, or something in it is of a kind whose tensors are not known.
     """
     found = list(_walk(made))
     if not found:
@@ -32,6 +32,8 @@ def real_outputs(made: Any) -> list[Tensor]:
 
 def _walk(made: Any) -> Iterator[Tensor]:
     if isinstance(made, Tensor):
+        if made.layout != torch.strided:  # of which no entry can be followed, nor compared with another
+            raise UsageError("the network returns a sparse tensor; return it dense")
         yield made
     elif isinstance(made, Mapping):
         yield from _walk(list(made.values()))

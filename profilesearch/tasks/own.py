@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from profilesearch.errors import NO_MEMORY, UsageError
-from profilesearch.networks.given import plain_copy
-from profilesearch.networks.outputs import outputs
-from profilesearch.networks.raising import raised_where
+from profilesearch.errors import UsageError
+from profilesearch.networks.given import answer, plain_copy
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.pools import Member
 
@@ -100,14 +97,7 @@ def own_pool(
 
 def _classes(network: nn.Module, images: Tensor) -> int:
     """Returns how many class scores a network gives."""
-    plain = plain_copy(network)
-    try:
-        with torch.no_grad():
-            made = outputs(plain(images.cpu().float()))
-    except Exception as error:  # whatever the network's own code raises
-        if any(text in str(error) for text in NO_MEMORY):
-            raise
-        raise UsageError(f"{type(network).__name__} cannot take these images ({raised_where(error)})") from error
-    if len(made) != 1 or made[0].dim() != 2:
+    made = answer(plain_copy(network), images)
+    if not isinstance(made, Tensor) or made.dim() != 2:
         raise UsageError(f"{type(network).__name__} must return its class scores, as one tensor (N, C), to be searched")
-    return made[0].shape[1]
+    return made.shape[1]
