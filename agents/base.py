@@ -148,7 +148,7 @@ class Trial:
         if (reached > space.most).any():
             raise UsageError(
                 f"a profile of {reached.max():.3f} of the {space.budget.metric} was proposed for a budget of "
-                f"{space.budget.keep:g}; what a searcher evaluates is moved onto the budget by `space.project`"
+                f"{space.budget.keep:g}; what a searcher evaluates is moved onto the budget by space.project"
             )
         costs = reached if own_cost is None else own_cost
 

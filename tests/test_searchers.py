@@ -180,7 +180,7 @@ def test_a_searcher_that_leaves_the_budget_is_told(problem: Problem) -> None:
             trial.evaluate(np.concatenate([space.project(np.full((1, space.size), 0.5)), space.ends[1:]]))
 
     with pytest.raises(
-        UsageError, match=r"a profile of 1\.000 of the macs was proposed for a budget of 0\.5; .* by `space"
+        UsageError, match=r"a profile of 1\.000 of the macs was proposed for a budget of 0\.5; .* by space"
     ):
         Greedy().search(problem, 2)
 
