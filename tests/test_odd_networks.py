@@ -208,6 +208,25 @@ def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
         assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
 
 
+class Square(nn.Conv2d):
+    """Says the size of its kernel as one number."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 3, padding=1)
+        self.kernel_size: Any = 3
+
+
+def test_convolutions_that_say_their_kernels_otherwise_come_back_from_a_file(tmp_path: Path) -> None:
+    def squared() -> nn.Module:
+        return Odd(before=lambda net, x: net.kept(x), kept=Square())
+
+    small = halved(squared(), image_shape=SHAPE)
+    small.save(tmp_path / "small.safetensors")
+    assert torch.equal(
+        load_pruned(tmp_path / "small.safetensors", network=squared())(images()), small.network(images())
+    )
+
+
 def test_what_is_no_number_leaves_the_precision_of_a_network_as_it_was(tmp_path: Path) -> None:
     def half() -> nn.Module:
         return Odd(before=lambda net, x: net.kept(x), kept=Numberless()).bfloat16()
