@@ -108,8 +108,9 @@ def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
         assert len(x) == 1, "one at a time"
         return x
 
-    with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
-        halved(Odd(before=alone), image_shape=SHAPE)
+    for given in ({"image_shape": SHAPE}, {"images": images()}):
+        with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
+            halved(Odd(before=alone), **given)
 
 
 def test_networks_that_do_not_take_the_images_give_one_sentence() -> None:
