@@ -154,7 +154,7 @@ def prune(
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
     used = None if images is None else mixed(images, refit)
     if used is not None:
-        answer(plain_copy(network), used[:2])  # which may change it
+        answer(plain_copy(network), used[:1])  # which may change it
     seen = batch_of(used, criterion)
     order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
     budget = Budget(metric, keep, keep_params)

@@ -1,6 +1,7 @@
 """`apply --against`: two networks made alike, one table, one verdict."""
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,20 @@ import torch
 from scipy.stats import binomtest, bootstrap
 
 from profilesearch import apply, load_pruned
-from profilesearch.applying import making
+from profilesearch.applying import choosing, making, running
 from profilesearch.applying.against import spoiled
+from profilesearch.applying.settings import Applying
 from profilesearch.applying.writing import SAME
+from profilesearch.cli.console import Output
 from profilesearch.errors import UsageError
 from profilesearch.measure.intervals import paired_difference
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Budget
 from profilesearch.reporting.runs import read_part
+from profilesearch.research.settings import Training
 from profilesearch.tasks import training
+from profilesearch.tasks.parallel import World
 from profilesearch.tasks.training import NotFinite
 
 pytestmark = pytest.mark.xdist_group("against")  # what they share is made once
@@ -190,6 +195,27 @@ def test_a_rival_that_was_decided_to_be_the_profile_is_left_out(
     assert "using the blend profile: no stored profile" in said
     assert "so there is nothing to hold it against; --against uniform is another one" in said
     assert json.loads(Path("applied/report.json").read_text())["against"] == {"name": "blend", "verdict": SAME}
+
+
+def test_of_processes_that_train_together_the_first_alone_decides(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[bool]()
+
+    class Another(World):
+        def first(self, make: Callable[[], Any]) -> Any:
+            asked.append(False)
+            made = pickle.loads(pickle.dumps(make()))
+            asked.append(True)
+            return made
+
+    def measured(*_: Any) -> str:
+        assert asked[-1:] == [False]  # latency is measured for it, and by one process at a time
+        return "all"
+
+    monkeypatch.setattr(choosing, "first_scope", measured)
+    settings = Applying.read([*OPTIONS, "--against", "taper", "--quiet"])
+    running.apply(settings, Output.of(settings), Another(), Training)
+    report = json.loads(Path("applied/report.json").read_text())
+    assert report["profile"]["scope"] == report["against"]["profile"]["scope"] == "all"
 
 
 def test_the_same_name_twice_is_found_before_anything_is_trained(

@@ -10,6 +10,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from agents.base import Trial
+from agents.baselines import UniformSearcher
+from profilesearch.errors import UsageError
 from profilesearch.measure import multiples
 from profilesearch.measure.multiples import best_multiple, multiple_times
 from profilesearch.networks import latency
@@ -123,6 +126,25 @@ def test_searches_by_latency_depend_on_the_tables_and_on_no_clock(
     cache.unlink()
     assert problem(2.0).digest != first.digest
     assert problem(2.0, "macs").digest == macs
+
+
+def jumping(layer: latency.Layer) -> dict[str, list[float] | list[list[float]]]:
+    """A table of a device that is fast until half of the outputs, slow from there on."""
+    half = layer.outputs // 2
+    outputs: list[float] = [1, half, half + 1, layer.outputs]
+    return {"outputs": outputs, "inputs": [1.0], "times": [[1.0], [1.0], [9.0], [9.0]]}
+
+
+def test_searchers_reach_what_tables_with_jumps_leave_of_a_budget(
+    digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "_measure", jumping)
+    network, images = build("resnet8", 10, 1).eval(), digits.normalize(digits.train.pixels[:40])
+    problem = Problem.of(network, images, network(images).argmax(dim=1), Budget("latency", 0.75))
+    [evaluation] = UniformSearcher().search(problem, 1).history
+    assert problem.space.relative(evaluation.widths) > 0.76
+    with pytest.raises(UsageError, match=r"was proposed for a budget of 0\.75"):
+        Trial(problem, 1, None).evaluate(problem.space.ends[1:])
 
 
 class Repeated(nn.Module):

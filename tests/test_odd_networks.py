@@ -108,8 +108,9 @@ def test_networks_that_take_one_image_alone_give_one_sentence() -> None:
         assert len(x) == 1, "one at a time"
         return x
 
-    with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
-        halved(Odd(before=alone), image_shape=SHAPE)
+    for given in ({"image_shape": SHAPE}, {"images": images()}):
+        with pytest.raises(UsageError, match=r"not on two random ones \(test_odd_networks.py.* one at a time\); let"):
+            halved(Odd(before=alone), **given)
 
 
 def test_networks_that_do_not_take_the_images_give_one_sentence() -> None:
@@ -206,6 +207,25 @@ def test_whatever_buffers_hold_comes_back_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(again(images()), small.network(images()))
     for one, other in zip(again.buffers(), small.network.buffers(), strict=True):
         assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
+
+
+class Square(nn.Conv2d):
+    """Says the size of its kernel as one number."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 3, padding=1)
+        self.kernel_size: Any = 3
+
+
+def test_convolutions_that_say_their_kernels_otherwise_come_back_from_a_file(tmp_path: Path) -> None:
+    def squared() -> nn.Module:
+        return Odd(before=lambda net, x: net.kept(x), kept=Square())
+
+    small = halved(squared(), image_shape=SHAPE)
+    small.save(tmp_path / "small.safetensors")
+    assert torch.equal(
+        load_pruned(tmp_path / "small.safetensors", network=squared())(images()), small.network(images())
+    )
 
 
 def test_what_is_no_number_leaves_the_precision_of_a_network_as_it_was(tmp_path: Path) -> None:

@@ -88,9 +88,9 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
         table = plan.table
     subject = Subject(member, plan, data, learning_images(member, data))
     found = measures(subject, settings, output)
-    settings, given = decided_profile(settings, chosen, plan, data, output, searching)
-    rival = None if _is_rival(settings, given, output) else rival
-    profiles = world.first(lambda: _fitted(settings, given, rival, plan, workspace, output, found))
+    settings, profiles = world.first(
+        lambda: _fitted(settings, chosen, rival, subject, workspace, output, searching, found)
+    )
     for profile in profiles:
         table.within(profile.scope).ratios(profile)  # or it is of another architecture
     known = world.first(lambda: _base(full, member, data, profiles[0].seen(subject.here), output, world.device))
@@ -129,30 +129,37 @@ def _rival(settings: Applying, chosen: Profile | Decision | Undecided, output: O
 
 def _fitted(
     settings: Applying,
-    given: Profile | Decision,
+    chosen: Profile | Decision | Undecided,
     rival: Rival | None,
-    plan: Plan,
+    subject: Subject,
     workspace: Workspace,
     output: Output,
+    searching: type[Settings],
     found: Measures,
-) -> list[Profile]:
+) -> tuple[Applying, list[Profile]]:
     """Returns the profile, and its rival if there is one, as they are for the network at hand.
 
     Where one of them is a blend that comes out as the other, that is told, and there is no rival.
 
+    Returns:
+        The settings, with the scope of what needs no search; the profiles.
+
     Raises:
         UsageError: Both are the same.
     """
+    plan = subject.plan
+    settings, given = decided_profile(settings, chosen, plan, subject.data, output, searching)
+    rival = None if _is_rival(settings, given, output) else rival
     profile = fitted_profile(settings, given, plan, workspace, output, found)
     if rival is None:
-        return [profile]
+        return settings, [profile]
     asked = replace(rival[0], scope=profile.scope)
     other = fitted_profile(asked, rival[1], plan, workspace, output, found)
     if (other.scope, dict(other.keep)) != (profile.scope, dict(profile.keep)):
-        return [profile, other]
+        return settings, [profile, other]
     if BLEND in (each.found.get("searcher") for each in (profile, other)):
         output.say(f"there is nothing to hold it against: {_same(profile, settings.against)}")
-        return [profile]
+        return settings, [profile]
     raise UsageError(
         f"--against {settings.against} comes out as the very profile that is applied, in the {len(profile.keep)} "
         f"channel group(s) of scope '{profile.scope}'; name another one{_wider(plan, profile)}"

@@ -257,8 +257,8 @@ def _is_of(tensors: Mapping[str, Tensor], model: nn.Module) -> bool:
     if not own.keys() <= tensors.keys() <= own.keys() | buffers:  # some of which only a pruned network's state dict has
         return False
     layers = {f"{path}.weight".removeprefix("."): each for path, each in model.named_modules()}
-    sizes = {name: len(each.kernel_size) for name, each in layers.items() if isinstance(each, nn.modules.conv._ConvNd)}
-    return all(tensors[n].shape[-size:] == own[n].shape[-size:] for n, size in sizes.items() if n in own)
+    kernels = [name for name, each in layers.items() if isinstance(each, nn.modules.conv._ConvNd) and name in own]
+    return all(tensors[name].shape[2:] == own[name].shape[2:] for name in kernels)
 
 
 def _full(
