@@ -132,21 +132,16 @@ class ProfileSpace:
 
     @cached_property
     def most(self) -> float:
-        """Relative cost beyond which nothing is that was moved onto the budget: by the largest step of any group."""
-        step = max(float(np.diff(self.relative(self._alone(place))).max(initial=0.0)) for place in range(self.size))
-        metrics = 1 if self.budget.keep_params is None else 2
-        return self.budget.keep / (1 - TOLERANCE) + metrics * step
+        """Relative cost beyond which nothing is that was moved onto the budget: by a step of the costliest group.
 
-    def _alone(self, place: int) -> IntArray:
-        """Widths of one group while the others are full, shape (W, G): all where times were measured, which may stand
-        still anywhere, else the last two, between which the step is largest.
+        Infinite for latency, since times that were measured stand still and jump.
         """
-        low, high = self.ends
-        own = np.append(np.arange(low[place], high[place], self.multiple), high[place])
-        own = own if self.budget.metric == "latency" else own[-2:]
-        widths = np.tile(high, (len(own), 1))
-        widths[:, place] = own
-        return widths
+        if self.budget.metric == "latency":
+            return np.inf
+        smallest, full = self.ends
+        step = 1 - self.relative(np.maximum(full - self.multiple * np.eye(self.size, dtype=np.int64), smallest)).min()
+        metrics = 1 if self.budget.keep_params is None else 2
+        return self.budget.keep / (1 - TOLERANCE) + metrics * float(step)
 
     @property
     def ends(self) -> IntArray:
