@@ -1,8 +1,7 @@
 """What a trained network shows of itself where it is asked: what cuts of it lose, on the images that are given."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
@@ -27,18 +26,13 @@ _NOTHING = (
 _ALIKE = "outputs cannot be compared with those of the network, such as lists of other objects: layers are cut alike"
 
 
-@contextmanager
-def _unseen(_: str) -> Iterator[None]:
-    yield
-
-
 def looked_at(
     plan: Plan,
     order: Order,
     seen: Callable[[], Batch | None],
     refit: str,
-    shown: Shown = _unseen,
-    say: Callable[[str], None] = warnings.warn,
+    shown: Shown,
+    say: Callable[[str], None],
 ) -> Measures:
     """Returns what can be found out about a network.
 
@@ -62,8 +56,8 @@ def looked_at(
 
     def judge(profile: Profile) -> float:
         pruned = prune_ordered(plan, profile, order(profile.scope))
-        with shown("refitting weights, to see what comes of it"):
-            return far_off(pruned, plan.network, _enough(seen()), judged_by(refit))
+        with shown("refitting weights, to see what comes of it") as move:
+            return far_off(pruned, plan.network, _enough(seen()), judged_by(refit), move)
 
     return Measures(losses, judge)
 

@@ -78,7 +78,9 @@ def refit_weights(
     return refit_on(pruned, model, data.normalize(some.pixels, channels), inputs, say, progress)
 
 
-def far_off(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = AUTO) -> float:
+def far_off(
+    pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = AUTO, progress: Progress | None = None
+) -> float:
     """Says how far a pruned network's outputs are from the full one's once it is refitted, which it then is, in place.
 
     Args:
@@ -86,10 +88,11 @@ def far_off(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = AUTO
         model: The full network; never changed.
         images: Normalized images, (N, C, H, W), ten or more; outputs are compared on a fifth, which no fit looks at.
         inputs: As for `refit_on`.
+        progress: As for `refit_weights`.
     """
     few, device = min(_JUDGES, len(images) // 5), device_of(model)
     pruned.network.to(device)
-    refit_on(pruned, model, images[:-few], inputs)
+    refit_on(pruned, model, images[:-few], inputs, progress=progress)
     return distance(outputs_of(pruned.network, images[-few:]), outputs_of(model, images[-few:]))
 
 

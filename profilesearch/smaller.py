@@ -1,40 +1,38 @@
 """Any network with image inputs in, a smaller one out: what the library does in one call."""
 
 import warnings
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from profilesearch.asked import check_scope, given_profile
-from profilesearch.blending import how_far
-from profilesearch.deciding import decide, first_scope, named
-from profilesearch.errors import UsageError, choose
-from profilesearch.evidence import provenance
-from profilesearch.looking import Order, looked_at
-from profilesearch.measure.reaching import off_budget, reached_in, reached_text
+from profilesearch.errors import choose
+from profilesearch.looking import Shown, looked_at
+from profilesearch.measure.reaching import reached_in
 from profilesearch.networks.checkpoints import save_network
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import MOST_SEEN, Batch, rank_channels
 from profilesearch.networks.familiar import unfamiliar
 from profilesearch.networks.given import answer, layout_of, plain_copy
 from profilesearch.networks.idle import stranded
-from profilesearch.networks.names import AUTO, NAMED, REFITS
+from profilesearch.networks.names import AUTO, REFITS
 from profilesearch.networks.numbers import settle_like
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.probing import named_tensors
-from profilesearch.networks.space import round_widths
 from profilesearch.networks.surgery import Pruner
 from profilesearch.profiles import METRICS, SCOPES, Budget, Metric, Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered
 from profilesearch.refitting import Refitted, mended, refit_on
 from profilesearch.samples import batch_of, mixed, shape_of
-from profilesearch.store import Store
 from profilesearch.system.amounts import whole_number
 from profilesearch.system.modes import own_modes
+from profilesearch.system.progress import Progress
 from profilesearch.system.streams import streams_kept
+from profilesearch.taking import asked_for, taken
 
 _LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
 _MISSING = ("no refit came closer to the full network; ", "give images, or ")
@@ -110,6 +108,7 @@ def prune(
     refit: str = AUTO,
     seed: int = 0,
     store: str | Path = "profiles",
+    progress: Progress | None = None,
 ) -> Smaller:
     """Prunes any network that takes a batch of images, whatever it is called and whatever it returns.
 
@@ -136,6 +135,8 @@ def prune(
         refit: `sequential`, `full`, `none`, or `auto`: what is closest to the network on a fifth of the images.
         seed: Of the criterion `random`, and of the profile `random`.
         store: Folder of stored profiles of your own, looked through before those of the installation.
+        progress: Called with steps done, steps in all, and what is done, over and over: with images of 224 pixels it
+            takes minutes. `print` will do.
 
     Raises:
         UsageError: The network cannot be pruned like this; the message says why.
@@ -150,21 +151,39 @@ def prune(
     """
     full, criterion = plain_copy(network), criterion or ("l1" if images is None else "reconstruction")
     _check(metric, scope, refit, seed)
-    asked = _asked(profile, Path(store), scope)
+    asked = asked_for(profile, Path(store), scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
     used = None if images is None else mixed(images, refit)
     if used is not None:
         answer(plain_copy(network), used[:1])  # which may change it
     seen = batch_of(used, criterion)
-    order = cache(lambda scope: rank_channels(full, plan.table.within(scope), criterion, seed, seen))
-    budget = Budget(metric, keep, keep_params)
-    chosen, source, why = _chosen(plan, budget, scope, Path(store), asked, seed, order, seen, refit)
+    shown = partial(_told, progress)
+    order = cache(partial(_order, plan, criterion, seed, seen, shown))
+    said: list[str] = []
+    measures = looked_at(plan, order, lambda: seen, refit, shown, said.append)
+    budget, count = Budget(metric, keep, keep_params), 0 if seen is None else len(seen[0])
+    chosen, source, why = taken(plan, budget, scope, Path(store), asked, seed, count, measures)
+    for line in said:
+        warnings.warn(line, stacklevel=4)
     pruned = prune_ordered(plan, chosen, order(chosen.scope))
     if left := stranded(full, pruned.table, pruned.keep, plan.example):
         warnings.warn(f"{_LEFT}: {', '.join(left)}", stacklevel=4)
-    refitted = _refitted(pruned, full, network, used, refit)
+    with shown("refitting weights") as move:
+        refitted = _refitted(pruned, full, network, used, refit, move)
     reached, how = reached_in(chosen, pruned.cost, pruned.widths), (refitted.weights, str(refitted))
     return Smaller(_like(pruned, network), reached, source, why, *_counts(pruned), *how, plan.image_shape)
+
+
+@contextmanager
+def _told(progress: Progress | None, part: str) -> Iterator[Progress | None]:
+    """Yields what tells how far a part of the work is."""
+    yield progress and (lambda done, total, what: progress(done, total, f"{part}: {what}" if what else part))
+
+
+def _order(plan: Plan, criterion: str, seed: int, seen: Batch | None, shown: Shown, scope: Scope) -> dict[str, Tensor]:
+    """Returns the channels of each group of a scope, the most important first."""
+    with shown("choosing channels") as move:
+        return rank_channels(plan.network, plan.table.within(scope), criterion, seed, seen, move)
 
 
 def _check(metric: str, scope: str | None, refit: str, seed: int) -> None:
@@ -180,18 +199,9 @@ def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(cost.macs(full)), int(cost.macs(left))), (int(cost.params(full)), int(cost.params(left)))
 
 
-def _asked(profile: Profile | str | Path | None, store: Path, scope: str | None) -> Profile | str | None:
-    """Returns the profile that is given, or the name of one that needs no search."""
-    if profile is None or profile in NAMED:
-        return profile
-    given = given_profile(profile, store) if isinstance(profile, str | Path) else profile
-    if not isinstance(given, Profile):
-        raise UsageError(f"profile must be a Profile, its file or a name, got a {type(given).__name__}")
-    check_scope(given, scope)
-    return given
-
-
-def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str) -> Refitted:
+def _refitted(
+    pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str, progress: Progress | None
+) -> Refitted:
     """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
 
     Args:
@@ -200,6 +210,7 @@ def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tenso
         network: As it was given.
         images: To refit on, mixed; a warning says where they look unlike those of the training.
         refit: How.
+        progress: Called before every layer.
     """
     device = next(each.device for each in network.parameters() if each.is_floating_point())
     full.to(device)
@@ -208,7 +219,9 @@ def _refitted(pruned: Pruned, full: nn.Module, network: nn.Module, images: Tenso
         return Refitted("none", False, ())
     if strange := unfamiliar(full, images[:MOST_SEEN].to(device).float()):
         warnings.warn(strange, stacklevel=5)
-    return Refitted("none", False, ()) if refit == "none" else refit_on(pruned, full, images.float(), refit)
+    if refit == "none":
+        return Refitted("none", False, ())
+    return refit_on(pruned, full, images.float(), refit, progress=progress)
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
@@ -225,59 +238,3 @@ def _like(pruned: Pruned, network: nn.Module) -> nn.Module:
         each.data = each.data.contiguous(memory_format=layout_of(given[name]))
     settle_like(fresh, pruned.network)
     return fresh
-
-
-def _chosen(
-    plan: Plan,
-    budget: Budget,
-    scope: Scope | None,
-    store: Path,
-    asked: Profile | str | None,
-    seed: int,
-    order: Order,
-    seen: Batch | None,
-    refit: str,
-) -> tuple[Profile, str, str]:
-    """Returns what is asked for; else the best stored one for a network's groups, and without any what `decide` says.
-
-    Returns:
-        The profile, where it is from, and why it is taken.
-    """
-    if isinstance(asked, Profile):
-        return asked, "given", "it was asked for"
-    if not asked:
-        prints = {plan.table.within(each).fingerprint for each in ((scope,) if scope else SCOPES)}
-        stored = Store(store).fitting(prints, budget.keep, budget.metric, budget.keep_params)
-        if stored is not None:
-            profile, why = _on_budget(stored.profile, plan)
-            return profile, str(stored.path), why
-    scope = scope or first_scope(plan, budget)
-    if not asked:
-        decision = decide(store, budget, scope, plan.image_shape[1], 0 if seen is None else len(seen[0]))
-        decision = replace(decision, why=f"no stored one fits; {decision.why}")
-    else:
-        decision = named(asked, budget, store)
-    profile = decision.profile(plan.space(budget, scope), seed, looked_at(plan, order, lambda: seen, refit))
-    return profile, decision.name, "; ".join(filter(None, (decision.why, how_far(profile))))
-
-
-def _on_budget(profile: Profile, plan: Plan) -> tuple[Profile, str]:
-    """Moves a stored profile onto its budget where it misses that here: classes and image sizes change layers' shares.
-
-    What latency it has is known of its own device alone.
-
-    Returns:
-        The profile, and why it is taken.
-    """
-    fits, found = "it fits the network and the budget", profile.found
-    if profile.budget.metric == "latency":
-        return profile, fits
-    space = plan.space(profile.budget, profile.scope, found.get("multiple_of", found.get("rounded_to_multiples_of", 1)))
-    ratios = space.table.ratios(profile)
-    widths, moved = round_widths(ratios, space.table.channels), space.project(ratios[None])[0]
-    here = reached_in(profile, space.cost, widths)
-    if not off_budget(here) or bool((widths == moved).all()):
-        return profile, fits
-    origin = {"architecture": profile.architecture, "fingerprint": profile.fingerprint}
-    said = f"it fits the network, and was moved onto the budget: it would keep {reached_text(here)} here"
-    return space.profile(moved, provenance(found, {"projected_from": origin})), said

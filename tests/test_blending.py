@@ -96,7 +96,7 @@ def test_profiles_are_judged_by_the_refit_that_is_asked_for(
 ) -> None:
     seen: set[str] = set()
 
-    def noted(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = "auto") -> float:
+    def noted(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str, progress: Any) -> float:
         seen.add(inputs)
         return 1.0
 

@@ -611,5 +611,6 @@ def test_weights_of_zero_hide_no_mistake() -> None:
     assert Plan("odd", network, SHAPE).table.names == ("b",)
     untrained = Odd()
     nn.init.zeros_(untrained.last.weight)
-    with pytest.warns(UserWarning, match="no cut changes what the network gives"):
-        halved(untrained)
+    with pytest.warns(UserWarning, match="no cut changes what the network gives") as said:
+        prune(untrained, images=images())
+    assert [Path(each.filename).name for each in said] == [Path(__file__).name]

@@ -278,6 +278,25 @@ class Deep(nn.Module):
         return self.out(self.two(self.one(images[:, None]).relu()).relu().mean((2, 3, 4)))
 
 
+def test_progress_tells_every_part_of_the_work(members: list[Member], digits: DataSet) -> None:
+    network, images = members[0].load(), digits.normalize(digits.train[:64].pixels)
+    told: list[tuple[int, int, str]] = []
+    small = prune(network, images=images, profile="blend", progress=lambda *each: told.append(each))
+    assert all(0 <= done < total for done, total, _ in told)
+    parts = list(dict.fromkeys(what.partition(":")[0] for *_, what in told))
+    assert parts == [
+        "choosing channels",
+        "measuring what each layer can lose",
+        "refitting weights, to see what comes of it",
+        "refitting weights",
+    ]
+    measured = [each for each in told if each[2].startswith("measuring")]
+    assert [done for done, *_ in measured] == list(range(measured[0][1]))
+    same = prune(network, images=images, profile="blend")
+    assert same.profile.keep == small.profile.keep
+    assert torch.equal(same.network(images), small.network(images))
+
+
 def test_what_is_cut_and_not_refitted_is_the_same_to_the_last_bit() -> None:
     full = Finder().double()
     nowhere_else = torch.nextafter(full.body[0].weight.detach(), torch.tensor(9.0, dtype=torch.float64))
