@@ -156,6 +156,29 @@ def test_what_cannot_be_followed_is_out_of_scope_with_its_reason(forward: Forwar
     assert any(reason in entry.reason for entry in found.excluded if entry.name != "last")
 
 
+@pytest.mark.parametrize("weigh", [Tensor.softmax, Tensor.cumsum], ids=["softmax", "cumsum"])
+def test_attention_over_paths_mixes_no_channels(weigh: Callable[..., Tensor]) -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        paths = torch.stack([net.a(x).relu(), net.b(x).relu()], 1)
+        weights = net.select(net.reduce(paths.sum(1).mean((2, 3), keepdim=True)).relu())
+        weights = weigh(weights.view(len(x), 2, -1, 1, 1), dim=1)
+        return tail(net, (paths * weights).sum(1))
+
+    found = table(forward, a=conv(3, 6), b=conv(3, 6, 3), reduce=conv(6, 4), select=conv(4, 12), last=nn.Linear(6, 5))
+    assert found.names == ("a", "reduce")
+    rows = slices(found, "a")
+    assert rows["select.weight", 0] == [[each, each + 6] for each in range(6)]
+    assert {("a.weight", 0), ("b.weight", 0), ("last.weight", 1)} <= rows.keys()
+
+
+def test_sums_over_pieces_of_a_view_mix_no_channels() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        return tail(net, net.a(x).relu().reshape(len(x), 2, -1, 8, 8).sum(1))
+
+    found = table(forward, a=conv(3, 8), last=nn.Linear(4, 5))
+    assert slices(found, "a")["a.weight", 0] == [[each, each + 4] for each in range(4)]
+
+
 def test_shuffled_halves_stay_equal() -> None:
     def forward(net: nn.Module, x: Tensor) -> Tensor:
         x = torch.cat([net.a(x), net.b(x)], 1)

@@ -141,12 +141,16 @@ class Operations:
         return True
 
     def _view(self, before: Tensor, shape: Sequence[int]) -> Tensor:
-        """Reshapes labels: where that splits the channels into several dimensions, all but the last must stay whole."""
+        """Reshapes labels: where that splits the channels into several dimensions, all but the last must stay whole.
+
+        Along these, channels are one from then on, so that sums and softmax over them, as in split attention, mix none.
+        """
         after = compact(before.reshape(shape))
         dims = varying(after)
-        if len(dims) > len(varying(before)):
-            for dim in dims[:-1]:
-                self._rules.labels.tie(after, after.select(dim, 0).unsqueeze(dim).expand_as(after), across=True)
+        for dim in dims[:-1] if len(dims) > len(varying(before)) else []:
+            one = after.select(dim, 0).unsqueeze(dim).expand_as(after)
+            self._rules.labels.tie(after, one, across=True)
+            after = one
         return after
 
     def _tie_pieces(self, whole: Tensor, pieces: list[Tensor], name: str, args: Any) -> None:
