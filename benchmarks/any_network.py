@@ -1,9 +1,10 @@
 """Does `prune` work on networks that none of us made, and how long does it take?
 
-Prunes every convolutional classifier of torchvision, some of timm's families, and two networks of torchvision that
-return more than scores, each with random weights, to half of the multiply-adds, in one call of `prune`. A row says how
-many seconds of the processor that took, what is left, which profile was taken, and by how much the network pruned to
-random widths differs from the masked one, relative to its largest output, in double precision. Some need 20 GB.
+Prunes every convolutional classifier of torchvision, one of each of timm's modules, and two networks of torchvision
+that return more than scores, each with random weights, to half of the multiply-adds, in one call of `prune`. A row
+says how many seconds of the processor that took, what is left, which profile was taken, and by how much the network
+pruned to random widths differs from the masked one, relative to its largest output, in double precision. Some need
+20 GB.
 
     python benchmarks/any_network.py --out rows.csv [NAME ...]
 """
@@ -31,8 +32,18 @@ TIMM = (
     "tf_efficientnet_lite0", "hardcorenas_a", "ghostnet_100", "repvgg_a0", "dla34", "selecsls42b", "resnest14d",
     "hrnet_w18_small", "cspresnet50", "rexnet_100", "res2net50_26w_4s", "skresnet18", "darknet53", "tinynet_a",
     "nf_resnet50", "vovnet39a", "mixnet_s", "mambaout_femto", "fasternet_t0", "inception_next_atto", "shvit_s1",
-    "starnet_s050", "mobileone_s1", "edgenext_xx_small", "convnextv2_atto",
+    "starnet_s050", "mobileone_s1", "edgenext_xx_small", "convnextv2_atto", "halonet_h1", "coat_tiny",
+    "convmixer_768_32", "cpubone_nano", "csatv2", "cs3darknet_focus_s", "cspnext_tiny", "davit_tiny", "densenet121",
+    "dla46x_c", "dpn48b", "efficientformer_l1", "efficientformerv2_s0", "efficientvim_m1", "efficientvit_b0",
+    "efficientvit_m0", "fastvit_t8", "focalnet_tiny_srf", "gcvit_xxtiny",
+    "hgnetv2_b0", "iformer_t", "ens_adv_inception_resnet_v2", "adv_inception_v3", "inception_v4", "lcnetv2_small",
+    "levit_128s", "lowformer_b0", "poolformerv2_s12", "mobilenetv3_small_050", "mobilevit_xxs", "mvitv2_tiny",
+    "jx_nest_tiny", "nextvit_small", "pit_ti_224", "pvt_v2_b0", "rdnet_tiny", "regnetx_002", "repghostnet_050",
+    "repvit_m1", "res2next50", "resnetv2_18", "legacy_seresnet18", "sequencer2d_s", "swiftformer_xs",
+    "tiny_vit_5m_224", "tresnet_m", "twins_svt_small", "visformer_tiny", "vitamin_small_224", "volo_d1_224",
+    "ese_vovnet19b_slim_dw", "legacy_xception", "xception41p", "xcit_nano_12_p8_224",
 )  # fmt: skip
+"""The smallest of those with convolutions in each of timm's modules, and some others."""
 COLUMNS = ("network", "scope", "groups", "seconds", "macs", "params", "profile", "error", "reason")
 
 
@@ -51,7 +62,10 @@ def main() -> None:
         for name, builder in _networks().items():
             if name not in there and (not options.names or name in options.names):
                 torch.manual_seed(0)
-                row = {"network": name, **_measure(builder(), (3, options.image_size, options.image_size))}
+                network = builder()
+                own = getattr(network, "default_cfg", {})
+                size = own["input_size"][-1] if own.get("fixed_input_size") else options.image_size
+                row = {"network": name, **_measure(network, (3, size, size))}
                 rows.writerow(row)
                 file.flush()
                 print(*row.values(), sep="  ", flush=True)

@@ -14,6 +14,7 @@ A folder has one subfolder a class, named as ImageNet names it (n01440764); in n
 import argparse
 import copy
 import csv
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -118,7 +119,8 @@ class _Bench:
         if all(self._table.has(*self._key(label, keep, how, each)) for each in {0, epochs}):
             return
         order = self._order(how[0], space)
-        profile = _profile(self.plan, space, name, looked_at(self.plan, lambda _: order, self._seen, how[1]))
+        looked = looked_at(self.plan, lambda _: order, self._seen, how[1], lambda _: nullcontext(), print)
+        profile = _profile(self.plan, space, name, looked)
         pruned = prune_ordered(self.plan, profile, order)
         cost = [float(pruned.cost.relative(pruned.widths, metric)) for metric in ("macs", "params")]
         pruned.network.to(self._options.device)
