@@ -370,3 +370,12 @@ def test_what_a_pool_reaches_before_a_search_is_its_own_accuracy(
     assert abs(float(problem.base()[0]) - own) > 0.02
     state_pool(Output(False, Console(width=200)), problem, lambda _: digits)
     assert f"unpruned: {own:.2%} of 287 held-out images right" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_pool_says_where_a_training_has_taught_nothing(here: Path, capsys: Captured) -> None:
+    options = ["--arch", "resnet8", "--data", "digits", "--seeds", "0"]
+    pool.main([*options, "--epochs", "1", "--lr", "1e-9"])
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "of held-out images right" in line]
+    assert said.startswith("resnet8-digits-seed0: ") and "its training reached no more" in said
+    pool.main([*options, "--epochs", "3", "--pool-dir", "others"])
+    assert "of held-out images right" not in capsys.readouterr().out

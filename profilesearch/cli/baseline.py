@@ -51,15 +51,26 @@ def state(
     chance = _chance(reached, images)
     why = chance or _doubt(member, reached, images, data, known)
     if chance and _trained_so(member, reached, images):
-        output.say(
-            f"{chance}: its training reached no more, and nothing that is made of it can be judged; train it longer, "
-            "with `pool --epochs N` in another --pool-dir"
-        )
+        output.say(_untaught(chance))
     elif why:
         output.say(
             f"is this your accuracy? {why}; if the network was trained on images of another size than {size}, give it "
             "with --image-size N, and if with another normalization, with --mean and --std"
         )
+
+
+def state_trained(output: Output, member: Member, data: DataSet) -> None:
+    """Says where a member that was trained here has learned nothing; its accuracy is in its file."""
+    said = load_metadata(member.path).get("held_out_accuracy", 1.0)
+    if chance := _chance(float(said), data.train[split(data, member.split_seed).unsearched]):
+        output.say(f"{member.name}: {said:.2%} of held-out images right; {_untaught(chance)}")
+
+
+def _untaught(chance: str) -> str:
+    return (
+        f"{chance}: its training reached no more, and nothing that is made of it can be judged; train it longer, "
+        "with `pool --epochs N` in another --pool-dir"
+    )
 
 
 def _turned(own: int, channels: int) -> str:

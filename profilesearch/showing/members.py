@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilesearch.cli.baseline import state
+from profilesearch.cli.baseline import state, state_trained
 from profilesearch.cli.console import Output
 from profilesearch.cli.workspace import Workspace
 from profilesearch.networks.checkpoints import load_metadata
@@ -62,6 +62,7 @@ def own_members(
                     regular_file(entry_of(start)[0], "checkpoint")  # before it is said that a training begins
                 own = replace(default_recipe(workspace.data(name)), **recipe)
                 there = workspace.trained(name, seed, recipe=own, start=start)
+                state_trained(output, there, workspace.data(name))
             members += [there] if there else []
     return members
 
