@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from profilesearch.deciding import Measures
-from profilesearch.errors import UsageError
+from profilesearch.errors import NO_MEMORY, UsageError
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import Batch
 from profilesearch.networks.plan import Plan
@@ -20,6 +22,8 @@ Order = Callable[[Scope], Mapping[str, Tensor]]
 """Returns the channels of each group of a scope, the most important first."""
 Shown = Callable[[str], AbstractContextManager[Progress | None]]
 """Shows how far a part of the work is, by its name; yields what moves that."""
+Found = TypeVar("Found")
+CPU = torch.device("cpu")
 _NOTHING = (
     "no cut changes what the network gives for these images, as where it is not trained yet: layers are cut alike"
 )
@@ -33,6 +37,7 @@ def looked_at(
     refit: str,
     shown: Shown,
     say: Callable[[str], None],
+    device: torch.device = CPU,
 ) -> Measures:
     """Returns what can be found out about a network.
 
@@ -43,23 +48,43 @@ def looked_at(
             `UsageError`.
         refit: How it will be refitted, by which profiles are judged.
         shown: Shows how far it is.
-        say: Called with a line for people where nothing can be told.
+        say: Called with a line for people where nothing can be told, or memory runs out.
+        device: Where to measure; the network is on the processor before and afterwards.
     """
 
+    def there(work: Callable[[torch.device], Found]) -> Found:
+        return _on(device, plan.network, work, say)
+
     def losses(scope: Scope) -> FloatArray:
-        images, ordered = _enough(seen()), order(scope)
+        images, ordered, table = _enough(seen()), order(scope), plan.table.within(scope)
         with shown("measuring what each layer can lose") as move:
-            found = group_losses(plan.network, plan.table.within(scope), ordered, images, move)
+            found = there(lambda place: group_losses(plan.network, table, ordered, images.to(place), move))
         if bool((found == found.flat[0]).all()):
             say(_ALIKE if found.any() else _NOTHING)
         return found
 
     def judge(profile: Profile) -> float:
-        pruned = prune_ordered(plan, profile, order(profile.scope))
+        pruned = prune_ordered(plan, profile, order(profile.scope))  # on the processor, like all that plans do
         with shown("refitting weights, to see what comes of it") as move:
-            return far_off(pruned, plan.network, _enough(seen()), judged_by(refit), move)
+            return there(lambda _: far_off(pruned, plan.network, _enough(seen()), judged_by(refit), move))
 
     return Measures(losses, judge)
+
+
+def _on(
+    device: torch.device, network: nn.Module, work: Callable[[torch.device], Found], say: Callable[[str], None]
+) -> Found:
+    """Does work with a network on a device; on the processor, from where it comes, where memory runs out there."""
+    try:
+        network.to(device)
+        return work(device)
+    except RuntimeError as error:
+        if device == CPU or not any(text in str(error) for text in NO_MEMORY):
+            raise
+        say(f"out of memory on {device}; going on on the processor")
+    finally:
+        network.to(CPU)
+    return work(CPU)
 
 
 def _enough(seen: Batch | None) -> Tensor:

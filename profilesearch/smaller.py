@@ -160,7 +160,7 @@ def prune(
     shown = partial(_told, progress)
     order = cache(partial(_order, plan, criterion, seed, seen, shown))
     said: list[str] = []
-    measures = looked_at(plan, order, lambda: seen, refit, shown, said.append)
+    measures = looked_at(plan, order, lambda: seen, refit, shown, said.append, _workplace(network))
     budget, count = Budget(metric, keep, keep_params), 0 if seen is None else len(seen[0])
     chosen, source, why = taken(plan, budget, scope, Path(store), asked, seed, count, measures)
     for line in said:
@@ -202,7 +202,7 @@ def _counts(pruned: Pruned) -> tuple[tuple[int, int], tuple[int, int]]:
 def _refitted(
     pruned: Pruned, full: nn.Module, network: nn.Module, images: Tensor | None, refit: str, progress: Progress | None
 ) -> Refitted:
-    """Refits a pruned network on images, on the device of the given one, and leaves it there; says what was refitted.
+    """Refits a pruned network on images, where that can be done best, and leaves it there; says what was refitted.
 
     Args:
         pruned: What is left of the full network.
@@ -212,7 +212,7 @@ def _refitted(
         refit: How.
         progress: Called before every layer.
     """
-    device = next(each.device for each in network.parameters() if each.is_floating_point())
+    device = _workplace(network)
     full.to(device)
     pruned.network.to(device)
     if images is None:
@@ -222,6 +222,12 @@ def _refitted(
     if refit == "none":
         return Refitted("none", False, ())
     return refit_on(pruned, full, images.float(), refit, progress=progress)
+
+
+def _workplace(network: nn.Module) -> torch.device:
+    """Returns the device of a network; the processor for those without the double precision that fits take."""
+    device = next(each.device for each in network.parameters() if each.is_floating_point())
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _like(pruned: Pruned, network: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from profilesearch import apply, blending, looking, prune
@@ -144,3 +145,35 @@ def test_apply_holds_it_against_uniform_unless_it_is_that(
         assert "Hold it against the same part of every layer" not in said
     apply.main([*options[:-4], "--profile", "uniform", "--against", "blend"])
     assert "nothing to hold it against: blend comes out as it" in " ".join(capsys.readouterr().out.split())
+
+
+def test_measuring_goes_on_on_the_processor_where_a_device_has_too_little_memory() -> None:
+    said: list[str] = []
+    places: list[torch.device] = []
+
+    def work(place: torch.device) -> str:
+        places.append(place)
+        if place.type != "cpu":
+            raise RuntimeError("meta out of memory. Tried to allocate 2.00 GiB")
+        return "measured"
+
+    network = nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    assert looking._on(looking.CPU, network, work, said.append) == "measured"
+    assert not said and torch.equal(network.weight, before)
+    assert looking._on(torch.device("meta"), nn.Identity(), work, said.append) == "measured"
+    assert said == ["out of memory on meta; going on on the processor"]
+    assert [place.type for place in places] == ["cpu", "meta", "cpu"]
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        looking._on(torch.device("meta"), nn.Identity(), lambda _: torch.ones(1, 2) @ torch.ones(1, 2), said.append)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_prune_measures_on_the_gpu_of_a_network(deeper: Problem, digits: DataSet) -> None:
+    network, images = deeper.members[0].load(), digits.normalize(digits.train[:60].pixels, 1)
+    here = prune(network, 0.3, images=images, profile="sensitivity")
+    there = prune(network.to("cuda"), 0.3, images=images.to("cuda"), profile="sensitivity")
+    assert {each.device.type for each in there.network.parameters()} == {"cuda"}
+    kept, other = ([dict(small.profile.keep)[name] for name in here.profile.keep] for small in (here, there))
+    np.testing.assert_allclose(kept, other, atol=0.1)
+    assert prune(network, 0.3, images=images.to("cuda"), profile="blend").source == "blend"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from profilesearch.applying.settings import Applying
@@ -132,10 +133,10 @@ def _order(subject: Subject, scope: Scope, settings: Applying, output: Output) -
     return subject.orders[scope]
 
 
-def measures(subject: Subject, settings: Applying, output: Output) -> Measures:
-    """Returns what can be found out about a network, on training images."""
+def measures(subject: Subject, settings: Applying, output: Output, device: torch.device) -> Measures:
+    """Returns what can be found out about a network, on training images, on a device."""
     order = partial(_order, subject, settings=settings, output=output)
-    return looked_at(subject.plan, order, subject.sample, settings.refit, output.progress, output.say)
+    return looked_at(subject.plan, order, subject.sample, settings.refit, output.progress, output.say, device)
 
 
 def _finetune(

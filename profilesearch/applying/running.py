@@ -87,7 +87,7 @@ def apply(settings: Applying, output: Output, world: World, searching: type[Sett
     with output.progress("finding what can be pruned"):
         table = plan.table
     subject = Subject(member, plan, data, learning_images(member, data))
-    found = measures(subject, settings, output)
+    found = measures(subject, settings, output, world.device)
     settings, profiles = world.first(
         lambda: _fitted(settings, chosen, rival, subject, workspace, output, searching, found)
     )
