@@ -183,6 +183,13 @@ def test_what_treats_channels_by_themselves_is_followed(kind: str) -> None:
     assert not kernels_without_a_row(plan.network, plan.table)
 
 
+def test_channels_that_become_the_pixels_of_one_stay_together() -> None:
+    plan = plan_of(lambda: nn.Sequential(nn.Conv2d(8, 32, 1), nn.PixelShuffle(2), nn.BatchNorm2d(8), nn.ReLU()))
+    group = next(group for group in plan.table.groups if group.name == "between.0")
+    assert group.channels == 8
+    assert half(plan).get_submodule("between.0").out_channels == 16
+
+
 LEFT_OUT: dict[str, tuple[Layer, str]] = {
     "size in view": (Fixed, r"holds this width itself \(test_kinds.py, line \d+: RuntimeError: shape"),
     "assert": (Asserting, r"holds this width itself \(test_kinds.py, line \d+: AssertionError: eight channels wanted"),

@@ -112,6 +112,9 @@ class Operations:
             split = (len(labels), groups, labels.shape[1] // groups, *labels.shape[2:])
             self._rules.set(outs[0], compact(self._view(labels, split).transpose(1, 2).reshape(labels.shape)))
             return
+        if name == "pixel_shuffle" and varying(need(args[0])) == [args[0].dim() - 3]:
+            self._rules.set(outs[0], self._enlarge(need(args[0]), outs[0].shape))
+            return
         if name == "constant_pad_nd":
             self._rules.set(outs[0], pad(need(args[0]), args[1]))
             return
@@ -152,6 +155,13 @@ class Operations:
             self._rules.labels.tie(after, one, across=True)
             after = one
         return after
+
+    def _enlarge(self, before: Tensor, shape: Sequence[int]) -> Tensor:
+        """Follows channels that become pixels: those that lie in one channel afterwards stay together."""
+        parts = before.view(*before.shape[:-3], shape[-3], -1, *before.shape[-2:])
+        kept = parts.select(-3, 0)
+        self._rules.labels.tie(parts, kept.unsqueeze(-3).expand_as(parts))
+        return first(kept, 2).expand(shape)
 
     def _tie_pieces(self, whole: Tensor, pieces: list[Tensor], name: str, args: Any) -> None:
         """Equal pieces of the channels must stay equal, unless each has its number; any others need numbers."""
