@@ -30,6 +30,7 @@ from profilesearch.research.study.jobs import FineTune, Score, Sources, identity
 from profilesearch.research.study.measuring import run_scores
 from profilesearch.research.study.rivals import elastic_member
 from profilesearch.research.study.sizes import QUICK
+from profilesearch.research.study.truth import _among, _regret
 from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.measures import measured
 from profilesearch.scoring.problem import Problem
@@ -218,6 +219,20 @@ def test_few_pairs_and_equal_scores_claim_nothing() -> None:
     assert math.isnan(flat.value)
     assert leading({"accuracy": flat, "parameters": some, "loss": flat}) == "parameters"
     assert leading({("sample", 250): flat, ("batch", 250): some}) == ("batch", 250)
+
+
+def test_the_order_of_profiles_does_not_choose_among_equal_scores() -> None:
+    score = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.5, 0.2, 0.1, 0.1, 0.1])  # the fifth of ten has an equal
+    after = np.array([0.95, 0.93, 0.94, 0.90, 0.97, 0.91, 0.80, 0.7, 0.6, 0.5])
+    turned = np.arange(10)
+    turned[4], turned[5] = 5, 4
+    half = _among(score, after, 2)
+    assert half == correlation(score[:6].tolist(), after[:6].tolist())
+    assert _among(score[turned], after[turned], 2).value == pytest.approx(half.value)
+    assert _among(score, after, 5).value == pytest.approx(0.5)  # without equals, as many as were asked for
+    assert _among(score[:2], after[:2], 5).value == pytest.approx(1)
+    level = np.array([0.8, 0.8, 0.1])
+    assert [_regret(level[turn], after[:3][turn]) for turn in ([0, 1, 2], [1, 0, 2])] == pytest.approx([1, 1])
 
 
 def test_steps_are_as_many_as_were_asked_for(digits: DataSet) -> None:

@@ -53,9 +53,10 @@ def truth(lab: Lab) -> Section:
         f"are drawn. All are refitted and fine-tuned for {first} epochs, the better half by what came out for {second} "
         f"epochs with {lab.sizes.truth_seeds} seeds (peak learning rate {RATE:g}, cosine, distillation {DISTILL:g}). "
         "Spearman's rank correlation of each score with the test accuracy after that: over all, over the better half "
-        "and the best fifth by that score, and over those that were fine-tuned for longer. Regret: the best accuracy "
-        "minus that of the profile which the score puts first, in points. The last row is one seed beside "
-        "another; scores stand beside the mean of the seeds, which is less noisy: a perfect one could have more.",
+        "and the best fifth by that score, with the equals of their last profile, and over those that were fine-tuned "
+        "for longer. Regret: the best accuracy minus that of the profile which the score puts first, in points, the "
+        "mean where it puts several there. The last row is one seed beside another; scores stand beside the mean of "
+        "the seeds, which is less noisy: a perfect one could have more.",
         ("keep", "score", "a profile costs", "all", "its best half", "its best fifth", "regret",
          f"after {second} epochs", "regret then"),
         tuple(lines),
@@ -178,14 +179,19 @@ def _budget(lab: Lab, keep: float) -> tuple[list[Line], str]:
 
 
 def _among(score: FloatArray, after: FloatArray, part: int) -> Estimate:
-    """Rank correlation among the best by a score: all of them, a half, a fifth."""
-    best = np.argsort(-score, kind="stable")[: max(3, len(score) // part)]
+    """Rank correlation among the best by a score: all of them, a half, a fifth, with the equals of the last one.
+
+    Else the order of the profiles would choose among equals: of some dozens, one more or less moves the correlation.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = score[order][: max(3, len(score) // part)][-1]
+    best = order[score[order] >= last]
     return correlation(score[best].tolist(), after[best].tolist())
 
 
 def _regret(score: FloatArray, after: FloatArray) -> float:
-    """Points that are lost by taking the profile that a score puts first."""
-    return float(after.max() - after[int(np.argmax(score))]) * 100
+    """Points that are lost by taking the profile that a score puts first, on average where there are several."""
+    return float(after.max() - after[score == score.max()].mean()) * 100
 
 
 def _ceiling(ends: FloatArray) -> Estimate:
