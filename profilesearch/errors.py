@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-NO_MEMORY = ("allocate memory", "out of memory")
+NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """What torch's errors say when there is not enough memory."""
 
 

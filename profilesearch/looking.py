@@ -1,7 +1,9 @@
 """What a trained network shows of itself where it is asked: what cuts of it lose, on the images that are given."""
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import Batch
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile, Scope
-from profilesearch.pruning import prune_ordered
+from profilesearch.pruning import Pruned, prune_ordered
 from profilesearch.refitting import far_off, judged_by
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.system.progress import Progress
@@ -51,14 +53,12 @@ def looked_at(
         say: Called with a line for people where nothing can be told, or memory runs out.
         device: Where to measure; the network is on the processor before and afterwards.
     """
-
-    def there(work: Callable[[torch.device], Found]) -> Found:
-        return _on(device, plan.network, work, say)
+    workplace = _Workplace(plan.network, device, say)
 
     def losses(scope: Scope) -> FloatArray:
         images, ordered, table = _enough(seen()), order(scope), plan.table.within(scope)
         with shown("measuring what each layer can lose") as move:
-            found = there(lambda place: group_losses(plan.network, table, ordered, images.to(place), move))
+            found = workplace.do(lambda place: group_losses(plan.network, table, ordered, images.to(place), move))
         if bool((found == found.flat[0]).all()):
             say(_ALIKE if found.any() else _NOTHING)
         return found
@@ -66,25 +66,42 @@ def looked_at(
     def judge(profile: Profile) -> float:
         pruned = prune_ordered(plan, profile, order(profile.scope))  # on the processor, like all that plans do
         with shown("refitting weights, to see what comes of it") as move:
-            return there(lambda _: far_off(pruned, plan.network, _enough(seen()), judged_by(refit), move))
+            return workplace.do(
+                lambda _: far_off(_copied(pruned), plan.network, _enough(seen()), judged_by(refit), move)
+            )
 
     return Measures(losses, judge)
 
 
-def _on(
-    device: torch.device, network: nn.Module, work: Callable[[torch.device], Found], say: Callable[[str], None]
-) -> Found:
-    """Does work with a network on a device; on the processor, from where it comes, where memory runs out there."""
-    try:
-        network.to(device)
-        return work(device)
-    except RuntimeError as error:
-        if device == CPU or not any(text in str(error) for text in NO_MEMORY):
-            raise
-        say(f"out of memory on {device}; going on on the processor")
-    finally:
-        network.to(CPU)
-    return work(CPU)
+class _Workplace:
+    """Where a network is measured: on a device, and from when memory runs out there on the processor.
+
+    Args:
+        network: On the processor, where it is again after each work, whatever comes of it.
+        device: Where to.
+        say: Called with a line for people when memory runs out.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, say: Callable[[str], None]) -> None:
+        self._network, self._device, self._say = network, device, say
+
+    def do(self, work: Callable[[torch.device], Found]) -> Found:
+        """Does work, which may be done twice, and is told where the network is."""
+        try:
+            self._network.to(self._device)
+            return work(self._device)
+        except RuntimeError as error:
+            if self._device == CPU or not any(text in str(error) for text in NO_MEMORY):
+                raise
+            self._say(f"out of memory on {self._device}; going on on the processor")
+            self._device = CPU
+        finally:
+            self._network.to(CPU)
+        return work(CPU)
+
+
+def _copied(pruned: Pruned) -> Pruned:
+    return replace(pruned, network=copy.deepcopy(pruned.network))
 
 
 def _enough(seen: Batch | None) -> Tensor:

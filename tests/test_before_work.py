@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from profilesearch import apply, compare, groups, pool, train
-from profilesearch.cli.baseline import state, state_pool
+from profilesearch.cli.baseline import state, state_pool, state_trained
 from profilesearch.cli.console import Output
 from profilesearch.cli.outcome import known_worth
 from profilesearch.errors import UsageError
@@ -377,5 +377,24 @@ def test_a_pool_says_where_a_training_has_taught_nothing(here: Path, capsys: Cap
     pool.main([*options, "--epochs", "1", "--lr", "1e-9"])
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "of held-out images right" in line]
     assert said.startswith("resnet8-digits-seed0: ") and "its training reached no more" in said
+    pool.main([*options, "--list"])
+    assert said in capsys.readouterr().out
     pool.main([*options, "--epochs", "3", "--pool-dir", "others"])
     assert "of held-out images right" not in capsys.readouterr().out
+
+
+def test_few_images_do_not_make_a_good_network_one_that_was_taught_nothing(here: Path, capsys: Captured) -> None:
+    digits = load_data("digits")
+    images = replace(digits.train[:200], labels=torch.tensor([0] * 180 + [1] * 20))
+    few = replace(digits, train=images, test=images, num_classes=2)
+    save_network("good.safetensors", build("smallnets:tiny", 2, 1), {"held_out_accuracy": 1.0})
+    member = foreign_member("smallnets:tiny", Path("good.safetensors"), few)
+    output = Output(False, Console(width=300))
+    state(output, member, 1.0, images[165:181], "test", few, 1)
+    state_trained(output, member, few)
+    out = capsys.readouterr().out
+    assert "100.00% of 16 test images right" in out
+    assert "reached no more" not in out and "is this your accuracy" not in out
+    save_network("poor.safetensors", build("smallnets:tiny", 2, 1), {"held_out_accuracy": 0.5})
+    state_trained(output, replace(member, path=Path("poor.safetensors")), few)
+    assert "50.00% of held-out images right" in capsys.readouterr().out

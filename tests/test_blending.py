@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from profilesearch import apply, blending, looking, prune
+from profilesearch import apply, blending, looking, prune, smaller
 from profilesearch.applying.writing import SAME
 from profilesearch.blending import PARTS, between, blended, how_far
 from profilesearch.errors import UsageError
@@ -20,7 +21,7 @@ from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import Pruned
 from profilesearch.refitting import far_off
 from profilesearch.scoring.problem import Problem
-from profilesearch.sensitivity import RATIOS, sensitive
+from profilesearch.sensitivity import RATIOS, group_losses, sensitive
 from profilesearch.tasks.data import DataSet
 
 
@@ -147,32 +148,61 @@ def test_apply_holds_it_against_uniform_unless_it_is_that(
     assert "nothing to hold it against: blend comes out as it" in " ".join(capsys.readouterr().out.split())
 
 
+class Moving(nn.Module):
+    """Notes where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = ["cpu"]
+
+    def to(self, device: torch.device) -> "Moving":  # type: ignore[override]
+        self.places += [device.type] if device.type != self.places[-1] else []
+        return self
+
+
 def test_measuring_goes_on_on_the_processor_where_a_device_has_too_little_memory() -> None:
     said: list[str] = []
-    places: list[torch.device] = []
+    network = Moving()
 
     def work(place: torch.device) -> str:
-        places.append(place)
+        assert network.places[-1] == place.type
         if place.type != "cpu":
             raise RuntimeError("meta out of memory. Tried to allocate 2.00 GiB")
-        return "measured"
+        return place.type
 
-    network = nn.Linear(2, 2)
-    before = network.weight.detach().clone()
-    assert looking._on(looking.CPU, network, work, said.append) == "measured"
-    assert not said and torch.equal(network.weight, before)
-    assert looking._on(torch.device("meta"), nn.Identity(), work, said.append) == "measured"
+    workplace = looking._Workplace(network, torch.device("meta"), said.append)
+    assert (workplace.do(work), network.places) == ("cpu", ["cpu", "meta", "cpu"])
+    assert (workplace.do(work), network.places) == ("cpu", ["cpu", "meta", "cpu"])
     assert said == ["out of memory on meta; going on on the processor"]
-    assert [place.type for place in places] == ["cpu", "meta", "cpu"]
+    other = looking._Workplace(network, torch.device("meta"), said.append)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        looking._on(torch.device("meta"), nn.Identity(), lambda _: torch.ones(1, 2) @ torch.ones(1, 2), said.append)
+        other.do(lambda _: torch.ones(1, 2) @ torch.ones(1, 2))
+    assert network.places[-2:] == ["meta", "cpu"]
+    assert other.do(lambda place: place.type) == "meta"
+
+
+def test_networks_without_double_precision_are_measured_on_the_processor() -> None:
+    for device, there in (("mps", "cpu"), ("cuda", "cuda"), ("cpu", "cpu")):
+        weight = SimpleNamespace(device=torch.device(device), is_floating_point=lambda: True)
+        network: Any = SimpleNamespace(parameters=lambda weight=weight: iter([weight]))
+        assert smaller._workplace(network).type == there
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_prune_measures_on_the_gpu_of_a_network(deeper: Problem, digits: DataSet) -> None:
+def test_prune_measures_on_the_gpu_of_a_network(
+    deeper: Problem, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def noted(model: nn.Module, table: Any, order: Any, images: Tensor, move: Any) -> np.ndarray:
+        seen.append(images.device.type)
+        return group_losses(model, table, order, images, move)
+
+    monkeypatch.setattr(looking, "group_losses", noted)
     network, images = deeper.members[0].load(), digits.normalize(digits.train[:60].pixels, 1)
     here = prune(network, 0.3, images=images, profile="sensitivity")
     there = prune(network.to("cuda"), 0.3, images=images.to("cuda"), profile="sensitivity")
+    assert seen == ["cpu", "cuda"]
     assert {each.device.type for each in there.network.parameters()} == {"cuda"}
     kept, other = ([dict(small.profile.keep)[name] for name in here.profile.keep] for small in (here, there))
     np.testing.assert_allclose(kept, other, atol=0.1)

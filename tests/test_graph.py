@@ -179,6 +179,17 @@ def test_sums_over_pieces_of_a_view_mix_no_channels() -> None:
     assert slices(found, "a")["a.weight", 0] == [[each, each + 4] for each in range(4)]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_padding_among_pieces_takes_no_channel_away(first: bool) -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        y = net.a(x).relu()
+        both = torch.cat([torch.zeros_like(y), y] if first else [y, torch.zeros_like(y)], 1)
+        return tail(net, both.view(len(x), 2, -1, 8, 8)[:, int(first)])
+
+    reasons = {each.reason for each in table(forward, a=conv(3, 8), last=nn.Linear(8, 5)).excluded}
+    assert "no layer takes them" not in reasons
+
+
 def test_shuffled_halves_stay_equal() -> None:
     def forward(net: nn.Module, x: Tensor) -> Tensor:
         x = torch.cat([net.a(x), net.b(x)], 1)

@@ -595,7 +595,6 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
         ("magnitude", "0.6"),
         ("profile", "0.4"),
     ]
-    assert all(float(row["batch64"]) > 0 for row in speeds)
     assert "And at equal measured speed?" in page
     main([*first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
     assert (place / "transferred" / "transfer.md").read_text() == page  # each setting has a page of its own

@@ -49,8 +49,9 @@ def state(
     if images is data.test and (seen := perhaps_seen(member, data)):
         output.say(seen)
     chance = _chance(reached, images)
-    why = chance or _doubt(member, reached, images, data, known)
-    if chance and _trained_so(member, reached, images):
+    theirs = bool(chance) and _trained_so(member, reached, images)
+    why = (not theirs and chance) or _doubt(member, reached, images, data, known)
+    if theirs and reached <= _most_frequent(images):
         output.say(_untaught(chance))
     elif why:
         output.say(
@@ -61,9 +62,10 @@ def state(
 
 def state_trained(output: Output, member: Member, data: DataSet) -> None:
     """Says where a member that was trained here has learned nothing; its accuracy is in its file."""
-    said = load_metadata(member.path).get("held_out_accuracy", 1.0)
-    if chance := _chance(float(said), data.train[split(data, member.split_seed).unsearched]):
-        output.say(f"{member.name}: {said:.2%} of held-out images right; {_untaught(chance)}")
+    said = float(load_metadata(member.path).get("held_out_accuracy", 1))
+    images = data.train[split(data, member.split_seed).unsearched]
+    if said <= _most_frequent(images):
+        output.say(f"{member.name}: {said:.2%} of held-out images right; {_untaught(_chance(said, images))}")
 
 
 def _untaught(chance: str) -> str:
@@ -115,9 +117,13 @@ def _trained_so(member: Member, reached: float, images: Images) -> bool:
 
 def _chance(reached: float, images: Images) -> str:
     """Says what needs no network, where that is as good; nothing elsewhere."""
-    chance = int(torch.bincount(images.labels).max()) / len(images)
+    chance = _most_frequent(images)
     near = accuracy_interval(reached, len(images))[0] <= chance
     return f"saying the most frequent class each time gives {chance:.2%}" if near else ""
+
+
+def _most_frequent(images: Images) -> float:
+    return int(torch.bincount(images.labels).max()) / len(images)
 
 
 def _doubt(member: Member, reached: float, images: Images, data: DataSet, known: Sequence[float]) -> str:

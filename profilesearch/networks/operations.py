@@ -112,7 +112,7 @@ class Operations:
             split = (len(labels), groups, labels.shape[1] // groups, *labels.shape[2:])
             self._rules.set(outs[0], compact(self._view(labels, split).transpose(1, 2).reshape(labels.shape)))
             return
-        if name == "pixel_shuffle" and varying(need(args[0])) == [args[0].dim() - 3]:
+        if name == "pixel_shuffle" and varying(need(args[0])) == [args[0].dim() - 3] and _all_made(need(args[0])):
             self._rules.set(outs[0], self._enlarge(need(args[0]), outs[0].shape))
             return
         if name == "constant_pad_nd":
@@ -136,7 +136,7 @@ class Operations:
         if any(each.dim() != out.dim() or not each.numel() or dim in varying(each) for each in given):
             return False
         rows = [each.narrow(dim, 0, 1) for each in given]
-        if not all(varying(each) and bool((narrow(each)[0] != CONSTANT).all()) for each in rows):
+        if not all(varying(each) and _all_made(each) for each in rows):
             return False
         for each in rows[1:]:
             self._rules.labels.tie(rows[0], each)
@@ -153,7 +153,7 @@ class Operations:
         for dim in dims[:-1] if len(dims) > len(varying(before)) else []:
             one = after.select(dim, 0).unsqueeze(dim).expand_as(after)
             self._rules.labels.tie(after, one, across=True)
-            after = one
+            after = one if _all_made(after) else after
         return after
 
     def _enlarge(self, before: Tensor, shape: Sequence[int]) -> Tensor:
@@ -260,6 +260,11 @@ class Operations:
         for out in outs:
             made = rest.expand(out.shape) if name in _ALONG and out.dim() == rest.dim() else rest.reshape(out.shape)
             self._rules.set(out, compact(made))
+
+
+def _all_made(labels: Tensor) -> bool:
+    """Says whether a layer makes every entry: there is no padding among them."""
+    return bool((narrow(labels)[0] != CONSTANT).all())
 
 
 def _lines(labels: Tensor) -> list[list[int]]:

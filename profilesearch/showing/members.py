@@ -62,8 +62,9 @@ def own_members(
                     regular_file(entry_of(start)[0], "checkpoint")  # before it is said that a training begins
                 own = replace(default_recipe(workspace.data(name)), **recipe)
                 there = workspace.trained(name, seed, recipe=own, start=start)
+            if there:
                 state_trained(output, there, workspace.data(name))
-            members += [there] if there else []
+                members.append(there)
     return members
 
 
