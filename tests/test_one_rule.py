@@ -20,6 +20,7 @@ from profilesearch.cli.workspace import Workspace
 from profilesearch.deciding import NOTHING, Measures
 from profilesearch.errors import UsageError
 from profilesearch.evidence import AtHand
+from profilesearch.looking import CPU
 from profilesearch.networks.architectures import build
 from profilesearch.networks.names import BLEND, POLICY
 from profilesearch.networks.plan import Plan
@@ -140,6 +141,6 @@ def test_what_too_few_images_tell_is_not_asked_of_them() -> None:
         member = Member("mine", "resnet8", "digits", Path("mine.safetensors"), "all", 0)
         subject = Subject(member, plan, digits, digits.train[:count])
         settings = Applying.read(["--arch", "resnet8", "--data", "digits", "--criterion", "l1"])
-        found = measures(subject, settings, Output.of(settings))
+        found = measures(subject, settings, Output.of(settings), CPU)
         with pytest.raises(UsageError, match="measure what images=10 or more lose by it"):
             found.losses("block")

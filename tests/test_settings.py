@@ -137,15 +137,14 @@ def test_hyperparameters_of_ppo_are_for_ppo(capsys: pytest.CaptureFixture[str]) 
     assert said in capsys.readouterr().err
 
 
-def test_a_comparison_gives_hyperparameters_to_every_searcher_by_ppo(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_comparison_gives_hyperparameters_to_every_searcher_by_ppo(place: Path) -> None:
     options = ["--arch", "resnet8", "--data", "digits", "--seeds", "0", "--searchers", "ppo-sensitivity", "--json"]
-    curves = []
-    for more in ([], ["--ppo", "episodes=1", "log_std=-5"]):
-        call("compare", *options, "--evaluations", "6", "--images", "40", "--random-sample", "1", *more)
-        curves.append(json.loads(capsys.readouterr().out)["curves"]["ppo-sensitivity"])
-    assert curves[0] != curves[1]
+    tried = []
+    for runs, more in (("one", []), ("other", ["--ppo", "episodes=1", "log_std=-5"])):
+        call("compare", *options, "--evaluations", "6", "--images", "40", "--random-sample", "1", "--runs", runs, *more)
+        lines = Path(runs, "ledger.jsonl").read_text().splitlines()
+        tried.append([json.loads(line.partition(" ")[2]).get("widths") for line in lines])
+    assert tried[0] != tried[1]
 
 
 def test_another_ppo_is_another_search_that_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
