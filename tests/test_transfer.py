@@ -595,6 +595,7 @@ def test_a_comparison_grows_by_several_commands(place: Path, capsys: pytest.Capt
         ("magnitude", "0.6"),
         ("profile", "0.4"),
     ]
+    assert 0.5 < float(speeds[0]["batch64"]) < 2
     assert "And at equal measured speed?" in page
     main([*first, "--seeds", "0", "1", "--upstream-epochs", "2"])  # another setting
     assert (place / "transferred" / "transfer.md").read_text() == page  # each setting has a page of its own
