@@ -4,8 +4,12 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
-"""What torch's errors say when there is not enough memory."""
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+
+
+def no_memory(error: BaseException) -> bool:
+    """Says whether an error of torch is one of too little memory, by what it says."""
+    return any(text in str(error) for text in _NO_MEMORY)
 
 
 class UsageError(ValueError):

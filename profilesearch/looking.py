@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from profilesearch.deciding import Measures
-from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch.errors import UsageError, no_memory
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import Batch
 from profilesearch.networks.plan import Plan
@@ -91,7 +91,7 @@ class _Workplace:
             self._network.to(self._device)
             return work(self._device)
         except RuntimeError as error:
-            if self._device == CPU or not any(text in str(error) for text in NO_MEMORY):
+            if self._device == CPU or not no_memory(error):
                 raise
             self._say(f"out of memory on {self._device}; going on on the processor")
             self._device = CPU

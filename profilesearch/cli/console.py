@@ -19,7 +19,7 @@ from profilesearch.cli import starting
 from profilesearch.cli.progress import shown
 from profilesearch.cli.settings import Settings
 from profilesearch.cli.wording import in_options
-from profilesearch.errors import NO_MEMORY, UsageError, printable, redacted
+from profilesearch.errors import UsageError, no_memory, printable, redacted
 from profilesearch.system.allocator import keep_freed_memory
 from profilesearch.system.amounts import finite
 from profilesearch.system.progress import Progress
@@ -151,7 +151,7 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
     except UsageError as error:
         _fail(in_options(str(error)))
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
+        if isinstance(error, RuntimeError) and not no_memory(error):
             raise
         _fail("not enough memory; use smaller images (--data NAME@SIZE) or a smaller network")
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch.errors import UsageError, no_memory
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.plan import copied
 from profilesearch.networks.raising import raised_where
@@ -60,7 +60,7 @@ def answer(network: nn.Module, images: Tensor) -> Any:
         with torch.no_grad():
             return network(images.to("cpu", torch.float32, copy=True))  # which some change in place
     except Exception as error:  # whatever the network's own code raises
-        if any(text in str(error) for text in NO_MEMORY):
+        if no_memory(error):
             raise
         raise UsageError(f"{type(network).__name__} cannot take these images ({raised_where(error)})") from error
 

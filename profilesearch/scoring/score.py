@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from profilesearch.errors import NO_MEMORY, UsageError, choose
+from profilesearch.errors import UsageError, choose, no_memory
 from profilesearch.networks.cost import evaluated
 from profilesearch.networks.criteria import keep_channels, rank_channels
 from profilesearch.networks.folding import fold, foldable
@@ -183,7 +183,7 @@ class Scorer:
         except (UsageError, MemoryError):
             raise
         except Exception as error:  # whatever the network's own code raises
-            if any(text in str(error) for text in NO_MEMORY):
+            if no_memory(error):
                 raise
             raise UsageError(
                 f"the network does not run where its groups keep {', '.join(map(str, widths))} channels "

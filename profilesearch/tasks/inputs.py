@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch.errors import UsageError, no_memory
 from profilesearch.networks.cost import evaluating
 from profilesearch.tasks.hardware import device_of
 
@@ -26,7 +26,7 @@ def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
             _run(model, _images(model, (channels, *image_shape[1:])))
             return channels
         except Exception as error:  # whatever a network of one's own raises
-            if any(text in str(error) for text in NO_MEMORY):
+            if no_memory(error):
                 raise
             reasons[channels] = error
     likely = first[0] if first else image_shape[0]
@@ -78,6 +78,6 @@ def _run(model: nn.Module, images: Tensor) -> None:
         try:
             model(images)
         except RuntimeError as error:
-            if not any(text in str(error) for text in NO_MEMORY):
+            if not no_memory(error):
                 raise
             model(images[:1])  # memory may suffice for one

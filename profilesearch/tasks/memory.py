@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TypeVar
 
-from profilesearch.errors import NO_MEMORY
+from profilesearch.errors import no_memory
 
 BATCH = 250
 """Images a pass, where memory suffices."""
@@ -43,7 +43,7 @@ def fitting(
         try:
             return work(batch)
         except RuntimeError as error:
-            if batch <= least or not any(text in str(error) for text in NO_MEMORY):
+            if batch <= least or not no_memory(error):
                 raise
         batch = max(least, batch // 2)
         if say:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profilesearch.errors import NO_MEMORY, UsageError
+from profilesearch.errors import UsageError, no_memory
 from profilesearch.networks.cost import in_training
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.parallel import World
@@ -41,7 +41,7 @@ def check_trains(model: nn.Module, pixels: Tensor, classes: int) -> None:
         except UsageError:
             raise
         except Exception as error:  # whatever a network of one's own raises
-            if any(text in str(error) for text in NO_MEMORY):
+            if no_memory(error):
                 raise UsageError(_TOO_LITTLE) from error
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(f"{name} cannot be trained: in training mode it says: {reason}") from error
@@ -108,7 +108,7 @@ class Step:
                 return loss
             except RuntimeError as error:
                 alone = self._world.size == 1 and not _is_recorded(labels.device)
-                if not alone or not any(text in str(error) for text in NO_MEMORY):
+                if not alone or not no_memory(error):
                     raise  # one process of several, or a recorded step, cannot change its number of parts
                 self._halve(len(labels))
 
