@@ -38,8 +38,10 @@ class Plan:
     def table(self) -> GroupTable:
         """Channel groups of every scope, each checked: the pruned network equals the masked one."""
         _check_own_weights(self.network)
-        network = copied(self.network).float()
-        return check_plan(network, trace(network, self.example), self.example)
+        return check_plan(self.network, self._traced(), self.example)
+
+    def _traced(self) -> GroupTable:
+        return trace(copied(self.network).float(), self.example)
 
     @property
     def example(self) -> Tensor:

@@ -4,6 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,8 +59,8 @@ class Pruner:
         cut = {name: tensor.detach() for name, tensor in self.cut(keep).items()}
         shared = {id(tensor): tensor for tensor in self._tensors.values()}
         pruned = copy.deepcopy(self.model, shared)
-        if not share:
-            cut = {name: tensor.clone() for name, tensor in cut.items()}
+        if not share:  # what was cut is a copy already
+            cut = {n: each.clone() if each.shape == self._tensors[n].shape else each for n, each in cut.items()}
         numbers = {name: cut[tensor].shape[dim] for name, (tensor, dim) in self._numbers.items()}
         for name, number in self._held.items():
             gone = ((group.channels - len(keep[group.name])) * rows.shape[1] for _, group, rows in self._follows[name])
@@ -224,10 +225,10 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     """Says why a network cannot be pruned to these channels of some groups of a table; empty where it can."""
     groups = tuple(group for group in table.groups if group.name in keep)
     widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
+    masked = partial(mask, model, groups, keep)  # made anew where it is needed: with another one it may take too much
     with evaluating(model), torch.no_grad():
         try:
-            masked = mask(model, groups, keep)
-            expected = run(masked, batch)
+            expected = run(masked(), batch)
         except Exception as error:  # whatever the network's own code raises
             return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
@@ -240,7 +241,7 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         if shapes[0] != shapes[1]:
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
         if not all(each.is_floating_point() for each in expected):
-            given, expected = ([*made, *told(each, batch)] for made, each in ((given, pruned), (expected, masked)))
+            given, expected = [*given, *told(pruned, batch)], [*expected, *told(masked(), batch)]
         tolerance = TOLERANCE if batch.dtype == torch.float64 else _SINGLE
         if not difference(given, expected) < tolerance:
             again = difference(run(model, batch, 1), run(model, batch, 2))
@@ -249,7 +250,7 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     if macs != int(cost.macs(widths)):
         return "its multiply-adds do not follow its width"
     reason = stops_training(pruned, batch)
-    only = reason and not stops_training(masked, batch)  # not where the full network wants targets, say
+    only = reason and not stops_training(masked(), batch)  # not where the full network wants targets, say
     return f"the forward pass of a training holds this width itself ({reason})" if only else ""
 
 
