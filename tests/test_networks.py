@@ -356,17 +356,19 @@ def test_criteria_drop_what_they_are_made_to_drop(criterion: str) -> None:
     assert rank_channels(plan.network, plan.table, criterion, 0, batch)["layer2.1.conv1"][-1] == 5
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_reconstruction_takes_what_costs_least_when_all_others_are_fitted_anew(kernel: int) -> None:
+@pytest.mark.parametrize(("kernel", "channels", "outputs"), [(1, 140, 30), (1, 40, 2), (3, 40, 6)])
+def test_reconstruction_takes_what_costs_least_when_all_others_are_fitted_anew(
+    kernel: int, channels: int, outputs: int
+) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 6, kernel)).double().eval()
+    network = nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU(), nn.Conv2d(channels, outputs, kernel)).double().eval()
     images = torch.randn(50, 3, 8, 8, dtype=torch.float64)
     plan = Plan("mine:Net", network, (3, 8, 8))
     (order,) = reconstruction_orders(network, plan.table.within("block"), images).values()
     weight = network[2].weight.detach().flatten(1)
     moments = second_moments(network, {"2.weight"}, images)["2.weight"].double()
     moments.diagonal().add_(1e-2 * moments.diagonal().mean())
-    left = list(range(40))
+    left = list(range(channels))
     for gone in reversed(order.tolist()[1:]):
         inputs = (torch.tensor(left)[:, None] * kernel**2 + torch.arange(kernel**2)).flatten()
         inverse = torch.linalg.inv(moments[inputs][:, inputs])

@@ -10,6 +10,10 @@ from profilesearch.system.progress import Progress
 _RIDGE = 1e-2
 _AT_ONCE = 32
 """Channels whose removal changes the inverse moments at once."""
+_FEWER = 0.75
+"""Part of the channels that are known at which the others are forgotten."""
+_WIDE = 8
+"""Inputs of a layer, times those of each channel, for each of its outputs, up to which `_Products` is faster."""
 
 
 def reconstruction_orders(
@@ -48,9 +52,9 @@ def reconstruction_orders(
 
 
 class _Reader:
-    """A layer that reads a group: its weights on these channels, and the inverse moments of its inputs.
+    """A layer that reads a group: the inverse moments of its inputs, and its weights on these channels.
 
-    Updates of the inverse are collected and made many at a time, which reads that large matrix as many times less.
+    Updates of large matrices are collected and made many at a time, which reads them as many times less.
 
     Args:
         weight: Shape (O, I, ...).
@@ -70,15 +74,15 @@ class _Reader:
         self._inverse = inverse[own.flatten()[:, None], own.flatten()]
         blocks = self._inverse.reshape(channels, self._size, channels, self._size)
         self._blocks = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
-        self._weight = flat.flatten(1)[:, own.flatten()]  # (O, all)
-        each_weight = self._weight.T.reshape(channels, self._size, -1)
-        self._squares = each_weight @ each_weight.mT
+        read = flat.flatten(1)[:, own.flatten()]
+        kind = _Products if self._size * own.numel() <= _WIDE * len(read) else _Weights
+        self._weights = kind(read, self._size)
         self._across: list[Tensor] = []
         self._steps: list[Tensor] = []
 
     def losses(self, left: Tensor) -> Tensor:
         """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
-        blocks, squares = self._blocks[left], self._squares[left]
+        blocks, squares = self._blocks[left], self._weights.squares[left]
         alone = self._size == 1  # much faster than solving one equation at a time
         lost: Tensor = squares / blocks if alone else torch.linalg.solve(blocks, squares)
         return lost.diagonal(dim1=1, dim2=2).sum(dim=1) / self._scale
@@ -90,26 +94,91 @@ class _Reader:
         if self._steps:
             across -= torch.cat(self._across)[:, own].T @ torch.cat(self._steps)
         step = torch.linalg.solve(across[:, own], across)
-        self._blocks -= self._by_channel(across).mT @ self._by_channel(step)
-        gone = self._weight[:, own].clone()
-        self._weight -= gone @ step
-        # W'W was (V + G T)'(V + G T), where V is W now, G what is gone, T the step.
-        moved = self._by_channel(gone.T @ self._weight).mT @ self._by_channel(step)
-        self._squares -= moved + moved.mT + self._by_channel(step).mT @ (gone.T @ gone) @ self._by_channel(step)
+        self._blocks -= _by_channel(across).mT @ _by_channel(step)
+        self._weights.remove(own, step)
         self._across.append(across)
         self._steps.append(step)
 
-    def forget(self, left: Tensor) -> None:
-        """Makes the updates of the inverse, of the channels left alone; from now on, these are all."""
-        own = (left[:, None] * self._size + torch.arange(self._size, device=left.device)).flatten()
-        self._inverse = self._inverse[own[:, None], own]
-        self._inverse -= torch.cat(self._across)[:, own].T @ torch.cat(self._steps)[:, own]
-        self._weight, self._blocks, self._squares = self._weight[:, own], self._blocks[left], self._squares[left]
+    def update(self) -> None:
+        """Makes the updates of the inverse that were collected."""
+        self._inverse.addmm_(torch.cat(self._across).T, torch.cat(self._steps), alpha=-1)
+        self._weights.update()
         self._across, self._steps = [], []
 
-    def _by_channel(self, rows: Tensor) -> Tensor:
-        """Returns rows (r, all) as (channels, r, r)."""
-        return rows.reshape(self._size, -1, self._size).movedim(0, 1)
+    def forget(self, left: Tensor) -> None:
+        """Forgets all channels but those left, once updates are made; from now on, these are all."""
+        own = (left[:, None] * self._size + torch.arange(self._size, device=left.device)).flatten()
+        self._inverse, self._blocks = self._inverse[own[:, None], own], self._blocks[left]
+        self._weights.forget(left, own)
+
+
+class _Weights:
+    """Weights W (O, all) of a layer on the channels of a group: faster where it makes few channels of many inputs.
+
+    Attributes:
+        squares: Products of each channel's weights with one another, W'W of it alone, (channels, r, r).
+    """
+
+    def __init__(self, weight: Tensor, size: int) -> None:
+        self._weight = weight
+        each = weight.T.reshape(-1, size, len(weight))
+        self.squares = each @ each.mT
+
+    def remove(self, own: slice, step: Tensor) -> None:
+        """Moves the weights on the inputs `own` to the others, by a step (r, all) for each."""
+        gone = self._weight[:, own].clone()
+        self._weight -= gone @ step
+        # W'W was (V + G T)'(V + G T), where V is W now, G what is gone, T the step.
+        moved = _by_channel(gone.T @ self._weight).mT @ _by_channel(step)
+        self.squares -= moved + moved.mT + _by_channel(step).mT @ (gone.T @ gone) @ _by_channel(step)
+
+    def update(self) -> None:
+        """Makes what was collected: nothing."""
+
+    def forget(self, left: Tensor, own: Tensor) -> None:
+        """Forgets all channels but those that are left, with their inputs."""
+        self._weight, self.squares = self._weight[:, own], self.squares[left]
+
+
+class _Products:
+    """Does what `_Weights` does by W'W (all, all), whose updates are collected like those of the inverse.
+
+    With W now G T less, W'W is T'S + S'T less, where S is G'W - G'G T / 2.
+    """
+
+    def __init__(self, weight: Tensor, size: int) -> None:
+        self._products = weight.T @ weight
+        each = weight.T.reshape(-1, size, len(weight))
+        self.squares = each @ each.mT
+        self._steps: list[Tensor] = []
+        self._halves: list[Tensor] = []
+
+    def remove(self, own: slice, step: Tensor) -> None:
+        """Does what that of `_Weights` does."""
+        across = self._products[own].clone()  # (r, all)
+        if self._steps:
+            steps, halves = torch.cat(self._steps), torch.cat(self._halves)
+            across -= steps[:, own].T @ halves + halves[:, own].T @ steps
+        half = across - across[:, own] @ step / 2
+        moved = _by_channel(step).mT @ _by_channel(half)
+        self.squares -= moved + moved.mT
+        self._steps.append(step)
+        self._halves.append(half)
+
+    def update(self) -> None:
+        """Makes the updates that were collected."""
+        steps, halves = torch.cat(self._steps), torch.cat(self._halves)
+        self._products.addmm_(steps.T, halves, alpha=-1).addmm_(halves.T, steps, alpha=-1)
+        self._steps, self._halves = [], []
+
+    def forget(self, left: Tensor, own: Tensor) -> None:
+        """Does what that of `_Weights` does."""
+        self._products, self.squares = self._products[own[:, None], own], self.squares[left]
+
+
+def _by_channel(rows: Tensor) -> Tensor:
+    """Returns rows (r, all) as (channels, r, r)."""
+    return rows.reshape(len(rows), -1, len(rows)).movedim(0, 1)
 
 
 def _order(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
@@ -123,6 +192,9 @@ def _order(group: ChannelGroup, readers: list[_Reader]) -> Tensor:
         left = torch.cat([left[:place], left[place + 1 :]])
         if len(gone) % _AT_ONCE == 0:
             for reader in readers:
-                reader.forget(left)
-            known, left = known[left], torch.arange(len(left))
+                reader.update()
+            if len(left) <= _FEWER * len(known):  # not each time: large matrices are slow to copy
+                for reader in readers:
+                    reader.forget(left)
+                known, left = known[left], torch.arange(len(left))
     return torch.tensor([int(known[left[0]]), *reversed(gone)])
