@@ -159,20 +159,24 @@ def _closest(
     network, device = pruned.network, device_of(model)
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     wanted, start = outputs_of(model, judge), _copied(network)
-    tried: list[tuple[float, Refitted, dict[str, Tensor]]] = []
+    far, chosen, state = math.inf, Refitted(AS_CUT, False, ()), start
+
+    def consider(fitted: Refitted) -> None:
+        nonlocal far, chosen, state
+        if (given := distance(outputs_of(network, judge), wanted)) < far:
+            far, chosen, state = given, fitted, _copied(network)
+
     for inputs in (AS_CUT, *INPUTS):
         _put(named_tensors(network), start)
         fitted = (
             Refitted(AS_CUT, False, ()) if inputs == AS_CUT else _fitted(pruned, model, learn, inputs, say, progress)
         )
-        tried.append((distance(outputs_of(network, judge), wanted), fitted, _copied(network)))
+        consider(fitted)
         if norms:
             with torch.no_grad():
                 parts = (learn[part].to(device) for part in batches(len(learn), _AT_ONCE))
                 reestimate(evaluated(network), norms, parts)
-            again = replace(fitted, reestimated=True)
-            tried.append((distance(outputs_of(network, judge), wanted), again, _copied(network)))
-    _, chosen, state = min(tried, key=lambda each: each[0] if math.isfinite(each[0]) else math.inf)
+            consider(replace(fitted, reestimated=True))
     _put(named_tensors(network), state)
     return chosen
 
