@@ -356,7 +356,7 @@ def test_criteria_drop_what_they_are_made_to_drop(criterion: str) -> None:
     assert rank_channels(plan.network, plan.table, criterion, 0, batch)["layer2.1.conv1"][-1] == 5
 
 
-@pytest.mark.parametrize(("kernel", "channels", "outputs"), [(1, 140, 30), (1, 40, 2), (3, 40, 6)])
+@pytest.mark.parametrize(("kernel", "channels", "outputs"), [(1, 140, 30), (1, 40, 2), (2, 40, 100), (3, 40, 6)])
 def test_reconstruction_takes_what_costs_least_when_all_others_are_fitted_anew(
     kernel: int, channels: int, outputs: int
 ) -> None:

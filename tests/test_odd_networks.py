@@ -614,3 +614,23 @@ def test_weights_of_zero_hide_no_mistake() -> None:
     with pytest.warns(UserWarning, match="no cut changes what the network gives") as said:
         prune(untrained, images=images())
     assert [Path(each.filename).name for each in said] == [Path(__file__).name]
+
+
+def test_what_a_first_forward_pass_makes_is_there_when_pruning_is_checked() -> None:
+    def wide(net: nn.Module, x: Tensor) -> Tensor:
+        return x * net.b.weight.shape[1]  # type: ignore[union-attr]
+
+    def scaled(net: nn.Module, x: Tensor) -> Tensor:
+        if getattr(net, "scale", None) is None:
+            net.scale = nn.Parameter(torch.zeros(5, 1))  # which would hide that mistake
+        return net.last(x.mean((2, 3))) * net.scale[:, 0]  # type: ignore[operator,union-attr,index]
+
+    assert Plan("odd", Odd(between=wide, behind=scaled).eval(), SHAPE).table.names == ("b",)
+
+    def stateful(net: nn.Module, x: Tensor) -> Tensor:
+        if getattr(net, "state", None) is None:
+            net.state = torch.ones(len(x), 4, *x.shape[2:])
+        return net.mixer(torch.cat([x, net.state], 1))  # type: ignore[operator,list-item]
+
+    with pytest.raises(UsageError, match="runs on one image, but not on two random ones"):
+        assert Plan("odd", Odd(between=stateful, mixer=nn.Conv2d(12, 8, 1)).eval(), SHAPE).table

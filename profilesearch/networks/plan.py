@@ -38,10 +38,8 @@ class Plan:
     def table(self) -> GroupTable:
         """Channel groups of every scope, each checked: the pruned network equals the masked one."""
         _check_own_weights(self.network)
-        return check_plan(self.network, self._traced(), self.example)
-
-    def _traced(self) -> GroupTable:
-        return trace(copied(self.network).float(), self.example)
+        network = copied(self.network).float()
+        return check_plan(network, trace(network, self.example), self.example)
 
     @property
     def example(self) -> Tensor:

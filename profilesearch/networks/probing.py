@@ -23,7 +23,7 @@ def probe(model: nn.Module, example: Tensor, single: bool = False) -> tuple[nn.M
     channel would make a difference to the outputs.
     """
     generator = torch.Generator().manual_seed(0)
-    copied = copy.deepcopy(model).requires_grad_(False).to(memory_format=torch.contiguous_format)
+    copied = copy.deepcopy(model).requires_grad_(False)
     copied = copied.float() if single else copied.double()
     for tensor in named_tensors(copied).values():
         if tensor.is_floating_point() and tensor.numel() == max(tensor.shape, default=1):

@@ -13,7 +13,7 @@ _AT_ONCE = 32
 _FEWER = 0.75
 """Part of the channels that are known at which the others are forgotten."""
 _WIDE = 8
-"""Inputs of a layer, times those of each channel, for each of its outputs, up to which `_Products` is faster."""
+"""`_Products` is faster where a layer's inputs, times those of a channel, are at most this many times its outputs."""
 
 
 def reconstruction_orders(
@@ -72,17 +72,19 @@ class _Reader:
         moments.diagonal().add_(_RIDGE * moments.diagonal().mean().clamp_min(1e-30))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments))  # in half the time of any other matrix
         self._inverse = inverse[own.flatten()[:, None], own.flatten()]
+        del moments, inverse  # large ones
         blocks = self._inverse.reshape(channels, self._size, channels, self._size)
         self._blocks = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
-        read = flat.flatten(1)[:, own.flatten()]
-        kind = _Products if self._size * own.numel() <= _WIDE * len(read) else _Weights
-        self._weights = kind(read, self._size)
+        read = flat.flatten(1)[:, own.flatten()]  # (O, all)
+        each_read = read.T.reshape(channels, self._size, -1)
+        self._squares = each_read @ each_read.mT
+        self._weights = (_Products if self._size * own.numel() <= _WIDE * len(read) else _Weights)(read)
         self._across: list[Tensor] = []
         self._steps: list[Tensor] = []
 
     def losses(self, left: Tensor) -> Tensor:
         """Returns what the layer's outputs lose, relative to their mean square, without each of the channels left."""
-        blocks, squares = self._blocks[left], self._weights.squares[left]
+        blocks, squares = self._blocks[left], self._squares[left]
         alone = self._size == 1  # much faster than solving one equation at a time
         lost: Tensor = squares / blocks if alone else torch.linalg.solve(blocks, squares)
         return lost.diagonal(dim1=1, dim2=2).sum(dim=1) / self._scale
@@ -95,12 +97,12 @@ class _Reader:
             across -= torch.cat(self._across)[:, own].T @ torch.cat(self._steps)
         step = torch.linalg.solve(across[:, own], across)
         self._blocks -= _by_channel(across).mT @ _by_channel(step)
-        self._weights.remove(own, step)
+        self._squares -= self._weights.remove(own, step)
         self._across.append(across)
         self._steps.append(step)
 
     def update(self) -> None:
-        """Makes the updates of the inverse that were collected."""
+        """Makes the updates of large matrices that were collected."""
         self._inverse.addmm_(torch.cat(self._across).T, torch.cat(self._steps), alpha=-1)
         self._weights.update()
         self._across, self._steps = [], []
@@ -108,62 +110,59 @@ class _Reader:
     def forget(self, left: Tensor) -> None:
         """Forgets all channels but those left, once updates are made; from now on, these are all."""
         own = (left[:, None] * self._size + torch.arange(self._size, device=left.device)).flatten()
-        self._inverse, self._blocks = self._inverse[own[:, None], own], self._blocks[left]
-        self._weights.forget(left, own)
+        self._inverse = self._inverse[own[:, None], own]
+        self._blocks, self._squares = self._blocks[left], self._squares[left]
+        self._weights.forget(own)
 
 
 class _Weights:
-    """Weights W (O, all) of a layer on the channels of a group: faster where it makes few channels of many inputs.
+    """Weights W (O, all) of a layer on the channels of a group: faster where it makes few channels of many inputs."""
 
-    Attributes:
-        squares: Products of each channel's weights with one another, W'W of it alone, (channels, r, r).
-    """
-
-    def __init__(self, weight: Tensor, size: int) -> None:
+    def __init__(self, weight: Tensor) -> None:
         self._weight = weight
-        each = weight.T.reshape(-1, size, len(weight))
-        self.squares = each @ each.mT
 
-    def remove(self, own: slice, step: Tensor) -> None:
-        """Moves the weights on the inputs `own` to the others, by a step (r, all) for each."""
+    def remove(self, own: slice, step: Tensor) -> Tensor:
+        """Moves the weights on the inputs `own` to all by a step (r, all) for each; those on themselves are zero then.
+
+        Returns:
+            What the products of each channel's weights with one another, W'W of it alone, lose by it: (channels, r, r).
+        """
         gone = self._weight[:, own].clone()
         self._weight -= gone @ step
         # W'W was (V + G T)'(V + G T), where V is W now, G what is gone, T the step.
         moved = _by_channel(gone.T @ self._weight).mT @ _by_channel(step)
-        self.squares -= moved + moved.mT + _by_channel(step).mT @ (gone.T @ gone) @ _by_channel(step)
+        return moved + moved.mT + _by_channel(step).mT @ (gone.T @ gone) @ _by_channel(step)
 
     def update(self) -> None:
-        """Makes what was collected: nothing."""
+        """Makes what was collected, which is nothing here."""
 
-    def forget(self, left: Tensor, own: Tensor) -> None:
-        """Forgets all channels but those that are left, with their inputs."""
-        self._weight, self.squares = self._weight[:, own], self.squares[left]
+    def forget(self, own: Tensor) -> None:
+        """Forgets all inputs but those given."""
+        self._weight = self._weight[:, own]
 
 
 class _Products:
-    """Does what `_Weights` does by W'W (all, all), whose updates are collected like those of the inverse.
+    """The same by W'W (all, all), whose updates are collected like those of the inverse.
 
     With W now G T less, W'W is T'S + S'T less, where S is G'W - G'G T / 2.
     """
 
-    def __init__(self, weight: Tensor, size: int) -> None:
+    def __init__(self, weight: Tensor) -> None:
         self._products = weight.T @ weight
-        each = weight.T.reshape(-1, size, len(weight))
-        self.squares = each @ each.mT
         self._steps: list[Tensor] = []
         self._halves: list[Tensor] = []
 
-    def remove(self, own: slice, step: Tensor) -> None:
-        """Does what that of `_Weights` does."""
+    def remove(self, own: slice, step: Tensor) -> Tensor:
+        """See `_Weights`."""
         across = self._products[own].clone()  # (r, all)
         if self._steps:
             steps, halves = torch.cat(self._steps), torch.cat(self._halves)
             across -= steps[:, own].T @ halves + halves[:, own].T @ steps
         half = across - across[:, own] @ step / 2
-        moved = _by_channel(step).mT @ _by_channel(half)
-        self.squares -= moved + moved.mT
         self._steps.append(step)
         self._halves.append(half)
+        moved = _by_channel(step).mT @ _by_channel(half)
+        return moved + moved.mT
 
     def update(self) -> None:
         """Makes the updates that were collected."""
@@ -171,9 +170,9 @@ class _Products:
         self._products.addmm_(steps.T, halves, alpha=-1).addmm_(halves.T, steps, alpha=-1)
         self._steps, self._halves = [], []
 
-    def forget(self, left: Tensor, own: Tensor) -> None:
-        """Does what that of `_Weights` does."""
-        self._products, self.squares = self._products[own[:, None], own], self.squares[left]
+    def forget(self, own: Tensor) -> None:
+        """See `_Weights`."""
+        self._products = self._products[own[:, None], own]
 
 
 def _by_channel(rows: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -225,10 +224,13 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     """Says why a network cannot be pruned to these channels of some groups of a table; empty where it can."""
     groups = tuple(group for group in table.groups if group.name in keep)
     widths = np.array([len(keep.get(group.name, range(group.channels))) for group in table.groups])
-    masked = partial(mask, model, groups, keep)  # made anew where it is needed: with another one it may take too much
     with evaluating(model), torch.no_grad():
         try:
-            expected = run(masked(), batch)
+            masked = mask(model, groups, keep)
+            expected = run(masked, batch)
+            telling = not all(each.is_floating_point() for each in expected)
+            behind = told(masked, batch) if telling else []
+            del masked  # it and the pruned one at once may take too much memory
         except Exception as error:  # whatever the network's own code raises
             return f"the forward pass does not run where these channels are ignored ({raised_where(error)})"
         try:
@@ -240,8 +242,8 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
         shapes = [[tuple(each.shape) for each in several] for several in (given, expected)]
         if shapes[0] != shapes[1]:
             return f"the forward pass holds this width itself: it gives {', '.join(map(str, shapes[0]))}, pruned"
-        if not all(each.is_floating_point() for each in expected):
-            given, expected = [*given, *told(pruned, batch)], [*expected, *told(masked(), batch)]
+        if telling:
+            given, expected = [*given, *told(pruned, batch)], [*expected, *behind]
         tolerance = TOLERANCE if batch.dtype == torch.float64 else _SINGLE
         if not difference(given, expected) < tolerance:
             again = difference(run(model, batch, 1), run(model, batch, 2))
@@ -250,7 +252,8 @@ def _fault_at(model: nn.Module, table: GroupTable, keep: Mapping[str, Tensor], b
     if macs != int(cost.macs(widths)):
         return "its multiply-adds do not follow its width"
     reason = stops_training(pruned, batch)
-    only = reason and not stops_training(masked(), batch)  # not where the full network wants targets, say
+    # Not where the full network wants targets, say.
+    only = reason and not stops_training(mask(model, groups, keep), batch)
     return f"the forward pass of a training holds this width itself ({reason})" if only else ""
 
 
