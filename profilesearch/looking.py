@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 
 from profilesearch.deciding import Measures
 from profilesearch.errors import UsageError, no_memory
+from profilesearch.judging import Judge, judged_by
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import Batch
 from profilesearch.networks.plan import Plan
 from profilesearch.profiles import Profile, Scope
 from profilesearch.pruning import Pruned, prune_ordered
-from profilesearch.refitting import far_off, judged_by
 from profilesearch.sensitivity import FEWEST, group_losses
 from profilesearch.system.progress import Progress
 
@@ -54,6 +55,7 @@ def looked_at(
         device: Where to measure; the network is on the processor before and afterwards.
     """
     workplace = _Workplace(plan.network, device, say)
+    judging = cache(lambda: Judge(plan.network, _enough(seen()), judged_by(refit)))  # one for all profiles
 
     def losses(scope: Scope) -> FloatArray:
         images, ordered, table = _enough(seen()), order(scope), plan.table.within(scope)
@@ -66,9 +68,7 @@ def looked_at(
     def judge(profile: Profile) -> float:
         pruned = prune_ordered(plan, profile, order(profile.scope))  # on the processor, like all that plans do
         with shown("refitting weights, to see what comes of it") as move:
-            return workplace.do(
-                lambda _: far_off(_copied(pruned), plan.network, _enough(seen()), judged_by(refit), move)
-            )
+            return workplace.do(lambda _: judging()(_copied(pruned), move))
 
     return Measures(losses, judge)
 

@@ -2,8 +2,9 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +14,17 @@ from profilesearch.networks.cost import evaluated, evaluating
 from profilesearch.networks.names import AS_CUT, AUTO, INPUTS
 from profilesearch.networks.outputs import real_outputs
 from profilesearch.networks.probing import named_tensors
-from profilesearch.networks.refit import refit
+from profilesearch.networks.refit import Aims, aims, refit
 from profilesearch.pruning import Pruned
 from profilesearch.scoring.score import reestimate
 from profilesearch.system.progress import Progress
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import device_of
-from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.inputs import arranged, input_channels
 from profilesearch.tasks.memory import batches, fitting
 
 _REFIT_IMAGES = 500
-_JUDGES = 125
+JUDGES = 125
 """Other images that ways to refit are judged by, at most."""
 _AT_ONCE = 64
 _REFIT_BYTES = 4_000_000_000
@@ -78,39 +79,16 @@ def refit_weights(
     return refit_on(pruned, model, data.normalize(some.pixels, channels), inputs, say, progress)
 
 
-def far_off(
-    pruned: Pruned, model: nn.Module, images: Tensor, inputs: str = AUTO, progress: Progress | None = None
-) -> float:
-    """Says how far a pruned network's outputs are from the full one's once it is refitted, which it then is, in place.
-
-    Args:
-        pruned: On any device.
-        model: The full network; never changed.
-        images: Normalized images, (N, C, H, W), ten or more; outputs are compared on a fifth, which no fit looks at.
-        inputs: As for `refit_on`.
-        progress: As for `refit_weights`.
-    """
-    few, device = min(_JUDGES, len(images) // 5), device_of(model)
-    pruned.network.to(device)
-    refit_on(pruned, model, images[:-few], inputs, progress=progress)
-    return distance(outputs_of(pruned.network, images[-few:]), outputs_of(model, images[-few:]))
-
-
-def judged_by(refit: str) -> str:
-    """Returns the refit that profiles are judged by where a network is refitted like this; `auto` where it is not."""
-    return AUTO if refit == "none" else refit
-
-
 def most_used(inputs: str) -> int:
     """Returns how many images a refit looks at, at most."""
-    return _REFIT_IMAGES + (_JUDGES if inputs == AUTO else 0)
+    return _REFIT_IMAGES + (JUDGES if inputs == AUTO else 0)
 
 
 def refit_on(
     pruned: Pruned,
     model: nn.Module,
     images: Tensor,
-    inputs: str = AUTO,
+    inputs: str | Refitted = AUTO,
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Refitted:
@@ -119,60 +97,85 @@ def refit_on(
     Which inputs are better depends on the network: small residual ones are better off with `sequential`, those with
     depthwise layers and many classes with `full`, and some with new statistics behind it. `auto` tries these four ways,
     and the weights as cut, with new statistics or without, and keeps the network whose outputs are closest to the full
-    one's on a fifth of the images, which no fit looks at.
+    one's on a fifth of the images, which no fit looks at. Given how another network was refitted, it tries that
+    way and both fits alone, since others hardly ever become the closest by another profile.
     """
     runs = replace(pruned, network=copy.deepcopy(pruned.network))  # what it keeps of these passes is not given out
-    if inputs == AUTO and len(images) >= _FEWEST:
-        refitted = _closest(runs, model, images, say, progress)
+    images = arranged(model, images)
+    known = inputs if isinstance(inputs, Refitted) else None
+    if len(images) >= _FEWEST and (known or inputs == AUTO):
+        refitted = _closest(runs, model, images, known, say, progress)
     else:
-        refitted = _fitted(runs, model, images, INPUTS[0] if inputs == AUTO else inputs, say, progress)
+        one = INPUTS[0] if known or inputs == AUTO else str(inputs)
+        refitted = _Fitter(runs, model, images, (one,), say, progress)(one)
     _put(mended(pruned.network), mended(runs.network))
     return refitted
 
 
-def _fitted(
-    pruned: Pruned,
-    model: nn.Module,
-    images: Tensor,
-    inputs: str,
-    say: Callable[[str], None] | None,
-    progress: Progress | None,
-) -> Refitted:
-    device = device_of(model)
-    most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
-    start = _copied(pruned.network)
+class _Fitter:
+    """Fits a pruned network on images, in one way after another; what its layers are fitted to is found out once.
 
-    def work(size: int) -> tuple[str, ...]:
-        _put(named_tensors(pruned.network), start)
-        return refit(
-            pruned.network, model, pruned.table, pruned.keep, images[:size].to(device), inputs, progress=progress
-        )
+    Args:
+        pruned: On the device of `model`; every way starts from what it is now.
+        model: The full network.
+        images: Normalized.
+        ways: Of `INPUTS`, those that will be asked for.
+        say: See `refit_weights`.
+        progress: Likewise.
+    """
 
-    return Refitted(inputs, False, fitting(work, say, most))
+    def __init__(
+        self,
+        pruned: Pruned,
+        model: nn.Module,
+        images: Tensor,
+        ways: Collection[str],
+        say: Callable[[str], None] | None,
+        progress: Progress | None,
+    ) -> None:
+        self._pruned, self._model, self._images, self._ways = pruned, model, images, ways
+        self._say, self._progress = say, progress
+        self.start = _copied(pruned.network)
+        self._most = min(len(images), _refit_images(model, tuple(images.shape[1:])))  # type: ignore[arg-type]
+        self._aims: dict[int, Aims] = {}  # by the number of images
+
+    def __call__(self, inputs: str) -> Refitted:
+        """Fits the network, from where it was."""
+        return Refitted(inputs, False, fitting(partial(self._fit, inputs), self._say, self._most))
+
+    def _fit(self, inputs: str, size: int) -> tuple[str, ...]:
+        pruned, images = self._pruned, self._images[:size].to(device_of(self._model))
+        _put(named_tensors(pruned.network), self.start)
+        if size not in self._aims:
+            self._aims.clear()
+            self._aims[size] = aims(self._model, pruned.table, pruned.keep, images, self._ways)
+        return refit(pruned.network, self._aims[size], images, inputs, progress=self._progress)
 
 
 def _closest(
-    pruned: Pruned, model: nn.Module, images: Tensor, say: Callable[[str], None] | None, progress: Progress | None
+    pruned: Pruned,
+    model: nn.Module,
+    images: Tensor,
+    known: Refitted | None,
+    say: Callable[[str], None] | None,
+    progress: Progress | None,
 ) -> Refitted:
-    few = min(_JUDGES, len(images) // 5)
+    few = min(JUDGES, len(images) // 5)
     learn, judge = images[: min(_REFIT_IMAGES, len(images) - few)], images[-few:]
     network, device = pruned.network, device_of(model)
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    wanted, start = outputs_of(model, judge), _copied(network)
-    far, chosen, state = math.inf, Refitted(AS_CUT, False, ()), start
+    fit, wanted = _Fitter(pruned, model, learn, INPUTS, say, progress), outputs_of(model, judge)
+    far, chosen, state = math.inf, Refitted(AS_CUT, False, ()), fit.start
 
     def consider(fitted: Refitted) -> None:
         nonlocal far, chosen, state
         if (given := distance(outputs_of(network, judge), wanted)) < far:
             far, chosen, state = given, fitted, _copied(network)
 
-    for inputs in (AS_CUT, *INPUTS):
-        _put(named_tensors(network), start)
-        fitted = (
-            Refitted(AS_CUT, False, ()) if inputs == AS_CUT else _fitted(pruned, model, learn, inputs, say, progress)
-        )
+    for inputs in (AS_CUT, *INPUTS) if known is None else dict.fromkeys((known.inputs, *INPUTS)):
+        fitted = Refitted(AS_CUT, False, ()) if inputs == AS_CUT else fit(inputs)
         consider(fitted)
-        if norms:
+        if norms and (known is None or (inputs == known.inputs and known.reestimated)):
             with torch.no_grad():
                 parts = (learn[part].to(device) for part in batches(len(learn), _AT_ONCE))
                 reestimate(evaluated(network), norms, parts)

@@ -15,10 +15,12 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import keep_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
+from profilesearch.networks.prefix import Prefix
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.refitting import distance, outputs_of
 from profilesearch.system.progress import Progress
+from profilesearch.tasks.inputs import arranged
 
 RATIOS = (0.25, 0.5, 0.75)
 """Keep ratios at which each group is cut."""
@@ -136,9 +138,11 @@ def group_losses(
     Returns:
         Squared errors of the outputs, relative to their square, shape (G, len(RATIOS)).
     """
-    few = min(_JUDGES, len(images) // 5)
-    judges, pruner = images[-few:], Pruner(model, table)
-    refit, wanted = MomentRefit(model, table, images[:-few]), outputs_of(model, judges)
+    few, images = min(_JUDGES, len(images) // 5), arranged(model, images)
+    judges, pruner, prefix = images[-few:], Pruner(model, table), Prefix(model, table)
+    refit = MomentRefit(model, table, images[:-few])
+    with prefix.noted(model):
+        wanted = outputs_of(model, judges)
     losses = np.zeros((len(table.groups), len(RATIOS)))
     for number, group in enumerate(table.groups):
         if progress:
@@ -149,7 +153,8 @@ def group_losses(
             keep = keep_channels(order, table, widths)
             pruned = pruner.prune(keep)
             refit(pruned, keep)
-            lost = distance(outputs_of(pruned, judges), wanted)
+            with prefix.used(pruned):  # half of the layers, on average, give what they gave
+                lost = distance(outputs_of(pruned, judges), wanted)
             losses[number, place] = lost if np.isfinite(lost) else _LOST
     return losses
 

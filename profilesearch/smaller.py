@@ -33,6 +33,7 @@ from profilesearch.system.modes import own_modes
 from profilesearch.system.progress import Progress
 from profilesearch.system.streams import streams_kept
 from profilesearch.taking import asked_for, taken
+from profilesearch.tasks.inputs import arranged
 
 _LEFT = "layers that the forward pass does not run were left as they are, and take channels that may be cut now"
 _MISSING = ("no refit came closer to the full network; ", "give images, or ")
@@ -153,9 +154,7 @@ def prune(
     _check(metric, scope, refit, seed)
     asked = asked_for(profile, Path(store), scope)
     plan = Plan(f"{type(network).__module__}:{type(network).__qualname__}", full, shape_of(images, image_shape))
-    used = None if images is None else mixed(images, refit)
-    if used is not None:
-        answer(plain_copy(network), used[:1])  # which may change it
+    used = None if images is None else _usable(network, mixed(images, refit))
     seen = batch_of(used, criterion)
     shown = partial(_told, progress)
     order = cache(partial(_order, plan, criterion, seed, seen, shown))
@@ -178,6 +177,13 @@ def prune(
 def _told(progress: Progress | None, part: str) -> Iterator[Progress | None]:
     """Yields what tells how far a part of the work is."""
     yield progress and (lambda done, total, what: progress(done, total, f"{part}: {what}" if what else part))
+
+
+def _usable(network: nn.Module, images: Tensor) -> Tensor:
+    """Returns images that a network takes, in the order in memory that it runs fastest in."""
+    other = plain_copy(network)  # which they may change
+    answer(other, images[:1])
+    return arranged(other, images)
 
 
 def _order(plan: Plan, criterion: str, seed: int, seen: Batch | None, shown: Shown, scope: Scope) -> dict[str, Tensor]:

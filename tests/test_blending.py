@@ -1,6 +1,7 @@
 """Half of the way from uniform to what single layers lose, or all or none of it: what the refit leaves decides."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +15,15 @@ from profilesearch import apply, blending, looking, prune, smaller
 from profilesearch.applying.writing import SAME
 from profilesearch.blending import PARTS, between, blended, how_far
 from profilesearch.errors import UsageError
+from profilesearch.judging import Judge
 from profilesearch.networks.architectures import build
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget, Profile
 from profilesearch.pruning import Pruned
-from profilesearch.refitting import far_off
 from profilesearch.scoring.problem import Problem
 from profilesearch.sensitivity import RATIOS, group_losses, sensitive
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.data import DataSet
 
 
@@ -98,11 +100,11 @@ def test_profiles_are_judged_by_the_refit_that_is_asked_for(
 ) -> None:
     seen: set[str] = set()
 
-    def noted(pruned: Pruned, model: nn.Module, images: Tensor, inputs: str, progress: Any) -> float:
+    def noted(model: nn.Module, images: Tensor, inputs: str) -> Callable[[Pruned, Any], float]:
         seen.add(inputs)
-        return 1.0
+        return lambda pruned, progress: 1.0
 
-    monkeypatch.setattr(looking, "far_off", noted)
+    monkeypatch.setattr(looking, "Judge", noted)
     images = digits.normalize(digits.train[:20].pixels, 1)
     prune(deeper.members[0].load(), 0.3, images=images, profile="blend", refit=refit)
     assert seen == {judged}
@@ -114,11 +116,12 @@ def test_prune_takes_the_closest(deeper: Problem, digits: DataSet, monkeypatch: 
     space = Plan("resnet8", network, (1, 8, 8)).space(Budget("macs", 0.3))
     seen: dict[tuple[int, ...], float] = {}
 
-    def judged(pruned: Pruned, *given: Any) -> float:
-        seen[tuple(pruned.widths.tolist())] = off = far_off(pruned, *given)
-        return off
+    class Noting(Judge):
+        def __call__(self, pruned: Pruned, progress: Progress | None = None) -> float:
+            seen[tuple(pruned.widths.tolist())] = off = super().__call__(pruned, progress)
+            return off
 
-    monkeypatch.setattr(looking, "far_off", judged)
+    monkeypatch.setattr(looking, "Judge", Noting)
     small = prune(network, 0.3, images=images, profile="blend", refit="full")
     assert small.source == "blend"
     assert "of the way from uniform to sensitivity leaves the refitted network closest" in small.why

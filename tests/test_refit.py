@@ -21,7 +21,7 @@ from profilesearch.networks.inputs import Call, Calls
 from profilesearch.networks.names import INPUTS
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.reconstruction import reconstruction_orders
-from profilesearch.networks.refit import refit
+from profilesearch.networks.refit import aims, refit
 from profilesearch.networks.surgery import Pruner
 from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
 from profilesearch.refitting import distance, refit_on, refit_weights
@@ -89,7 +89,7 @@ def test_what_follows_from_the_kept_channels_is_given_again_exactly(images: Tens
     given = images[:8] if few else images  # the first six or thirty are learned from
     expected = network(images[:2]).detach()
     before = float((pruned(images[:2]).detach() - expected).abs().max())
-    fitted = refit(pruned, network, table, keep, given, inputs, ridges=(1e-4,))
+    fitted = refit(pruned, aims(network, table, keep, given), given, inputs, ridges=(1e-4,))
     assert {"two.weight", "hidden.weight"} <= set(fitted)
     assert float((pruned(images[:2]).detach() - expected).abs().max()) < 0.05 * before
 
@@ -100,7 +100,7 @@ def test_layers_whose_inputs_are_as_they_were_stay(images: Tensor) -> None:
     table = Plan("plain", network, (3, 8, 8)).table
     keep = keep_even(table, {"hidden"})
     pruned = Pruner(network, table).prune(keep).eval()
-    assert refit(pruned, network, table, keep, images) == ("out.weight",)
+    assert refit(pruned, aims(network, table, keep, images), images) == ("out.weight",)
     assert torch.equal(pruned.one.weight, network.one.weight)
 
 
@@ -119,7 +119,7 @@ def test_a_layer_that_runs_twice_is_left(images: Tensor) -> None:
     table = Plan("twice", network, (3, 8, 8)).table
     keep = keep_even(table, set(table.names))
     pruned = Pruner(network, table).prune(keep).eval()
-    assert "two.weight" not in refit(pruned, network, table, keep, images)
+    assert "two.weight" not in refit(pruned, aims(network, table, keep, images), images)
 
 
 class Tied(nn.Module):
@@ -146,7 +146,7 @@ def test_what_other_operations_read_too_stays(images: Tensor, inputs: str) -> No
     table = Plan("tied", network, (3, 8, 8)).table
     keep = keep_even(table, set(table.names))
     pruned, cut = (Pruner(network, table).prune(keep).eval() for _ in range(2))
-    fitted = refit(pruned, network, table, keep, images, inputs)
+    fitted = refit(pruned, aims(network, table, keep, images), images, inputs)
     assert set(fitted) == {"mid.weight", "last.weight"}
     for name in ("weight", "bias", "last.bias"):
         assert torch.equal(pruned.get_parameter(name), cut.get_parameter(name))
@@ -161,9 +161,9 @@ def test_refit_needs_images_and_a_way(images: Tensor) -> None:
     keep = keep_even(table, set(table.names))
     pruned = Pruner(network, table).prune(keep).eval()
     with pytest.raises(UsageError, match="needs training images"):
-        refit(pruned, network, table, keep, images[:0])
+        refit(pruned, aims(network, table, keep, images[:0]), images[:0])
     with pytest.raises(UsageError, match="sequential"):
-        refit(pruned, network, table, keep, images, "sequental")
+        refit(pruned, aims(network, table, keep, images), images, "sequental")
 
 
 @pytest.mark.full
@@ -232,7 +232,7 @@ def test_reconstruction_leaves_less_to_mend_than_l1(images: Tensor) -> None:
     for order in (reconstruction_orders(network, table, images), rank_channels(network, table, "l1")):
         keep = keep_channels(order, table, widths)
         pruned = Pruner(network, table).prune(keep).eval()
-        refit(pruned, network, table, keep, images)
+        refit(pruned, aims(network, table, keep, images), images)
         left.append(float((pruned(images) - network(images)).detach().square().mean()))
     assert left[0] < left[1]
 

@@ -16,6 +16,7 @@ from profilesearch.profiles import Profile, Scope
 from profilesearch.system.folders import digest_of
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import best_precision
+from profilesearch.tasks.inputs import arranged
 from profilesearch.tasks.pools import Member, tuning_recipe
 from profilesearch.tasks.recipe import Recipe
 
@@ -62,7 +63,7 @@ class Subject:
     def sample(self) -> Batch:
         """Returns the training images that criteria look at, normalized, and their labels."""
         some = self.learn[:MOST_SEEN]
-        return self.data.normalize(some.pixels, self.shape[0]), some.labels
+        return arranged(self.network, self.data.normalize(some.pixels, self.shape[0])), some.labels
 
 
 def tuning(settings: Applying, data: DataSet) -> Recipe:

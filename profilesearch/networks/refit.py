@@ -10,6 +10,7 @@ its fit did not see.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +34,84 @@ _EXACT = 1e-10
 """Part of a layer's output below which what is left to mend is rounding."""
 
 
-def refit(
-    pruned: nn.Module,
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What a layer of the full network gives at some positions.
+
+    Attributes:
+        made: What it gives of the outputs that are kept, (n, O).
+        rows: Its inputs, those that are kept, (n, I), where some are not and networks will be fitted on `full`.
+    """
+
+    made: Tensor
+    rows: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Aims:
+    """What layers of a pruned network are fitted to, and where.
+
+    Attributes:
+        layers: By the name of the weight.
+        alone: Names of the parameters that one operation alone reads.
+        positions: Output positions of every image.
+    """
+
+    layers: Mapping[str, Aim]
+    alone: Collection[str]
+    positions: int
+
+
+def aims(
     full: nn.Module,
     table: GroupTable,
     keep: Mapping[str, Tensor],
+    images: Tensor,
+    ways: Collection[str] = INPUTS,
+) -> Aims:
+    """Returns what the layers of a full network give, found in one forward pass over all images.
+
+    A weight that other operations read too has no aim.
+
+    Args:
+        full: The full network, never changed.
+        table: The channel groups.
+        keep: Kept channels of every group, sorted ascending, by group name.
+        images: Normalized training images, (N, C, H, W), on the device of `full`; two at least.
+        ways: Of `INPUTS`, those by which networks will be fitted.
+
+    Raises:
+        UsageError: There are fewer than two images.
+    """
+    if len(images) < 2:
+        raise UsageError(
+            "refitting weights needs training images, two or more: one to fit on and one to check the fit; got "
+            f"{len(images)}; give more, or let the refit be none"
+        )
+    positions = max(1, min(POSITIONS, _ROWS // len(images)))
+    kept = kept_entries(full, table, keep)
+    layers: dict[str, Aim] = {}
+
+    def record(call: Call) -> None:
+        outputs, columns = (kept.get((call.weight, dim)) for dim in (0, 1))
+        if call.weight not in alone or (columns is None and "sequential" not in ways):
+            return
+        rows = call.rows(positions)
+        made, own = _apply(call, rows), None
+        if columns is not None and "full" in ways:
+            own = rows.reshape(len(rows), len(columns), -1)[:, columns].flatten(1)
+        layers[call.weight] = Aim(made if outputs is None else made[:, outputs], own)
+
+    with torch.no_grad(), evaluating(full):
+        alone = read_once(full, images[:2])
+        with Calls(full, record):
+            full(images.clone())  # which some change in place
+    return Aims(layers, alone, positions)
+
+
+def refit(
+    pruned: nn.Module,
+    wanted: Aims,
     images: Tensor,
     inputs: str = "sequential",
     ridges: Sequence[float] = RIDGES,
@@ -48,17 +122,14 @@ def refit(
     Convolutions and linear layers are fitted that read all of their input channels and whose weights nothing else
     reads, their biases where these are parameters that nothing else reads; depthwise and grouped ones stay as cut,
     since what they read is not cut within their groups, and so do those that get more or less rows than in the full
-    network, as experts do that tokens are sent to. Needs memory for one forward pass over all images and for the
-    full network's outputs at up to `POSITIONS` positions; the matrices solved are as large as a layer has inputs, or as
-    there are rows where these are fewer.
+    network, as experts do that tokens are sent to. Needs memory for one forward pass over all images; the matrices
+    solved are as large as a layer has inputs, or as there are rows where these are fewer.
 
     Args:
-        pruned: Changed in place; on the device of `full`.
-        full: The network that it was cut from, never changed.
-        table: The channel groups.
-        keep: Kept channels of every group, sorted ascending, by group name.
-        images: Normalized training images, (N, C, H, W), on that device; two at least.
-        inputs: On what layers are fitted, one of `INPUTS`.
+        pruned: Changed in place.
+        wanted: By `aims`, of the same images.
+        images: Normalized training images, (N, C, H, W), on the device of `pruned`; two at least.
+        inputs: On what layers are fitted, one of the ways that were asked for.
         ridges: Pulls to choose from; a layer for which none helps on the images left out stays as it was cut.
         progress: Called before every layer with layers done, layers in all, and its weight's name.
 
@@ -66,65 +137,26 @@ def refit(
         Names of the refitted weights.
 
     Raises:
-        UsageError: There are fewer than two images, or `inputs` is unknown.
+        UsageError: `inputs` is unknown.
     """
     choose("refit", inputs, INPUTS)
-    if len(images) < 2:
-        raise UsageError(
-            "refitting weights needs training images, two or more: one to fit on and one to check the fit; got "
-            f"{len(images)}; give more, or let the refit be none"
-        )
-    positions = max(1, min(POSITIONS, _ROWS // len(images)))
-    learned = max(1, int(len(images) * _LEARNED)) / len(images)
+    left = {name: each for name, each in wanted.layers.items() if inputs == "sequential" or each.rows is not None}
+    count, learned = len(left), max(1, int(len(images) * _LEARNED)) / len(images)
     fitted: list[str] = []
 
     def fit(call: Call) -> None:
-        target, rows = targets.pop(call.weight, (None, None))
-        if target is None:
+        aim = left.pop(call.weight, None)
+        if aim is None:
             return
         if progress:
-            progress(count - len(targets) - 1, count, call.weight)
-        rows = call.rows(positions) if rows is None else rows
-        if len(rows) == len(target) and _fit(call, rows, target, learned, ridges, call.shift in alone):
+            progress(count - len(left) - 1, count, call.weight)
+        rows = call.rows(wanted.positions) if inputs == "sequential" or aim.rows is None else aim.rows
+        if len(rows) == len(aim.made) and _fit(call, rows, aim.made, learned, ridges, call.shift in wanted.alone):
             fitted.append(call.weight)
 
-    with torch.no_grad(), evaluating(full), evaluating(pruned):
-        alone = read_once(full, images[:2])
-        targets = _targets(full, kept_entries(full, table, keep), images, inputs, positions, alone)
-        count = len(targets)
-        with Calls(pruned, fit):
-            pruned(images.clone())
+    with torch.no_grad(), evaluating(pruned), Calls(pruned, fit):
+        pruned(images.clone())
     return tuple(fitted)
-
-
-def _targets(
-    full: nn.Module,
-    kept: Mapping[tuple[str, int], Tensor],
-    images: Tensor,
-    inputs: str,
-    positions: int,
-    alone: Collection[str],
-) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Returns what layers of the full network give, by weight, and, unless fitted in sequence, on which of its inputs.
-
-    A weight that is not `alone`, since other operations read it too, has no target.
-    """
-    targets: dict[str, tuple[Tensor, Tensor | None]] = {}
-
-    def record(call: Call) -> None:
-        if call.weight not in alone:
-            return
-        rows = call.rows(positions)
-        made = _apply(call, rows)
-        outputs, columns = (kept.get((call.weight, dim)) for dim in (0, 1))
-        own = rows if columns is None else rows.reshape(len(rows), len(columns), -1)[:, columns].flatten(1)
-        if inputs == "sequential" or columns is not None:
-            target = made if outputs is None else made[:, outputs]
-            targets[call.weight] = target, None if inputs == "sequential" else own
-
-    with Calls(full, record):
-        full(images.clone())  # which some change in place
-    return targets
 
 
 def _fit(call: Call, rows: Tensor, target: Tensor, learned: float, ridges: Sequence[float], biased: bool) -> bool:

@@ -46,20 +46,34 @@ def layout(model: nn.Module, image_shape: tuple[int, ...]) -> torch.memory_forma
         model: In any mode, on any device; not changed.
         image_shape: Of one image as the network takes it, (C, H, W).
     """
-    images = _images(model, image_shape).contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if _runs_so(model, _images(model, image_shape)) else torch.contiguous_format
+
+
+def arranged(model: nn.Module, images: Tensor) -> Tensor:
+    """Returns images in the order in memory that a network runs fastest in, see `layout`.
+
+    Args:
+        model: In any mode, on any device; not changed.
+        images: As the network takes them, (N, C, H, W), on any device.
+    """
+    some = images[:2].to(device_of(model), next(model.parameters()).dtype)
+    return images.contiguous(memory_format=torch.channels_last) if _runs_so(model, some) else images
+
+
+def _runs_so(model: nn.Module, images: Tensor) -> bool:
+    if any(tensor.dim() > 4 for tensor in model.parameters()):  # of 3-d convolutions, which have an order of their own
+        return False
     weights = {
         name: tensor.detach().contiguous(memory_format=torch.channels_last)
         for name, tensor in model.named_parameters()
         if tensor.dim() == 4
     }
-    if any(tensor.dim() > 4 for tensor in model.parameters()):  # of 3-d convolutions, which have an order of their own
-        return torch.contiguous_format
     try:
         with evaluating(model), torch.no_grad():
-            functional_call(model, weights, (images,))
+            functional_call(model, weights, (images.clone(memory_format=torch.channels_last),))
     except RuntimeError:
-        return torch.contiguous_format
-    return torch.channels_last
+        return False
+    return True
 
 
 def arrange(images: Tensor, order: torch.memory_format) -> Tensor:

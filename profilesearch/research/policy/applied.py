@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from profilesearch.blending import blended
 from profilesearch.errors import UsageError
+from profilesearch.judging import Judge
 from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.networks.groups import IntArray
@@ -16,7 +17,7 @@ from profilesearch.networks.reading import tensor_digest
 from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned, prune_ordered
-from profilesearch.refitting import far_off, most_used, outputs_of, refit_on
+from profilesearch.refitting import most_used, outputs_of, refit_on
 from profilesearch.scoring.problem import MOST, Problem
 
 
@@ -57,13 +58,10 @@ class Applied:
             space: The profiles of that budget.
             losses: What single layers lose, by `group_losses`.
         """
+        judges = [Judge(plan.network, images[:MOST_SEEN]) for plan, _, images in self._learned]
 
         def judge(profile: Profile) -> float:
-            far = [
-                far_off(self._cut(profile, place), plan.network, images[:MOST_SEEN])
-                for place, (plan, _, images) in enumerate(self._learned)
-            ]
-            return float(np.mean(far))
+            return float(np.mean([far_off(self._cut(profile, place)) for place, far_off in enumerate(judges)]))
 
         return space.widths(space.table.ratios(blended(space, losses, judge)))
 
