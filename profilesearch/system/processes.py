@@ -3,10 +3,12 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 from tempfile import gettempdir
 from typing import Any
@@ -15,9 +17,14 @@ import torch
 
 from profilesearch.errors import UsageError
 from profilesearch.system.allocator import keep_freed_memory
+from profilesearch.system.parts import heard
 
 _LONGEST_PLACE = 64
 """Characters of the folder for temporary files: addresses of sockets in it have 108 at most."""
+_CALLS = 4096
+"""Calls that may tell how far they are, at most."""
+_EVERY_S = 1.0
+"""Between two looks at that."""
 RESTARTS = 3
 """How often workers may die in a row, with no result between, before their work is given up."""
 
@@ -36,18 +43,25 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._executor: ProcessPoolExecutor | None = None
+        self._parts: Any = None  # how far each call is, in memory that workers write to
 
     @property
     def numbers(self) -> list[int]:
         """Process numbers of those that are running."""
         return list((self._executor._processes or {}) if self._executor else {})
 
-    def results(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    def results(
+        self,
+        function: Callable[..., Any],
+        calls: Sequence[tuple[Any, ...]],
+        watch: Callable[[float], None] | None = None,
+    ) -> Iterator[tuple[int, Any]]:
         """Calls a function in the workers, and yields (index of the call, result) as calls are finished, in any order.
 
         Args:
             function: Importable; may be called again with the same arguments when a worker has died.
             calls: Its arguments, for every call, which can be pickled.
+            watch: Called now and then with how far the unfinished calls are, by `tell`, in calls.
 
         Raises:
             UsageError: Workers die again and again.
@@ -58,10 +72,12 @@ class Workers:
             died: BrokenProcessPool | None = None
             try:
                 for index, call in left.items():
-                    futures[self._running(function.__module__).submit(function, *call)] = index
+                    executor = self._running(function.__module__)
+                    self._parts[index % _CALLS] = 0.0
+                    futures[executor.submit(_numbered, index, function, call)] = index
             except BrokenProcessPool as error:
                 died = error
-            for future in as_completed(futures):
+            for future in self._finished(futures, watch):
                 failed = future.exception()
                 if isinstance(failed, BrokenProcessPool):
                     died = failed  # all that was not finished then says so
@@ -78,6 +94,19 @@ class Workers:
                     "worker processes die again and again, perhaps for lack of memory; use fewer `workers`"
                 ) from died
 
+    def _finished(
+        self, futures: Mapping[Future[Any], int], watch: Callable[[float], None] | None
+    ) -> Iterator[Future[Any]]:
+        """Yields calls as they are finished, and lets people watch those that are not."""
+        if watch is None:
+            yield from as_completed(futures)
+            return
+        left = set(futures)
+        while left:
+            done, left = wait(left, _EVERY_S, FIRST_COMPLETED)
+            yield from done
+            watch(sum(self._parts[futures[each] % _CALLS] for each in left))
+
     def _running(self, module: str) -> ProcessPoolExecutor:
         if self._executor is None:
             threads = max(1, torch.get_num_threads() // self._count)
@@ -87,7 +116,8 @@ class Workers:
             if forks:
                 with _deaf():
                     forkserver.ensure_running()
-            self._executor = ProcessPoolExecutor(self._count, context, _prepare, (threads,))
+            self._parts = context.RawArray("d", _CALLS)
+            self._executor = ProcessPoolExecutor(self._count, context, _prepare, (threads, self._parts))
         return self._executor
 
     def close(self) -> None:
@@ -114,7 +144,18 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
-def _prepare(threads: int) -> None:
+_TOLD: ContextVar[Any] = ContextVar("told")
+"""In a worker, the memory that says how far each call is."""
+
+
+def _numbered(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+    """Calls a function, whose telling is for a place in memory."""
+    with heard(partial(_TOLD.get().__setitem__, index % _CALLS)):
+        return function(*call)
+
+
+def _prepare(threads: int, told: Any) -> None:
+    _TOLD.set(told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     torch.set_num_threads(threads)

@@ -3,10 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from profilesearch.system.parts import heard
 from profilesearch.system.processes import Workers
 
 
-def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+def results(
+    function: Callable[..., Any],
+    common: Any,
+    tasks: Sequence[Any],
+    workers: int,
+    watch: Callable[[float], None] | None = None,
+) -> Iterator[tuple[Any, Any]]:
     """Yields (task, result) as tasks are finished, in any order.
 
     Small networks gain little from many threads, so that processes with few threads each finish more: on two cores,
@@ -17,14 +24,17 @@ def results(function: Callable[..., Any], common: Any, tasks: Sequence[Any], wor
         common: First argument of every call.
         tasks: Second arguments.
         workers: Number of processes; 1 runs everything in this one.
+        watch: Called now and then with how far the unfinished tasks are, where they `tell`; in tasks.
     """
     if workers == 1:
         for task in tasks:
-            yield task, function(common, task)
+            with heard(watch):
+                result = function(common, task)
+            yield task, result
         return
     pool = Workers(workers)
     try:
-        for index, result in pool.results(function, [(common, task) for task in tasks]):
+        for index, result in pool.results(function, [(common, task) for task in tasks], watch):
             yield tasks[index], result
     finally:
         pool.close()

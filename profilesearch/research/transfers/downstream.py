@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from profilesearch.networks.cost import evaluating
 from profilesearch.research.transfers.masks import Masks, classifier_name, sparsity
+from profilesearch.system.parts import tell
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.hardware import DTYPES, best_precision, device_of
 from profilesearch.tasks.inputs import arrange, input_channels, layout
@@ -71,7 +72,7 @@ def finetune_full(
             raise RuntimeError("weights that were removed came back")
 
     recipe = replace(full_recipe(data, epochs, seed), precision=precision)
-    train(model, data, data.train, recipe, resume=resume, hook=hook)
+    train(model, data, data.train, recipe, None, tell, resume, hook=hook)
     masks.bake()
     return Result(accuracy(model, data, data.test, precision), sparsity(model))
 

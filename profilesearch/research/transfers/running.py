@@ -30,10 +30,13 @@ from profilesearch.research.transfers.settings import Transferring
 from profilesearch.research.transfers.speeds import SPEEDS, measure, times
 from profilesearch.research.transfers.ways import LEVELS_OF
 from profilesearch.system.files import write_text
+from profilesearch.system.progress import Progress
 from profilesearch.tasks.hardware import best_precision
 from profilesearch.tasks.names import Precision
 from profilesearch.tasks.pools import Member, example_shape
 
+_FINE = 1000
+"""Steps of a bar for each network."""
 _LEFT_OUT = ("--data-dir", "--workers", "--json", "--quiet")
 
 
@@ -145,12 +148,18 @@ def measure_runs(
     for what, function, todo in (("compressing", compress, tasks), ("carrying", carry, _together(missing))):
         if not todo:
             continue
+        done = 0
         with output.progress(what, len(todo)) as move:
-            for done, (_, rows) in enumerate(results(function, setting, todo, min(workers, len(todo))), 1):
+
+            def watch(further: float, move: Progress = move, total: int = len(todo)) -> None:
+                move(round((done + further) * _FINE), total * _FINE, f"{done}/{total}")  # noqa: B023
+
+            for _, rows in results(function, setting, todo, min(workers, len(todo)), watch):
                 for row in rows or ():
                     records.put(row)
                     setting.unfinished(row["id"]).remove_all()
-                move(done, len(todo), f"{done}/{len(todo)}")
+                done += 1
+                watch(0.0)
 
 
 def _together(runs: Sequence[Run]) -> list[list[Run]]:

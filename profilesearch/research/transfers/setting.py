@@ -24,6 +24,7 @@ from profilesearch.research.transfers.methods import METHODS
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.research.transfers.ways import FINETUNES, Ways
 from profilesearch.store import Store
+from profilesearch.system.parts import within
 from profilesearch.tasks.data import DataSet
 from profilesearch.tasks.hardware import DTYPES, device_of
 from profilesearch.tasks.inputs import input_channels
@@ -162,13 +163,14 @@ class Run:
 
 def compress(setting: Setting, wanted: Sequence[tuple[str, float, int]]) -> None:
     """Makes compressed networks, (method, level, seed), one after the other, those that are not there yet."""
-    for method, level, seed in wanted:
+    for place, (method, level, seed) in enumerate(wanted):
         path = setting.network(method, level, seed)
         if path.exists():
             continue
         upstream = setting.upstream(seed)
         start = time.perf_counter()
-        model = METHODS[method].compress(upstream, level)
+        with within(place / len(wanted), (place + 1) / len(wanted)):
+            model = METHODS[method].compress(upstream, level)
         about = {
             "architecture": setting.source.architecture,
             "num_classes": upstream.data.num_classes,

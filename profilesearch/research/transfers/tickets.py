@@ -1,12 +1,14 @@
 """Winning tickets: a mask found on the source, and the weights that are put behind it."""
 
 import copy
+import math
 from functools import partial
 
 from torch import nn
 
 from profilesearch.research.transfers.masks import Masks, prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
+from profilesearch.system.parts import within
 
 ROUND = 0.2
 """Part of the remaining weights that a round removes."""
@@ -50,8 +52,10 @@ def iterative(upstream: Upstream, level: float) -> nn.Module:
         ticket = _behind(upstream, _smaller(trained, min(level, following)), upstream.trained(), settle=False)
         if following >= level:
             return ticket
-        reached = following
-        trained = upstream.cached(f"round-{upstream.epochs}-{reached:.4f}", partial(_round, upstream, ticket, reached))
+        before, reached = reached, following
+        name = f"round-{upstream.epochs}-{reached:.4f}"
+        with within(*(math.log(1 - each) / math.log(1 - level) for each in (before, reached))):
+            trained = upstream.cached(name, partial(_round, upstream, ticket, reached))
 
 
 def _round(upstream: Upstream, ticket: nn.Module, reached: float) -> nn.Module:

@@ -14,6 +14,7 @@ from profilesearch.profiles import Metric
 from profilesearch.pruning import reestimate_statistics
 from profilesearch.research.transfers.ways import Ways
 from profilesearch.store import Store
+from profilesearch.system.parts import tell
 from profilesearch.tasks.data import DataSet, Images
 from profilesearch.tasks.inputs import input_channels
 from profilesearch.tasks.names import Precision
@@ -101,14 +102,15 @@ class Upstream:
         distill = self.ways.distill
         recipe = tuning_recipe(self.data, epochs, lr=0.05, seed=self.seed, precision=self.precision, distill=distill)
         images, resume = learning_images(self.source, self.data), self._resume(name)
-        train(model, self.data, images, recipe, self.trained() if distill else None, resume=resume, hook=hook)
+        teacher = self.trained() if distill else None
+        train(model, self.data, images, recipe, teacher, tell, resume, hook=hook)
 
     def learn(self, model: nn.Module, name: str, hook: Hook | None = None) -> None:
         """Trains a network that starts from random weights, as pools are trained."""
         recipe = replace(default_recipe(self.data), epochs=self.scratch, seed=self.seed, precision=self.precision)
         recipe = suited(recipe, model, self.data)
         images, resume = learning_images(self.source, self.data), self._resume(name)
-        train(model, self.data, images, recipe, resume=resume, hook=hook)
+        train(model, self.data, images, recipe, None, tell, resume, hook=hook)
 
     def cached(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         """Returns a network that several methods need, made once."""
