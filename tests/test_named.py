@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -271,6 +272,12 @@ def test_a_folder_that_is_called_like_a_data_set_is_itself(tmp_path: Path, monke
             picture(tmp_path / "eurosat" / name / f"{index}.png")
     monkeypatch.chdir(tmp_path)
     assert open_data("eurosat@8").num_classes == 2
+    with pytest.raises(UsageError, match=r"one subfolder a class, by `\./eurosat`$"):
+        open_data("eurosat@8", tmp_path / "elsewhere")
+    assert open_data("./eurosat@8", tmp_path / "elsewhere").num_classes == 2
+    monkeypatch.chdir("/")
+    with pytest.raises(UsageError, match=rf"by `{re.escape(str(tmp_path / 'eurosat'))}`$"):
+        open_data("eurosat@8", tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))

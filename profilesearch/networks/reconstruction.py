@@ -67,7 +67,7 @@ class _Reader:
         each = flat.shape[2]
         own = (torch.as_tensor(rows, device=weight.device)[:, :, None] * each + torch.arange(each)).flatten(1)
         channels, self._size = own.shape
-        moments = moments.double()
+        moments = moments.to(torch.float64, copy=True)  # another group may read them too
         self._scale = torch.einsum("oi,ij,oj->", flat.flatten(1), moments, flat.flatten(1)).clamp_min(1e-30)
         moments.diagonal().add_(_RIDGE * moments.diagonal().mean().clamp_min(1e-30))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments))  # in half the time of any other matrix

@@ -54,8 +54,15 @@ def _open(name: str, folder: Path, download: bool, settings: Mapping[str, Any]) 
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         fetch = ", or add `download=True`" if able else ""
         raise UsageError(
-            f"{name} in {folder} is missing or incomplete ({reason}); put the files there{fetch}"
+            f"{name} in {folder} is missing or incomplete ({reason}); put the files there{fetch}{_own(name, folder)}"
         ) from error
+
+
+def _own(name: str, folder: Path) -> str:
+    """Says how a folder of people's own is named that is called like a data set, where there is one."""
+    there = next((each for each in (Path(".", name), folder / name) if each.is_dir()), None)
+    path = f"./{name}" if there == Path(name) else there
+    return "" if there is None else f"; or name a folder of your own, with one subfolder a class, by `{path}`"
 
 
 def _labels_of(source: Any) -> Tensor:
