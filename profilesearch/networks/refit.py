@@ -170,23 +170,24 @@ def _fit(call: Call, rows: Tensor, target: Tensor, learned: float, ridges: Seque
         return False
     border = round(len(rows) * learned)
     fit = _Fit(rows[:border], missing[:border], biased)
-    ridge = _chosen(fit, rows[border:], missing[border:], ridges)
-    if ridge is None:
+    change = _chosen(fit, rows[border:], missing[border:], ridges)
+    if change is None:
         return False
-    change = fit.weights(ridge)
     call.value.add_(change.reshape(call.value.shape))
     if biased and call.bias is not None:
         call.bias.add_(fit.bias(change))
     return True
 
 
-def _chosen(fit: "_Fit", rows: Tensor, missing: Tensor, ridges: Sequence[float]) -> float | None:
-    """Returns the pull with the smallest error on other rows; None where the weights as cut are better."""
-    errors: dict[float | None, float] = {None: float(missing.square().sum())}
+def _chosen(fit: "_Fit", rows: Tensor, missing: Tensor, ridges: Sequence[float]) -> Tensor | None:
+    """Returns what to add to the weights, by the pull with the smallest error on other rows; None where none helps."""
+    least, chosen = float(missing.square().sum()), None
     for ridge in ridges:
         change = fit.weights(ridge)
-        errors[ridge] = float((missing - rows @ change.T - fit.bias(change)).square().sum())
-    return min(errors, key=lambda ridge: errors[ridge])
+        error = float((missing - rows @ change.T - fit.bias(change)).square().sum())
+        if error < least:
+            least, chosen = error, change
+    return chosen
 
 
 class _Fit:
