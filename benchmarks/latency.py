@@ -1,119 +1,131 @@
-"""Is a profile that was searched for latency faster than one searched for multiply-adds, at equal accuracy?
+"""Is a profile for latency better than one for multiply-adds, at equal time?
 
-For every seed, PPO searches a profile that keeps a part of the multiply-adds, then profiles for budgets of latency:
-that of the first profile, and parts of it. All are really pruned, timed in alternation (one image, full precision), and
-scored on test images before and after a short fine-tuning with a teacher. The better one has no lower accuracy in less
-time.
+Cuts a trained network by each rule to a part of its multiply-adds, then to the latency which that profile has by the
+table of measured layers, so that only what was counted differs; and by the best rule to the latency of the uniform
+profile. All are refitted on training images, none is fine-tuned. Prints what they cost, times measured in alternation,
+and paired differences on test images: of agreement with the unpruned network, and of accuracy.
 
-    python benchmarks/latency.py --arch resnet20 --data cifar10 --checkpoint a.th
+    python benchmarks/latency.py --arch resnet20 --data cifar10 --data-dir DIR --checkpoint resnet20-cifar10-12fca82f.th
+    python benchmarks/latency.py --arch timm:tf_efficientnet_lite0 --checkpoint IMAGENET1K_V1 --data imagenette@160 \
+        --calibration imagenet-sample@160 --keep 0.5
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from agents import PpoSearcher
-from profilesearch.measure.intervals import mean_interval
-from profilesearch.measure.speed import measure_speed
-from profilesearch.networks.latency import LatencyModel, device_name
+from profilesearch.measure.intervals import paired_difference
+from profilesearch.measure.speed import BATCHES, measure_speed
+from profilesearch.networks.checkpoints import load_network
+from profilesearch.networks.criteria import MOST_SEEN, rank_channels
+from profilesearch.networks.groups import IntArray
+from profilesearch.networks.latency import LatencyModel
+from profilesearch.networks.plan import Plan
+from profilesearch.networks.published import published_weights
 from profilesearch.profiles import Budget
-from profilesearch.pruning import Pruned, prune_with_profile, reestimate_statistics
-from profilesearch.scoring.ledger import Ledger
-from profilesearch.scoring.problem import Problem
-from profilesearch.scoring.score import default_settings
+from profilesearch.pruning import prune_ordered
+from profilesearch.refitting import refit_weights
+from profilesearch.sensitivity import group_losses, sensitive
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.pools import Member, example_shape, foreign_member, learning_images, tuning_recipe
-from profilesearch.tasks.predicting import accuracy
-from profilesearch.tasks.sources import open_data
-from profilesearch.tasks.training import train
+from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.predicting import predictions
+from profilesearch.tasks.sources import open_labelled
 
-_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Row:
-    """A pruned network and what was measured on it: milliseconds, and test accuracies."""
-
-    name: str
-    macs: float
-    milliseconds: float
-    before: float
-    after: float
+_ROUNDS = 5
+_PAIRS = {
+    "sensitivity, latency": "sensitivity, MACs",
+    "uniform, latency": "uniform, MACs",
+    "sensitivity, uniform's latency": "uniform, MACs",
+}
+"""What is held against what: the time is the same by the table."""
 
 
 def main() -> None:
-    """Prints a line for each network, then the paired differences to the profiles for multiply-adds."""
+    """Prints a line for each network, then the paired differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--calibration", help="data set whose training images refit weights; that of --data where None")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", required=True, help="file, or IMAGENET1K_V1")
     parser.add_argument("--keep", type=float, default=0.5, help="of the multiply-adds")
-    parser.add_argument("--parts", type=float, nargs="+", default=[1.0, 0.9, 0.8], help="of that profile's latency")
-    parser.add_argument("--evaluations", type=int, default=300)
-    parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--finetune", type=int, default=1, help="epochs")
-    options = parser.parse_args()
-    data = open_data(options.data, options.data_dir)
-    member = foreign_member(options.arch, options.checkpoint, data)
-    print(f"{member.name} on {data.name}, {device_name()}")
-    print(f"{'seed':>4} {'profile':18} {'MACs':>7} {'ms':>7} {'before':>7} {'after':>7}")
-    runs = [one_seed(member, data, options, seed) for seed in range(options.seeds)]
-    for index, row in enumerate(runs[0][1:], 1):
-        faster = mean_interval([1 - rows[index].milliseconds / rows[0].milliseconds for rows in runs])
-        better = mean_interval([rows[index].after - rows[0].after for rows in runs])
-        print(
-            f"{row.name:18} {faster[0]:6.1%} ± {faster[1]:.1%} less time than the profile for multiply-adds, accuracy "
-            f"{better[0] * 100:+.2f} ± {better[1] * 100:.2f} points"
-        )
+    parser.add_argument("--test-images", type=int, default=4000)
+    given = parser.parse_args()
+    file = Path(given.checkpoint)
+    weights = file if file.exists() else published_weights(given.arch, given.checkpoint)
+    learn, test = (
+        open_labelled(given.arch, name, given.data_dir, weights)
+        for name in (given.calibration or given.data, given.data)
+    )
+    bench = _Bench(given.arch, weights, learn, test, given.test_images)
+    names = [*dict.fromkeys([*_PAIRS.values(), *_PAIRS])]
+    networks = bench.cut(given.keep)
+    rounds = [measure_speed([*(networks[name] for name in names), bench.full], bench.shape) for _ in range(_ROUNDS)]
+    for name, *speeds in zip(names, *rounds, strict=False):
+        parts = [
+            [speed.part(each[-1], batch)[0] for speed, each in zip(speeds, rounds, strict=True)] for batch in BATCHES
+        ]
+        times = ", ".join(f"{np.mean(each):.1%} (± {np.std(each):.1%})" for each in parts)
+        right = bench.given[name] == test.test.labels[: given.test_images]
+        print(f"{name:32} time of 1 and 64 images {times}; accuracy {float(right.float().mean()):.2%}")
+    for ours, theirs in _PAIRS.items():
+        bench.compare(ours, theirs)
 
 
-def one_seed(member: Member, data: DataSet, options: argparse.Namespace, seed: int) -> list[Row]:
-    """Searches, prunes, times and fine-tunes; the profile for multiply-adds comes first."""
-    first = found(member, data, Budget("macs", options.keep), options, seed)
-    full = member.load()
-    price = LatencyModel(full, first.table, torch.zeros(1, *example_shape(full, data)))
-    latency = float(price.relative(first.widths, "latency"))
-    budgets = {f"latency {part:.0%}": Budget("latency", round(latency * part, 4)) for part in options.parts}
-    pruned = {"macs": first} | {name: found(member, data, budget, options, seed) for name, budget in budgets.items()}
-    times = milliseconds([each.network for each in pruned.values()], example_shape(full, data))
-    rows = []
-    for (name, each), time in zip(pruned.items(), times, strict=True):
-        before, after = tuned(each.network, member, data, options, seed)
-        rows.append(Row(name, float(first.cost.relative(each.widths, "macs")), time, before, after))
-        print(f"{seed:4} {name:18} {rows[-1].macs:7.2%} {time:7.3f} {before:7.2%} {after:7.2%}", flush=True)
-    return rows
+class _Bench:
+    """A network, its images, and what pruned ones give for them."""
 
+    def __init__(self, architecture: str, weights: Path, learn: DataSet, test: DataSet, most: int) -> None:
+        self.full = load_network(architecture, weights).eval()
+        self.shape = (input_channels(self.full, test.image_shape), *test.image_shape[1:])
+        self._plan = Plan(architecture, load_network(architecture, weights).eval(), self.shape)
+        self._learn, self._test, self._some = learn, test, test.test[:most]
+        self._wanted = predictions(self.full, test, self._some)
+        self.given: dict[str, Tensor] = {}
 
-def found(member: Member, data: DataSet, budget: Budget, options: argparse.Namespace, seed: int) -> Pruned:
-    """Prunes with the winner of a search by PPO."""
-    problem = Problem([member], {data.name: data}, budget, default_settings(options.images), Ledger())
-    winner = PpoSearcher().search(problem, options.evaluations, seed).winner
-    full = member.load()
-    return prune_with_profile(full, problem.space.profile(winner.evaluation.widths, {}), example_shape(full, data))
+    def cut(self, keep: float) -> dict[str, nn.Module]:
+        """Returns the pruned networks, refitted, by name."""
+        space = self._plan.space(Budget("macs", keep))
+        seen = self._learn.train[:MOST_SEEN]
+        images = self._learn.normalize(seen.pixels, self.shape[0])
+        order = rank_channels(self._plan.network, space.table, "reconstruction", 0, (images, seen.labels))
+        losses = group_losses(self._plan.network, space.table, order, images)
+        networks = {}
+        for name, widths in self._widths(keep, losses).items():
+            pruned = prune_ordered(self._plan, space.profile(widths, {}), order)
+            refit_weights(pruned, self.full, self._learn, self._learn.train)
+            networks[name] = pruned.network
+            self.given[name] = predictions(pruned.network, self._test, self._some)
+        return networks
 
+    def _widths(self, keep: float, losses: np.ndarray) -> Mapping[str, IntArray]:
+        space = self._plan.space(Budget("macs", keep))
+        price = LatencyModel(self._plan.network, space.table, self._plan.example)
+        found = {"uniform, MACs": space.uniform(), "sensitivity, MACs": sensitive(space, losses)}
+        times = {name: float(price.relative(widths, "latency")) for name, widths in found.items()}
+        slow = self._plan.space(Budget("latency", times["sensitivity, MACs"]))
+        fast = self._plan.space(Budget("latency", times["uniform, MACs"]))
+        found["sensitivity, latency"] = sensitive(slow, losses)
+        found["uniform, latency"] = fast.uniform()
+        found["sensitivity, uniform's latency"] = sensitive(fast, losses)
+        for name, widths in found.items():
+            cost = (float(price.relative(widths, metric)) for metric in ("macs", "params", "latency"))
+            print(
+                f"{name:32} MACs {next(cost):.1%}, parameters {next(cost):.1%}, latency by the table {next(cost):.1%}"
+            )
+        return found
 
-def milliseconds(networks: Sequence[nn.Module], shape: tuple[int, int, int]) -> list[float]:
-    """Median time for one image of each network, over rounds in alternation."""
-    rounds = [[speed.median(1) for speed in measure_speed(networks, shape)] for _ in range(_ROUNDS)]
-    return [float(value) for value in np.median(rounds, axis=0)]
-
-
-def tuned(
-    network: nn.Module, member: Member, data: DataSet, options: argparse.Namespace, seed: int
-) -> tuple[float, float]:
-    """Returns test accuracy with re-estimated statistics, and after fine-tuning."""
-    images = learning_images(member, data)
-    reestimate_statistics(network, data, images[:2000])
-    before = accuracy(network, data, data.test)
-    train(network, data, images, tuning_recipe(data, options.finetune, distill=0.5, seed=seed), member.load())
-    return before, accuracy(network, data, data.test)
+    def compare(self, ours: str, theirs: str) -> None:
+        """Prints how far one network is ahead of another, in points."""
+        labels = self._some.labels
+        for what, wanted in (("agreement", self._wanted), ("accuracy", labels)):
+            difference, low, high = (
+                100 * each for each in paired_difference(*(self.given[name] == wanted for name in (ours, theirs)))
+            )
+            print(f"{ours} minus {theirs}: {what} {difference:+.2f} ({low:+.2f} to {high:+.2f}) points")
 
 
 if __name__ == "__main__":
