@@ -11,6 +11,7 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import MOST_SEEN, rank_channels
 from profilesearch.scoring.problem import Problem
 from profilesearch.sensitivity import group_losses, sensitive
+from profilesearch.tasks.inputs import arranged
 
 
 class SensitivitySearcher(Searcher):
@@ -59,6 +60,7 @@ def pool_losses(problem: Problem) -> FloatArray:
     criterion, seed = problem.settings.criterion, problem.settings.seed
     losses = []
     for network, table, images, labels in problem.seen(MOST_SEEN):
-        order = rank_channels(network, table, criterion, seed, (images, labels))
-        losses.append(group_losses(network, table, order, images))
+        seen = arranged(network, images)
+        order = rank_channels(network, table, criterion, seed, (seen, labels))
+        losses.append(group_losses(network, table, order, seen))
     return np.asarray(np.mean(losses, axis=0))

@@ -9,7 +9,6 @@ from profilesearch.pruning import Pruned
 from profilesearch.refitting import JUDGES, Refitted, distance, outputs_of, refit_on
 from profilesearch.system.progress import Progress
 from profilesearch.tasks.hardware import device_of
-from profilesearch.tasks.inputs import arranged
 
 
 class Judge:
@@ -26,7 +25,6 @@ class Judge:
 
     def __init__(self, model: nn.Module, images: Tensor, inputs: str = AUTO) -> None:
         few = min(JUDGES, len(images) // 5)
-        images = arranged(model, images)
         self._model, self._learn, self._judge = model, images[:-few], images[-few:]
         self._way: str | Refitted = inputs
 

@@ -2,13 +2,14 @@
 
 import copy
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from profilesearch.errors import choose
 from profilesearch.measure.speed import peak_memory
 from profilesearch.networks.cost import evaluated, evaluating
 from profilesearch.networks.names import AS_CUT, AUTO, INPUTS
@@ -76,7 +77,7 @@ def refit_weights(
     """
     channels = input_channels(model, data.image_shape)
     some = images[: most_used(inputs)]
-    return refit_on(pruned, model, data.normalize(some.pixels, channels), inputs, say, progress)
+    return refit_on(pruned, model, arranged(model, data.normalize(some.pixels, channels)), inputs, say, progress)
 
 
 def most_used(inputs: str) -> int:
@@ -100,9 +101,10 @@ def refit_on(
     one's on a fifth of the images, which no fit looks at. Given how another network was refitted, it tries that
     way and both fits alone, since others hardly ever become the closest by another profile.
     """
-    runs = replace(pruned, network=copy.deepcopy(pruned.network))  # what it keeps of these passes is not given out
-    images = arranged(model, images)
     known = inputs if isinstance(inputs, Refitted) else None
+    if not known:
+        choose("refit", str(inputs), (AUTO, *INPUTS))
+    runs = replace(pruned, network=copy.deepcopy(pruned.network))  # what it keeps of these passes is not given out
     if len(images) >= _FEWEST and (known or inputs == AUTO):
         refitted = _closest(runs, model, images, known, say, progress)
     else:
@@ -119,7 +121,7 @@ class _Fitter:
         pruned: On the device of `model`; every way starts from what it is now.
         model: The full network.
         images: Normalized.
-        ways: Of `INPUTS`, those that will be asked for.
+        ways: Of `INPUTS`, those that will be asked for, once each, the last one last.
         say: See `refit_weights`.
         progress: Likewise.
     """
@@ -129,7 +131,7 @@ class _Fitter:
         pruned: Pruned,
         model: nn.Module,
         images: Tensor,
-        ways: Collection[str],
+        ways: Sequence[str],
         say: Callable[[str], None] | None,
         progress: Progress | None,
     ) -> None:
@@ -149,7 +151,10 @@ class _Fitter:
         if size not in self._aims:
             self._aims.clear()
             self._aims[size] = aims(self._model, pruned.table, pruned.keep, images, self._ways)
-        return refit(pruned.network, self._aims[size], images, inputs, progress=self._progress)
+        fitted = refit(pruned.network, self._aims[size], images, inputs, progress=self._progress)
+        if inputs == self._ways[-1]:
+            self._aims.clear()  # large ones
+        return fitted
 
 
 def _closest(
@@ -164,7 +169,8 @@ def _closest(
     learn, judge = images[: min(_REFIT_IMAGES, len(images) - few)], images[-few:]
     network, device = pruned.network, device_of(model)
     norms = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    fit, wanted = _Fitter(pruned, model, learn, INPUTS, say, progress), outputs_of(model, judge)
+    tried = (AS_CUT, *INPUTS) if known is None else tuple(dict.fromkeys((known.inputs, *INPUTS)))
+    fit, wanted = _Fitter(pruned, model, learn, tried, say, progress), outputs_of(model, judge)
     far, chosen, state = math.inf, Refitted(AS_CUT, False, ()), fit.start
 
     def consider(fitted: Refitted) -> None:
@@ -172,7 +178,7 @@ def _closest(
         if (given := distance(outputs_of(network, judge), wanted)) < far:
             far, chosen, state = given, fitted, _copied(network)
 
-    for inputs in (AS_CUT, *INPUTS) if known is None else dict.fromkeys((known.inputs, *INPUTS)):
+    for inputs in tried:
         fitted = Refitted(AS_CUT, False, ()) if inputs == AS_CUT else fit(inputs)
         consider(fitted)
         if norms and (known is None or (inputs == known.inputs and known.reestimated)):

@@ -7,6 +7,7 @@ Measuring layer by layer how much each can lose is an old way to choose keep rat
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.refitting import distance, outputs_of
 from profilesearch.system.progress import Progress
-from profilesearch.tasks.inputs import arranged
 
 RATIOS = (0.25, 0.5, 0.75)
 """Keep ratios at which each group is cut."""
@@ -138,11 +138,9 @@ def group_losses(
     Returns:
         Squared errors of the outputs, relative to their square, shape (G, len(RATIOS)).
     """
-    few, images = min(_JUDGES, len(images) // 5), arranged(model, images)
-    judges, pruner, prefix = images[-few:], Pruner(model, table), Prefix(model, table)
-    refit = MomentRefit(model, table, images[:-few])
-    with prefix.noted(model):
-        wanted = outputs_of(model, judges)
+    few = min(_JUDGES, len(images) // 5)
+    judges, pruner = images[-few:], Pruner(model, table)
+    refit, prefix = MomentRefit(model, table, images[:-few]), Prefix(model, partial(outputs_of, images=judges))
     losses = np.zeros((len(table.groups), len(RATIOS)))
     for number, group in enumerate(table.groups):
         if progress:
@@ -154,7 +152,7 @@ def group_losses(
             pruned = pruner.prune(keep)
             refit(pruned, keep)
             with prefix.used(pruned):  # half of the layers, on average, give what they gave
-                lost = distance(outputs_of(pruned, judges), wanted)
+                lost = distance(outputs_of(pruned, judges), prefix.outputs)
             losses[number, place] = lost if np.isfinite(lost) else _LOST
     return losses
 

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from profilesearch import apply, blending, looking, prune, smaller
+from profilesearch import apply, blending, looking, prune, refitting, smaller
 from profilesearch.applying.writing import SAME
 from profilesearch.blending import PARTS, between, blended, how_far
 from profilesearch.errors import UsageError
 from profilesearch.judging import Judge
 from profilesearch.networks.architectures import build
+from profilesearch.networks.criteria import rank_channels
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.profiles import Budget, Profile
-from profilesearch.pruning import Pruned
+from profilesearch.pruning import Pruned, prune_ordered
 from profilesearch.scoring.problem import Problem
 from profilesearch.sensitivity import RATIOS, group_losses, sensitive
 from profilesearch.system.progress import Progress
@@ -130,6 +131,29 @@ def test_prune_takes_the_closest(deeper: Problem, digits: DataSet, monkeypatch: 
     assert seen[tuple(space.widths(space.table.ratios(small.profile)).tolist())] == min(seen.values())
     with pytest.raises(UsageError, match="what images=10 or more lose"):
         prune(network, 0.3, images=images[:9], profile="blend")
+
+
+def test_other_profiles_are_refitted_in_fewer_ways_than_the_first(
+    deeper: Problem, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = deeper.members[0].load(), digits.normalize(digits.train[:60].pixels, 1)
+    plan = Plan("resnet8", network, (1, 8, 8))
+    space, order = plan.space(Budget("macs", 0.5)), rank_channels(network, plan.table.within("block"), "l1")
+    seen: list[str] = []
+    measured = refitting.distance
+    monkeypatch.setattr(refitting, "distance", lambda *given: seen.append("tried") or measured(*given))
+    judge, alone = Judge(network, images), Judge(network, images)
+
+    def cut(widths: np.ndarray) -> Pruned:
+        return prune_ordered(plan, space.profile(widths, {}), order)
+
+    judge(cut(space.uniform()))
+    assert len(seen) == 6
+    other = space.sample(1, np.random.default_rng(0))[0]
+    seen.clear()
+    far = judge(cut(other))
+    assert 2 <= len(seen) <= 3
+    assert far == pytest.approx(alone(cut(other)))  # whose closest way is one of these
 
 
 def test_apply_holds_it_against_uniform_unless_it_is_that(

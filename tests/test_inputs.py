@@ -16,7 +16,7 @@ from profilesearch.scoring.ledger import Ledger
 from profilesearch.scoring.problem import Problem
 from profilesearch.scoring.score import default_settings
 from profilesearch.tasks.data import DataSet
-from profilesearch.tasks.inputs import input_channels, layout
+from profilesearch.tasks.inputs import arranged, input_channels, layout
 from profilesearch.tasks.pools import train_member
 from profilesearch.tasks.predicting import accuracy
 from profilesearch.tasks.recipe import Recipe
@@ -49,6 +49,52 @@ def test_networks_that_need_contiguous_images_get_them(digits: DataSet, tmp_path
     for images in (64, 1000):
         problem = Problem([member], {"digits": digits}, Budget("macs", 0.6), default_settings(images), Ledger())
         assert problem.evaluate(problem.space.uniform()[None]).shape == (1, 1)
+
+
+class Strict(Chain):
+    """Refuses images in another order with an error of its own."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not images.is_contiguous():
+            raise ValueError("contiguous images only")
+        scores: Tensor = super().forward(images)
+        return scores
+
+
+class Strided(Chain):
+    """Gives something else for images in another order."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        strides = images[0].numel(), images[0, 0].numel(), images.shape[3], 1
+        scores: Tensor = super().forward(images.as_strided(images.shape, strides))
+        return scores
+
+
+class Moving(Chain):
+    """Counts its images in a buffer, and draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        scores: Tensor = super().forward(images) + 1e-6 * torch.rand(1)
+        return scores
+
+
+def test_images_lie_as_a_network_runs_fastest_if_it_gives_the_same() -> None:
+    images = torch.randn(6, *SHAPE)
+    there = arranged(Chain(), images)
+    assert torch.equal(there, images)
+    assert there.is_contiguous(memory_format=torch.channels_last) and images.is_contiguous()
+    for network in (Strict(), Strided()):
+        assert arranged(network, images) is images
+    moving, stream = Moving(), torch.get_rng_state()
+    assert arranged(moving, images).is_contiguous(memory_format=torch.channels_last)
+    assert moving.seen == 0
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert moving.training
 
 
 class Late(nn.Module):

@@ -1,12 +1,16 @@
 """What comes before a cut is not computed again, and nothing else is taken for it."""
 
+import copy
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from profilesearch import sensitivity
 from profilesearch.networks.architectures import build
@@ -37,53 +41,165 @@ class InPlace(nn.Module):
         return scores
 
 
+class Block(nn.Module):
+    """A convolution within a block."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, width, 3, padding=1)
+
+    def forward(self, given: Tensor) -> Tensor:
+        made: Tensor = self.conv(given).relu()
+        return made
+
+
 class Listed(nn.Module):
-    """Hands lists on that grow, and several tensors at once."""
+    """Hands a list on, to which blocks append, and a dictionary, into which they write."""
 
     class Joined(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
             self.conv, self.norm = nn.Conv2d(width, 4, 3, padding=1), nn.BatchNorm2d(4)
 
-        def forward(self, given: list[Tensor]) -> Tensor:
+        def forward(self, given: list[Tensor], seen: dict[int, Tensor]) -> Tensor:
             made: Tensor = self.norm(self.conv(torch.cat(given, dim=1))).relu()
+            given.append(made)
+            seen[len(given)] = made
             return made
-
-    class Halves(nn.Module):
-        def forward(self, given: Tensor) -> tuple[Tensor, Tensor]:
-            one, other = given.chunk(2, dim=1)
-            return one, other
 
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.layers = nn.Conv2d(3, 4, 3), nn.ModuleList(self.Joined(4 + 4 * i) for i in range(3))
-        self.halves, self.head = self.Halves(), nn.Linear(8, 5)
+        self.head = nn.Linear(8, 5)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        given = [self.stem(images)]
+        given, seen = [self.stem(images)], dict[int, Tensor]()
         for layer in self.layers:
-            given.append(layer(given))
-        one, other = self.halves(torch.cat(given, dim=1))
-        return {"scores": self.head((one + other).mean(dim=(2, 3)))}
+            layer(given, seen)
+        one, other = torch.cat(given, dim=1).chunk(2, dim=1)
+        return {"scores": self.head((one + other).mean(dim=(2, 3))), "second": seen[2].mean(dim=(2, 3))}
+
+
+class Hooked(nn.Module):
+    """Gathers what inner layers give by hooks."""
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = Block(8, 12), nn.Conv2d(12, 8, 1)
+
+        def forward(self, given: Tensor) -> Tensor:
+            made: Tensor = given + self.two(self.one(given))
+            return made
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(3, 8, 3), nn.Sequential(*(self.Residual() for _ in range(3)))
+        self.head, self.seen = nn.Linear(8, 5), list[Tensor]()
+        for block in self.blocks:
+            block.two.register_forward_hook(self.note)
+
+    def note(self, _: nn.Module, __: Any, made: Tensor) -> None:
+        self.seen.append(made.mean(dim=1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        self.seen.clear()
+        made = self.blocks(self.stem(images))
+        return [self.head(made.mean(dim=(2, 3))), *self.seen]
+
+
+class Told(nn.Module):
+    """Blocks are told of more than tensors, and keep things for one another."""
+
+    class Scaled(Block):
+        def forward(self, given: Any, by: float = 1.0) -> Tensor:
+            self.kept = given().mean(dim=1, keepdim=True)
+            return super().forward(given() * by)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.other = Block(3, 8), self.Scaled(8, 12), self.Scaled(12, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.stem(images)
+        one = self.one(lambda: stem, float(stem.mean()))
+        other = self.other(lambda: one) + self.one.kept
+        scores: Tensor = self.head(other.mean(dim=(2, 3)))
+        return scores
+
+
+class Shared(nn.Module):
+    """Two blocks share a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.other = Block(3, 8), Block(8, 12), Block(8, 12)
+        self.other.conv = self.one.conv
+        self.tail, self.head = Block(12, 8), nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        given = self.stem(images)
+        made = self.tail(self.other(given) + self.one(given.flip(3)))
+        scores: Tensor = self.head(made.mean(dim=(2, 3)))
+        return scores
+
+
+class Behind(nn.Module):
+    """Changes what layers gave behind torch's back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mid, self.last = (nn.Conv2d(i, o, 3) for i, o in ((3, 8), (8, 12), (12, 8)))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        given = self.stem(images)
+        given.data.mul_(0.5)
+        scores: Tensor = self.head(self.last(self.mid(given.relu()).relu()).mean(dim=(2, 3)))
+        return scores
+
+
+class Counting(nn.Module):
+    """Counts its passes, on which what it gives depends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.head, self.passes = nn.Sequential(Block(3, 8), Block(8, 12)), nn.Linear(12, 5), 0
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        self.seen += 1
+        made = self.blocks(images * (1 + 0.01 * self.passes + 0.01 * self.seen))
+        scores: Tensor = self.head(made.mean(dim=(2, 3)))
+        return scores
+
+
+class Random(nn.Module):
+    """Draws numbers in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.head = nn.Sequential(Block(3, 8), Block(8, 12)), nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        made = self.blocks(functional.dropout(images, 0.1, training=True))
+        scores: Tensor = self.head(made.mean(dim=(2, 3)))
+        return scores
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "in place": InPlace,
-    "listed": Listed,
-    **{name: lambda name=name: build(name, 10) for name in ("resnet8", "googlenet_tiny", "mobilenet_v3_tiny")},
+    **{each.__name__: each for each in (InPlace, Listed, Hooked, Told, Shared, Behind, Counting, Random)},
+    **{name: lambda name=name: build(name, 10) for name in ("resnet8", "squeezenet_tiny", "mobilenet_v3_tiny")},
 }
 
 
 class Without:
     """Knows nothing."""
 
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def noted(self, network: nn.Module) -> Any:
-        return torch.no_grad()
-
-    used = noted
+    def __init__(self, model: nn.Module, outputs: Callable[[nn.Module], list[Tensor]]) -> None:
+        self.outputs, self.used = outputs(model), nullcontext
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -93,15 +209,13 @@ def test_losses_are_what_they_are_without(name: str, most: int, monkeypatch: pyt
     network, images = NETWORKS[name]().eval(), torch.randn(60, 3, 16, 16)
     table = Plan(name, network, (3, 16, 16)).table
     order = rank_channels(network, table, "l1")
-    state = {key: each.clone() for key, each in network.state_dict().items()}
     found = []
-    for prefix in (lambda *given: Prefix(*given, most), Without):
+    for prefix in (partial(Prefix, most=most), Without):
         monkeypatch.setattr(sensitivity, "Prefix", prefix)
-        found.append(group_losses(network, table, order, images.clone()))
-    assert found[0].max() > 0
+        torch.manual_seed(1)
+        found.append(group_losses(copy.deepcopy(network), table, order, images.clone()))
+    assert 0 < found[0].max() < sensitivity._LOST
     assert np.array_equal(*found)
-    assert all(torch.equal(each, state[key]) for key, each in network.state_dict().items())
-    assert not any("forward" in vars(module) for module in network.modules())
 
 
 def test_only_what_comes_behind_a_change_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +223,8 @@ def test_only_what_comes_behind_a_change_is_computed_again(monkeypatch: pytest.M
     ran: list[nn.Module] = []
     convolve = nn.Conv2d._conv_forward
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", lambda layer, *given: ran.append(layer) or convolve(layer, *given))
-    prefix = Prefix(network, Plan("resnet20", network, (3, 32, 32)).table)
-    with prefix.noted(network):
-        wanted = outputs_of(network, images)
+    prefix = Prefix(network, partial(outputs_of, images=images))
+    wanted = prefix.outputs
     other = build("resnet20", 10).eval()
     other.load_state_dict(network.state_dict())
     ran.clear()
@@ -131,3 +244,18 @@ def test_only_what_comes_behind_a_change_is_computed_again(monkeypatch: pytest.M
     with prefix.used(other):
         mirrored = outputs_of(other, images.flip(0))[0]
     assert torch.equal(mirrored, outputs_of(other, images.flip(0))[0])
+
+
+def test_layers_are_themselves_again_whatever_happens() -> None:
+    network = build("resnet8", 10).eval()
+
+    def failing(other: nn.Module) -> list[Tensor]:
+        assert "forward" in vars(other.conv1)
+        raise KeyError("its own code")
+
+    with pytest.raises(KeyError):
+        Prefix(network, failing)
+    prefix = Prefix(network, partial(outputs_of, images=torch.randn(4, 3, 32, 32)))
+    with pytest.raises(KeyError), prefix.used(network):
+        failing(network)
+    assert not any("forward" in vars(module) for module in network.modules())

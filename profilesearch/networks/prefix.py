@@ -1,11 +1,13 @@
 """Prefix: what a network gives before the first of its layers that was cut, known and not computed again.
 
-Of many networks that are cut in one place each, all give the same before it. Modules that have the full network's
-weights and get what they got there give what they gave there.
+Of many networks that are cut in one place each, all give the same before it. Convolutions, linear layers, BatchNorm and
+pooling of torch's own kinds depend on nothing but their tensors and what they are given: where both are the same, so is
+what they give. All else, a network's own code above all, is run.
 """
 
+import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,131 +16,115 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from profilesearch.networks.groups import GroupTable
-from profilesearch.networks.probing import named_tensors
-from profilesearch.networks.tracking import tensors
+from profilesearch.system.streams import streams_kept
 
+_PURE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
 _BYTES = 1_000_000_000
 """Most memory of what is known."""
-_FINE = 8
-"""Modules that hold more than one in so many groups are looked into, rather than known as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What a module got and gave, and how often these tensors had been changed in place by then."""
+    """What a layer got and gave, and how often these tensors had been changed in place by then."""
 
-    given: tuple[Tensor, ...]
+    given: Tensor
     made: Tensor
-    versions: tuple[int, ...]
+    versions: tuple[int, int]
 
     def holds(self) -> bool:
-        """Says whether all is what it was."""
-        return self.versions == tuple(each._version for each in (*self.given, self.made))
+        """Says whether both are what they were."""
+        return self.versions == (self.given._version, self.made._version)
 
-    def fits(self, given: list[Tensor]) -> bool:
-        """Says whether a module gets the same again."""
-        return len(given) == len(self.given) and all(
-            one is other or (one.device == other.device and torch.equal(one, other))
-            for one, other in zip(given, self.given, strict=True)
-        )
+    def fits(self, given: Tensor) -> bool:
+        """Says whether a layer gets the same again."""
+        return given is self.given or (given.device == self.given.device and torch.equal(given, self.given))
 
 
 class Prefix:
-    """What the modules of a full network gave, for pruned copies of it that are shown the same images in evaluation.
+    """What the layers of a full network gave, for pruned copies of it that are shown the same images in evaluation.
 
     Args:
-        model: The full network.
-        table: Its channel groups.
-        most: Bytes that may be kept: of the modules that come first, where not of all.
+        model: The full network; never changed.
+        outputs: Returns what a network gives for these images. A copy of the model is run once more, to see that what
+            is known leads to the same; where it does not, as where a network's code changes tensors behind torch's
+            back, or counts its images, nothing is known.
+        most: Bytes that may be kept: of the layers that come first, where not of all.
     """
 
-    def __init__(self, model: nn.Module, table: GroupTable, most: int = _BYTES) -> None:
+    def __init__(self, model: nn.Module, outputs: Callable[[nn.Module], list[Tensor]], most: int = _BYTES) -> None:
         self._most = most
-        self._tensors = named_tensors(model)
-        cut = [{part.tensor for part in group.slices} for group in table.groups]
-        few = max(2, len(cut) // _FINE)
-        self._places = [path for path, _ in _parts(model, "", cut, few)]
+        self._layers = dict(_layers(model))
         self._known: dict[tuple[str, int], _Known] = {}
-        self._held: dict[int, int] = {}  # bytes of each tensor that is known
-
-    @contextmanager
-    def noted(self, model: nn.Module) -> Iterator[None]:
-        """Notes what the full network gives while this is open."""
-        calls: Counter[str] = Counter()
-        with _instead(model, self._places, partial(self._note, calls)):
-            yield
-        self._forget()
+        self._held: dict[int, int] = {}  # bytes of each memory that is known
+        other = copy.deepcopy(model)
+        with self._open(model, self._layers, self._note):
+            self.outputs = outputs(model)
+        if not self._leads_to_the_same(other, outputs):
+            self._known = {}
 
     @contextmanager
     def used(self, pruned: nn.Module) -> Iterator[None]:
-        """Lets a pruned copy take what is known while this is open, whose forward passes must be those of `noted`."""
-        changed = self._changed(pruned)
-        same = [path for path in self._places if not any(name.startswith(f"{path}.") for name in changed)]
-        calls: Counter[str] = Counter()
-        with _instead(pruned, same, partial(self._recall, calls)):
+        """Lets a pruned copy take what is known in the one pass over the images that is made while this is open."""
+        same = {path: layer for path, layer in _layers(pruned) if _alike(layer, self._layers.get(path))}
+        with self._open(pruned, same, self._recall):
             yield
-        self._forget()
 
-    def _changed(self, pruned: nn.Module) -> set[str]:
-        """Names of the tensors that are not the full network's.
+    def _leads_to_the_same(self, other: nn.Module, outputs: Callable[[nn.Module], list[Tensor]]) -> bool:
+        try:
+            with streams_kept(), self.used(other):
+                given = outputs(other)
+        except Exception:  # whatever the network's own code raises, which it did not without
+            return False
+        return len(given) == len(self.outputs) and all(map(torch.equal, given, self.outputs))
 
-        Numbers that modules keep need no look: where one follows a cut, what the module gets is cut.
-        """
-        return {
-            name
-            for name, each in named_tensors(pruned).items()
-            if name not in self._tensors or not torch.equal(each, self._tensors[name])
-        }
+    @contextmanager
+    def _open(self, network: nn.Module, layers: Mapping[str, nn.Module], call: Callable[..., Any]) -> Iterator[None]:
+        """Lets layers be called through a function while this is open."""
+        calls: Counter[str] = Counter()
+        try:
+            for path, layer in layers.items():
+                vars(layer)["forward"] = partial(call, calls, path, layer.forward)
+            yield
+        finally:
+            for layer in layers.values():
+                vars(layer).pop("forward", None)
+            self._known = {place: each for place, each in self._known.items() if each.holds()}
 
-    def _note(self, calls: Counter[str], path: str, forward: Any, *args: Any, **kwargs: Any) -> Any:
-        given, number = tensors((args, kwargs)), calls[path]
+    def _note(
+        self, calls: Counter[str], path: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        number = calls[path]
         calls[path] += 1
-        tracked = not any(each.is_inference() for each in given)
-        versions = [each._version for each in given] if tracked else []
-        made = forward(*args, **kwargs)
-        if tracked and isinstance(made, Tensor) and not made.is_inference():
-            held = {id(each): each.nbytes for each in (*given, made)}
+        if kwargs or len(args) != 1 or type(args[0]) is not Tensor or args[0].is_inference():
+            return forward(*args, **kwargs)
+        version, made = args[0]._version, forward(*args)
+        if type(made) is Tensor and not made.is_inference():
+            held = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in (args[0], made)}
             if sum((self._held | held).values()) <= self._most:
                 self._held |= held
-                self._known[path, number] = _Known(tuple(given), made, (*versions, made._version))
+                self._known[path, number] = _Known(args[0], made, (version, made._version))
         return made
 
-    def _recall(self, calls: Counter[str], path: str, forward: Any, *args: Any, **kwargs: Any) -> Any:
+    def _recall(
+        self, calls: Counter[str], path: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
         known = self._known.get((path, calls[path]))
         calls[path] += 1
-        if known is not None and known.fits(tensors((args, kwargs))):
+        if known is not None and not kwargs and len(args) == 1 and type(args[0]) is Tensor and known.fits(args[0]):
             return known.made
         return forward(*args, **kwargs)
 
-    def _forget(self) -> None:
-        """Forgets what was changed in place since it was noted."""
-        self._known = {place: each for place, each in self._known.items() if each.holds()}
-        self._held = {id(each): each.nbytes for known in self._known.values() for each in (*known.given, known.made)}
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yields the layers whose outputs hang on nothing but tensors, each once, with its path."""
+    for path, layer in network.named_modules():
+        if type(layer) in _PURE and "forward" not in vars(layer):
+            yield path, layer
 
 
-def _parts(module: nn.Module, path: str, cut: list[set[str]], few: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yields the largest modules within one that hold tensors of few groups, by path."""
-    for name, child in module.named_children():
-        place = f"{path}{name}"
-        inside = sum(any(each.startswith(f"{place}.") for each in names) for names in cut)
-        if inside > few:
-            yield from _parts(child, f"{place}.", cut, few)
-        else:
-            yield place, child
-
-
-@contextmanager
-def _instead(network: nn.Module, places: list[str], call: Any) -> Iterator[None]:
-    """Lets modules be called through a function, which is given their path and what they would do themselves."""
-    modules = [(path, network.get_submodule(path)) for path in places]
-    own = [(module, vars(module).get("forward")) for _, module in modules]
-    try:
-        for path, module in modules:
-            vars(module)["forward"] = partial(call, path, module.forward)
-        yield
-    finally:
-        for module, forward in own:
-            vars(module).pop("forward", None)
-            if forward is not None:
-                vars(module)["forward"] = forward
+def _alike(layer: nn.Module, other: nn.Module | None) -> bool:
+    """Says whether two layers, one of them a copy whose tensors may have been cut, have the same tensors."""
+    if other is None:
+        return False
+    own, others = ({**dict(each.named_parameters()), **dict(each.named_buffers())} for each in (layer, other))
+    return own.keys() == others.keys() and all(torch.equal(each, others[name]) for name, each in own.items())

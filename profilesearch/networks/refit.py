@@ -71,7 +71,8 @@ def aims(
 ) -> Aims:
     """Returns what the layers of a full network give, found in one forward pass over all images.
 
-    A weight that other operations read too has no aim.
+    A weight that other operations read too has no aim. Needs memory for that pass, for what layers give at up to
+    `POSITIONS` positions of every image, and for fits on `full` for what cut layers are given there.
 
     Args:
         full: The full network, never changed.

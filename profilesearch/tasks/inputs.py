@@ -1,12 +1,19 @@
 """What images a network takes: how many channels, and in what order they lie in memory."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from profilesearch.errors import UsageError, no_memory
 from profilesearch.networks.cost import evaluating
+from profilesearch.networks.outputs import real_outputs
+from profilesearch.system.streams import streams_kept
 from profilesearch.tasks.hardware import device_of
+
+_ROUNDING = 1e-3
+"""Part of a network's outputs by which another order of the same sums may move them."""
 
 
 def input_channels(model: nn.Module, image_shape: tuple[int, ...]) -> int:
@@ -46,34 +53,55 @@ def layout(model: nn.Module, image_shape: tuple[int, ...]) -> torch.memory_forma
         model: In any mode, on any device; not changed.
         image_shape: Of one image as the network takes it, (C, H, W).
     """
-    return torch.channels_last if _runs_so(model, _images(model, image_shape)) else torch.contiguous_format
+    images = _images(model, image_shape)
+    return torch.contiguous_format if _run_last(model, images) is None else torch.channels_last
 
 
 def arranged(model: nn.Module, images: Tensor) -> Tensor:
-    """Returns images in the order in memory that a network runs fastest in, see `layout`.
+    """Returns images in the order in memory that a network runs fastest in, see `layout`, if it gives the same so.
 
     Args:
         model: In any mode, on any device; not changed.
         images: As the network takes them, (N, C, H, W), on any device.
     """
     some = images[:2].to(device_of(model), next(model.parameters()).dtype)
-    return images.contiguous(memory_format=torch.channels_last) if _runs_so(model, some) else images
+    given = _run_last(model, some)
+    if given is None:
+        return images
+    wanted = _run_quietly(model, some)
+    same = len(given) == len(wanted) and all(map(_near, given, wanted))
+    return images.contiguous(memory_format=torch.channels_last) if same else images
 
 
-def _runs_so(model: nn.Module, images: Tensor) -> bool:
+def _run_last(model: nn.Module, images: Tensor) -> list[Tensor] | None:
+    """Returns what a network gives for images whose channels, and those of its weights, are last; None if nothing."""
     if any(tensor.dim() > 4 for tensor in model.parameters()):  # of 3-d convolutions, which have an order of their own
-        return False
+        return None
     weights = {
         name: tensor.detach().contiguous(memory_format=torch.channels_last)
         for name, tensor in model.named_parameters()
         if tensor.dim() == 4
     }
     try:
-        with evaluating(model), torch.no_grad():
-            functional_call(model, weights, (images.clone(memory_format=torch.channels_last),))
-    except RuntimeError:
+        return _run_quietly(model, images.contiguous(memory_format=torch.channels_last), weights)
+    except Exception:  # whatever a network of one's own raises, such as of a `view`
+        return None
+
+
+def _run_quietly(model: nn.Module, images: Tensor, weights: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+    """Returns what a network gives, and leaves its buffers and the random streams as they are."""
+    kept = {name: tensor.clone() for name, tensor in model.named_buffers()}
+    with streams_kept(), evaluating(model), torch.no_grad():
+        return real_outputs(functional_call(model, {**kept, **(weights or {})}, (images.clone(),)))
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    """Says whether two outputs are one but for rounding."""
+    if one.shape != other.shape:
         return False
-    return True
+    return bool(
+        torch.linalg.vector_norm((one - other).double()) <= _ROUNDING * torch.linalg.vector_norm(other.double())
+    )
 
 
 def arrange(images: Tensor, order: torch.memory_format) -> Tensor:

@@ -19,6 +19,7 @@ from profilesearch.profiles import Profile
 from profilesearch.pruning import Pruned, prune_ordered
 from profilesearch.refitting import most_used, outputs_of, refit_on
 from profilesearch.scoring.problem import MOST, Problem
+from profilesearch.tasks.inputs import arranged
 
 
 class Applied:
@@ -44,7 +45,7 @@ class Applied:
             order = rank_channels(network, table, criterion, seed, (images[:MOST_SEEN], labels[:MOST_SEEN]))
             channels, height, width = images.shape[1:]
             plan = Plan(problem.space.architecture, network, (channels, height, width))
-            self._learned.append((plan, order, images))
+            self._learned.append((plan, order, arranged(network, images)))
             self._ways.append(f"as applied on {tensor_digest({'images': images, 'labels': labels})}")
         self._base = [self._right(plan.network, place) for place, (plan, _, _) in enumerate(self._learned)]
         for member, base in zip(problem.members, self._base, strict=True):

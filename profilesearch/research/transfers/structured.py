@@ -25,7 +25,7 @@ from profilesearch.research.transfers.masks import prunable_layers
 from profilesearch.research.transfers.upstream import Upstream
 from profilesearch.sensitivity import group_losses, sensitive
 from profilesearch.store import Stored
-from profilesearch.tasks.inputs import input_channels
+from profilesearch.tasks.inputs import arranged, input_channels
 from profilesearch.tasks.pools import Member, example_shape
 
 RIVALS: Mapping[str, Scope] = {"width": "all", "uniform": "block", "widest": "block", "sensitivity": "block"}
@@ -198,7 +198,8 @@ def _order(upstream: Upstream, source: nn.Module, space: ProfileSpace) -> dict[s
 def _seen(upstream: Upstream, source: nn.Module) -> Batch:
     """Returns normalized training images, and their labels."""
     images = upstream.sample(MOST_SEEN)
-    return upstream.data.normalize(images.pixels, input_channels(source, upstream.data.image_shape)), images.labels
+    pixels = upstream.data.normalize(images.pixels, input_channels(source, upstream.data.image_shape))
+    return arranged(source, pixels), images.labels
 
 
 def _settled(upstream: Upstream, model: nn.Module) -> nn.Module:
