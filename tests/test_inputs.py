@@ -70,6 +70,14 @@ class Strided(Chain):
         return scores
 
 
+class Masking(Chain):
+    """Gives a mask besides."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        scores: Tensor = super().forward(images)
+        return scores, images > 0
+
+
 class Moving(Chain):
     """Counts its images in a buffer, and draws random numbers."""
 
@@ -88,6 +96,7 @@ def test_images_lie_as_a_network_runs_fastest_if_it_gives_the_same() -> None:
     there = arranged(Chain(), images)
     assert torch.equal(there, images)
     assert there.is_contiguous(memory_format=torch.channels_last) and images.is_contiguous()
+    assert arranged(Masking(), images).is_contiguous(memory_format=torch.channels_last)
     for network in (Strict(), Strided()):
         assert arranged(network, images) is images
     moving, stream = Moving(), torch.get_rng_state()

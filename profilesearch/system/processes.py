@@ -73,7 +73,6 @@ class Workers:
             try:
                 for index, call in left.items():
                     executor = self._running(function.__module__)
-                    self._parts[index % _CALLS] = 0.0
                     futures[executor.submit(_numbered, index, function, call)] = index
             except BrokenProcessPool as error:
                 died = error
@@ -105,7 +104,7 @@ class Workers:
         while left:
             done, left = wait(left, _EVERY_S, FIRST_COMPLETED)
             yield from done
-            watch(sum(self._parts[futures[each] % _CALLS] for each in left))
+            watch(sum(self._parts[futures[each] % _CALLS] for each in left if each.running()))
 
     def _running(self, module: str) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -150,6 +149,7 @@ _TOLD: ContextVar[Any] = ContextVar("told")
 
 def _numbered(index: int, function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
     """Calls a function, whose telling is for a place in memory."""
+    _TOLD.get()[index % _CALLS] = 0.0
     with heard(partial(_TOLD.get().__setitem__, index % _CALLS)):
         return function(*call)
 

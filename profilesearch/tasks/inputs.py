@@ -99,9 +99,8 @@ def _near(one: Tensor, other: Tensor) -> bool:
     """Says whether two outputs are one but for rounding."""
     if one.shape != other.shape:
         return False
-    return bool(
-        torch.linalg.vector_norm((one - other).double()) <= _ROUNDING * torch.linalg.vector_norm(other.double())
-    )
+    one, other = one.double(), other.double()  # some are masks
+    return bool(torch.linalg.vector_norm(one - other) <= _ROUNDING * torch.linalg.vector_norm(other))
 
 
 def arrange(images: Tensor, order: torch.memory_format) -> Tensor:

@@ -31,6 +31,8 @@ def results(
             with heard(watch):
                 result = function(common, task)
             yield task, result
+            if watch:
+                watch(0.0)
         return
     pool = Workers(workers)
     try:

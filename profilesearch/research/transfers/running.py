@@ -159,7 +159,6 @@ def measure_runs(
                     records.put(row)
                     setting.unfinished(row["id"]).remove_all()
                 done += 1
-                watch(0.0)
 
 
 def _together(runs: Sequence[Run]) -> list[list[Run]]:
