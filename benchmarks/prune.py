@@ -2,7 +2,8 @@
 
     python benchmarks/prune.py --arch resnet50 --images 64 --size 224
 
-Images are random and weights are untrained, of any of torchvision's names: what is computed does not depend on them.
+Images are random and weights untrained, of any of torchvision's names, which hardly matters for what is computed. The
+forward pass is of images as they are, one channel after another; `prune` lays them out as the network runs fastest.
 """
 
 import argparse

@@ -7,7 +7,6 @@ Measuring layer by layer how much each can lose is an old way to choose keep rat
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from profilesearch.networks.cost import FloatArray
 from profilesearch.networks.criteria import keep_channels
 from profilesearch.networks.groups import GroupTable, IntArray
 from profilesearch.networks.moments import MomentRefit
-from profilesearch.networks.prefix import Prefix
 from profilesearch.networks.space import TOLERANCE, ProfileSpace
 from profilesearch.networks.surgery import Pruner
 from profilesearch.refitting import distance, outputs_of
@@ -140,7 +138,7 @@ def group_losses(
     """
     few = min(_JUDGES, len(images) // 5)
     judges, pruner = images[-few:], Pruner(model, table)
-    refit, prefix = MomentRefit(model, table, images[:-few]), Prefix(model, partial(outputs_of, images=judges))
+    refit, wanted = MomentRefit(model, table, images[:-few]), outputs_of(model, judges)
     losses = np.zeros((len(table.groups), len(RATIOS)))
     for number, group in enumerate(table.groups):
         if progress:
@@ -151,8 +149,7 @@ def group_losses(
             keep = keep_channels(order, table, widths)
             pruned = pruner.prune(keep)
             refit(pruned, keep)
-            with prefix.used(pruned):  # half of the layers, on average, give what they gave
-                lost = distance(outputs_of(pruned, judges), prefix.outputs)
+            lost = distance(outputs_of(pruned, judges), wanted)
             losses[number, place] = lost if np.isfinite(lost) else _LOST
     return losses
 
