@@ -25,6 +25,7 @@ from profilesearch.networks.groups import IntArray
 from profilesearch.networks.latency import LatencyModel
 from profilesearch.networks.plan import Plan
 from profilesearch.networks.published import published_weights
+from profilesearch.networks.space import ProfileSpace
 from profilesearch.profiles import Budget
 from profilesearch.pruning import prune_ordered
 from profilesearch.refitting import refit_weights
@@ -94,15 +95,14 @@ class _Bench:
         order = rank_channels(self._plan.network, space.table, "reconstruction", 0, (images, seen.labels))
         losses = group_losses(self._plan.network, space.table, order, images)
         networks = {}
-        for name, widths in self._widths(keep, losses).items():
+        for name, widths in self._widths(space, losses).items():
             pruned = prune_ordered(self._plan, space.profile(widths, {}), order)
             refit_weights(pruned, self.full, self._learn, self._learn.train)
             networks[name] = pruned.network
             self.given[name] = predictions(pruned.network, self._test, self._some)
         return networks
 
-    def _widths(self, keep: float, losses: np.ndarray) -> Mapping[str, IntArray]:
-        space = self._plan.space(Budget("macs", keep))
+    def _widths(self, space: ProfileSpace, losses: np.ndarray) -> Mapping[str, IntArray]:
         price = LatencyModel(self._plan.network, space.table, self._plan.example)
         found = {"uniform, MACs": space.uniform(), "sensitivity, MACs": sensitive(space, losses)}
         times = {name: float(price.relative(widths, "latency")) for name, widths in found.items()}
